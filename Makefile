@@ -1,0 +1,28 @@
+# Two commands do everything on a machine with Python 3.10-3.13 and make:
+#   make quickstart   the whole pipeline on scikit-learn's digits
+#   make test         the test suite
+PYTHON ?= python3
+VENV ?= .venv
+RUN := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+
+.PHONY: quickstart test test-slow clean
+
+quickstart: $(INSTALLED)
+	$(RUN) -m nas_tf.pipeline --flagfile=flags/quickstart.flags
+
+test: $(INSTALLED)
+	$(RUN) -m pytest -m "not slow" tests
+
+test-slow: $(INSTALLED)
+	$(RUN) -m pytest tests
+
+# Re-made only when the package's requirements change.
+$(INSTALLED): setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --upgrade pip
+	$(RUN) -m pip install --quiet --editable ".[test]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,1 @@
+"""Flag definitions that commands share, and the presets (`*.flags`). Only commands import this."""

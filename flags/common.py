@@ -1,0 +1,9 @@
+"""Flags that every stage has."""
+
+from absl import flags
+
+WORKDIR = flags.DEFINE_string(
+    "workdir", None,
+    "Run folder, one subfolder a stage. The same command with the same folder resumes.")
+SEED = flags.DEFINE_integer(
+    "seed", 0, "Seed of sampling, initialization and shuffling.", lower_bound=0)

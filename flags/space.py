@@ -1,0 +1,19 @@
+"""Flags that say which networks are meant."""
+
+from absl import flags
+
+from nas_tf.space.search_space import SPACES, SearchSpace, find_space
+
+SPACE = flags.DEFINE_enum(
+    "space", "full", sorted(SPACES), "Search space: full (21 blocks), small (32×32 images) or tiny.")
+RESOLUTION = flags.DEFINE_integer(
+    "resolution", 224, "Side of the square network input, in pixels.", lower_bound=8,
+    upper_bound=2048)
+WIDTH_MULTIPLIER = flags.DEFINE_float(
+    "width_multiplier", 1.0, "Factor on every width; widths are rounded to multiples of 8.",
+    lower_bound=0.05, upper_bound=8.0)
+
+
+def scaled_space() -> SearchSpace:
+    """The search space with its widths multiplied."""
+    return find_space(SPACE.value).scaled(WIDTH_MULTIPLIER.value)

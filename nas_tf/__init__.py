@@ -1,0 +1,1 @@
+"""Latency-constrained architecture search and the float network."""

@@ -1,0 +1,1 @@
+"""One image pipeline for every stage: sources, splits, preprocessing, batches."""

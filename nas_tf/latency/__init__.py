@@ -1,0 +1,1 @@
+"""Latency tables: their keys, how they are measured, and how well they predict."""

@@ -1,0 +1,108 @@
+"""A trained network on disk: a folder with `model.json` and `weights.weights.h5`.
+
+`model.json` says all that is needed to rebuild the graph and to feed it, so the weights
+file holds arrays only and nothing in it is executed.
+"""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+from nas_tf import files
+from nas_tf.errors import UserError, require
+from nas_tf.space.architecture import Architecture, from_json
+
+FORMAT = "nas_tf.model/1"
+KINDS = ("float", "qat")
+DESCRIPTION_FILE = "model.json"
+WEIGHTS_FILE = "weights.weights.h5"
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelDescription:
+    """What a weights file belongs to.
+
+    Attributes:
+      kind: "float", or "qat" for a graph with fake quantizers.
+      labels: one name a class.
+      resize_size: short side before the centre crop to `resolution` in evaluation.
+      has_background: whether class 0 is the background and every label shifts by one.
+      quantization: settings of the fake-quant graph, for kind "qat".
+    """
+
+    kind: str
+    architecture: Architecture
+    resolution: int
+    num_classes: int
+    labels: tuple[str, ...]
+    resize_size: int
+    has_background: bool = False
+    quantization: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for `json.dump`."""
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return {"format": FORMAT, **fields, "architecture": self.architecture.to_json(),
+                "labels": list(self.labels)}
+
+
+def description_from_json(content: Any, where: str) -> ModelDescription:
+    """The description in parsed JSON; `where` names the file in the `UserError`s."""
+    try:
+        require(content["format"] == FORMAT and content["kind"] in KINDS,
+                f"The {where} has format {content['format']!r}, kind {content['kind']!r}; "
+                f"this version reads {FORMAT!r} of kind {' or '.join(KINDS)}.")
+        description = ModelDescription(
+            content["kind"], from_json(content["architecture"], where),
+            int(content["resolution"]), int(content["num_classes"]),
+            tuple(map(str, content["labels"])), int(content["resize_size"]),
+            bool(content["has_background"]), dict(content["quantization"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"The {where} does not describe a model ({error!r}).") from error
+    require(description.num_classes == len(description.labels),
+            f"The {where} has {description.num_classes} classes but "
+            f"{len(description.labels)} labels.")
+    return description
+
+
+def read_description(folder: str | pathlib.Path) -> ModelDescription:
+    """The description in a model folder."""
+    path = pathlib.Path(folder) / DESCRIPTION_FILE
+    require(path.is_file(), f"{str(folder)!r} is not a model folder: it has no {DESCRIPTION_FILE}.")
+    return description_from_json(
+        files.read_json(path, "model description"), f"model description {str(path)!r}")
+
+
+def save_model(folder: str | pathlib.Path, model, description: ModelDescription) -> None:
+    """Writes weights, then the description, each atomically."""
+    folder = pathlib.Path(folder)
+    with files.replacing(folder / WEIGHTS_FILE) as temporary:
+        model.save_weights(temporary)
+    files.write_json(folder / DESCRIPTION_FILE, description.to_json())
+
+
+def load_weights(folder: str | pathlib.Path, model) -> None:
+    """Fills `model`, built from the folder's description, with the folder's weights."""
+    path = pathlib.Path(folder) / WEIGHTS_FILE
+    try:
+        model.load_weights(path)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"The weights {str(path)!r} do not fit their model.json: {reason}") from error
+
+
+def load_float_model(folder: str | pathlib.Path):
+    """The float network of a model folder.
+
+    Returns:
+      (keras.Model without dropout, its ModelDescription).
+    """
+    from nas_tf.tensors.network import build_network  # pylint: disable=import-outside-toplevel
+
+    description = read_description(folder)
+    require(description.kind == "float",
+            f"{str(folder)!r} holds a {description.kind} model; a float model is needed here.")
+    model = build_network(
+        description.architecture, description.resolution, description.num_classes)
+    load_weights(folder, model)
+    return model, description

@@ -1,0 +1,1 @@
+"""Plain data: operations, search spaces, architectures, and what they cost. Imports no TensorFlow."""

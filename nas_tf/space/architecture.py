@@ -1,0 +1,193 @@
+"""An architecture as plain data, with its JSON form and its short string."""
+
+import dataclasses
+import re
+from typing import Any
+
+from nas_tf.errors import UserError, require
+from nas_tf.space.layer_spec import (
+    IMAGE_CHANNELS, BlockSpec, ClassifierSpec, HeadSpec, LayerSpec, StemSpec, allows)
+from nas_tf.space.operations import Operation, Zero, parse_operation
+
+FORMAT = "nas_tf.architecture/1"
+PADDINGS = ("same", "symmetric")
+_MAX_WIDTH = 65536
+_MAX_BLOCKS = 1024
+
+
+def scale_width(width: int, multiplier: float) -> int:
+    """Width times multiplier, rounded to a multiple of 8 and never below 90 % of the product.
+
+    Source: MobileNetV2's `_make_divisible`.
+    """
+    scaled = width * multiplier
+    rounded = max(8, int(scaled + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * scaled else rounded
+
+
+def scale_head(width: int, multiplier: float) -> int:
+    """Head width, scaled only by multipliers above 1 (MobileNetV2's rule)."""
+    return scale_width(width, multiplier) if multiplier > 1 else width
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """One block: its operation, output width and stride. The input width follows from the one before."""
+
+    operation: Operation
+    width: int
+    stride: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """A network up to its class count: absolute widths, independent of the resolution.
+
+    Attributes:
+      stem_width, stem_stride: the first 3×3 convolution.
+      blocks: all blocks, the fixed expansion-1 block first.
+      head_width: width of the 1×1 convolution before pooling.
+      name: for people; not part of equality.
+      padding: "same" (TensorFlow's), or "symmetric": k // 2 on each side, as in networks
+        trained with PyTorch. They differ where the stride is 2 and the size even.
+    """
+
+    stem_width: int
+    stem_stride: int
+    blocks: tuple[Block, ...]
+    head_width: int
+    name: str = dataclasses.field(default="", compare=False)
+    padding: str = "same"
+
+    def __post_init__(self):
+        require(self.padding in PADDINGS, f"Unknown padding {self.padding!r}; allowed: {PADDINGS}.")
+        require(0 < len(self.blocks) <= _MAX_BLOCKS,
+                f"An architecture has 1 to {_MAX_BLOCKS} blocks, not {len(self.blocks)}.")
+        width = self.stem_width
+        for index, block in enumerate(self.blocks):
+            require(allows(block.operation, block.stride, width, block.width),
+                    f"Block {index} is a ZeroOp but changes the shape ({width} to {block.width} "
+                    f"channels, stride {block.stride}); only identity-shaped blocks can be skipped.")
+            width = block.width
+        for label, value in (("stem width", self.stem_width), ("head width", self.head_width),
+                             *(("block width", b.width) for b in self.blocks)):
+            require(0 < value <= _MAX_WIDTH, f"The {label} must be 1 to {_MAX_WIDTH}, not {value}.")
+        for value in (self.stem_stride, *(b.stride for b in self.blocks)):
+            require(value in (1, 2), f"A stride must be 1 or 2, not {value}.")
+
+    def scaled(self, width_multiplier: float) -> "Architecture":
+        """The same operations with every width multiplied and rounded to a multiple of 8."""
+        if width_multiplier == 1:
+            return self
+        blocks = tuple(
+            dataclasses.replace(b, width=scale_width(b.width, width_multiplier))
+            for b in self.blocks)
+        return dataclasses.replace(
+            self, stem_width=scale_width(self.stem_width, width_multiplier), blocks=blocks,
+            head_width=scale_head(self.head_width, width_multiplier))
+
+    def layers(self, resolution: int, num_classes: int) -> tuple[LayerSpec, ...]:
+        """Every layer with its shapes for an input of resolution × resolution × 3.
+
+        Order: stem, blocks (ZeroOps included), head, classifier.
+        """
+        layers: list[LayerSpec] = [
+            StemSpec(resolution, IMAGE_CHANNELS, self.stem_width, self.stem_stride)]
+        for block in self.blocks:
+            last = layers[-1]
+            layers.append(BlockSpec(last.output_size, last.output_width, block.width,
+                                    block.stride, block.operation))
+        last = layers[-1]
+        layers.append(HeadSpec(last.output_size, last.output_width, self.head_width))
+        layers.append(ClassifierSpec(last.output_size, self.head_width, num_classes))
+        return tuple(layers)
+
+    def params(self, num_classes: int) -> int:
+        """Trainable parameters (batch norm: scale and shift), whatever the resolution."""
+        return sum(layer.params for layer in self.layers(32, num_classes))
+
+    def macs(self, resolution: int, num_classes: int) -> int:
+        """Multiply-adds of one image."""
+        return sum(layer.macs for layer in self.layers(resolution, num_classes))
+
+    def latency_keys(self, resolution: int, num_classes: int) -> tuple[str, ...]:
+        """Keys of a latency table whose entries sum to this network; ZeroOps have none."""
+        keys = (layer.key for layer in self.layers(resolution, num_classes))
+        return tuple(key for key in keys if key is not None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for `json.dump`."""
+        return {
+            "format": FORMAT, "name": self.name, "padding": self.padding,
+            "stem": {"width": self.stem_width, "stride": self.stem_stride},
+            "blocks": [{"operation": b.operation.name, "width": b.width, "stride": b.stride}
+                       for b in self.blocks],
+            "head_width": self.head_width,
+        }
+
+    def to_string(self) -> str:
+        """Short form, `s32x2 1_3c16 3_5c24x2 … Zc24 … h1280`; `c` width, `x2` stride 2."""
+        def stride(value: int) -> str:
+            return f"x{value}" if value != 1 else ""
+        body = " ".join(f"{b.operation.name}c{b.width}{stride(b.stride)}" for b in self.blocks)
+        tail = " symmetric" if self.padding == "symmetric" else ""
+        return f"s{self.stem_width}{stride(self.stem_stride)} {body} h{self.head_width}{tail}"
+
+
+def from_json(content: Any, where: str = "architecture") -> Architecture:
+    """The architecture in parsed JSON; `where` names the file in the `UserError`s."""
+    try:
+        require(content["format"] == FORMAT,
+                f"The {where} has format {content['format']!r}; this version reads {FORMAT!r}.")
+        blocks = tuple(
+            Block(parse_operation(b["operation"]), _integer(b["width"]), _integer(b["stride"]))
+            for b in content["blocks"])
+        return Architecture(
+            _integer(content["stem"]["width"]), _integer(content["stem"]["stride"]), blocks,
+            _integer(content["head_width"]), str(content.get("name", "")),
+            content.get("padding", "same"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"The {where} is not an architecture file ({error!r}).") from error
+
+
+_TOKEN = re.compile(r"(?P<operation>Z|\d_\d)c(?P<width>\d{1,5})(x(?P<stride>\d))?")
+_STEM = re.compile(r"s(?P<width>\d{1,5})(x(?P<stride>\d))?")
+
+
+def from_string(text: str) -> Architecture:
+    """The architecture of a short string (see `Architecture.to_string`)."""
+    tokens = text.split()
+    padding = tokens.pop() if tokens and tokens[-1] in PADDINGS else "same"
+    stem = _STEM.fullmatch(tokens[0]) if tokens else None
+    head = re.fullmatch(r"h(\d{1,5})", tokens[-1]) if tokens else None
+    body = [_TOKEN.fullmatch(token) for token in tokens[1:-1]]
+    if not (stem and head and body and all(body)):
+        raise UserError(
+            f"{text!r} is not an architecture string; the form is 's32x2 1_3c16 3_5c24x2 … h1280'.")
+    blocks = tuple(Block(parse_operation(m["operation"]), int(m["width"]), int(m["stride"] or 1))
+                   for m in body)
+    return Architecture(int(stem["width"]), int(stem["stride"] or 1), blocks, int(head[1]),
+                        padding=padding)
+
+
+def in_words(architecture: Architecture) -> str:
+    """Operations grouped by resolution change: `1_3 | 3_5 3_3 Z Z | 3_7 …`."""
+    groups: list[list[str]] = [[]]
+    width = architecture.stem_width
+    for block in architecture.blocks:
+        if block.width != width and groups[-1]:
+            groups.append([])
+        groups[-1].append(block.operation.name)
+        width = block.width
+    return " | ".join(" ".join(group) for group in groups)
+
+
+def skipped(architecture: Architecture) -> int:
+    """How many blocks are ZeroOps."""
+    return sum(isinstance(b.operation, Zero) for b in architecture.blocks)
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{value!r} is not a whole number")
+    return value

@@ -1,0 +1,1 @@
+"""Keras layers, the compact network, and the supernet."""

@@ -1,0 +1,1 @@
+"""What the training loops share: optimizers, schedules, checkpoints, metric log, progress."""

@@ -1,0 +1,1 @@
+"""Fake quantization: scheme, ranges, fine-tuning, audit."""
