@@ -5,7 +5,8 @@ from absl import flags
 from nas_tf.space.search_space import SPACES, SearchSpace, find_space
 
 SPACE = flags.DEFINE_enum(
-    "space", "full", sorted(SPACES), "Search space: full (21 blocks), small (32×32 images) or tiny.")
+    "space", "full", sorted(SPACES),
+    "Search space: full (the paper's 21 blocks), small (for 32×32 images) or tiny (for digits).")
 RESOLUTION = flags.DEFINE_integer(
     "resolution", 224, "Side of the square network input, in pixels.", lower_bound=8,
     upper_bound=2048)

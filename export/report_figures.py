@@ -1,0 +1,96 @@
+"""The report's curves, as inline SVG made by matplotlib."""
+
+import io
+import re
+import zlib
+from typing import Any, Sequence
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt  # pylint: disable=wrong-import-position
+
+_PALETTE = ("#56b4e9", "#0072b2", "#004c7a", "#e69f00", "#d55e00", "#8a3c00", "#cccccc")
+Rows = Sequence[dict[str, Any]]
+
+
+def series(rows: Rows, key: str) -> tuple[list[float], list[float]]:
+    """Epochs and values of the rows that have a number under `key`."""
+    pairs = [(row["epoch"], row[key]) for row in rows
+             if isinstance(row.get(key), (int, float))]
+    return [p[0] for p in pairs], [p[1] for p in pairs]
+
+
+def curves(rows: Rows, panels: Sequence[tuple[str, Sequence[tuple[str, str]]]],
+           target: tuple[str, float] | None = None) -> str:
+    """One panel a title with its (key, label) curves over the epochs.
+
+    Args:
+      target: panel title and value of a dashed line, such as a latency budget.
+    """
+    panels = [(title, [k for k in keys if series(rows, k[0])[0]]) for title, keys in panels]
+    panels = [(title, keys) for title, keys in panels if keys]
+    if not panels:
+        return ""
+    figure, axes = plt.subplots(1, len(panels), figsize=(3.7 * len(panels), 2.7), squeeze=False)
+    for axis, (title, keys) in zip(axes[0], panels):
+        for key, label in keys:
+            axis.plot(*series(rows, key), marker=".", label=label)
+        if target and target[0] == title:
+            axis.axhline(target[1], color="#a33", linestyle="--", label="target")
+        axis.set(title=title, xlabel="epoch")
+        axis.grid(alpha=0.25)
+        if len(axis.lines) > 1:
+            axis.legend(frameon=False, fontsize=8)
+    return _svg(figure)
+
+
+def probabilities(rows: Rows, names: Sequence[Sequence[str]]) -> str:
+    """Small multiples, one a block: how the candidates' probabilities moved over the epochs.
+
+    Args:
+      names: for each block, its candidates' names in the order of the logged probabilities.
+    """
+    rows = [row for row in rows if row.get("probabilities")]
+    if not rows:
+        return ""
+    colours = _colours(names)
+    columns = min(7, len(names))
+    lines = -(-len(names) // columns)
+    figure, axes = plt.subplots(lines, columns, figsize=(1.6 * columns, 1.35 * lines + 0.5),
+                                sharex=True, sharey=True, squeeze=False)
+    epochs = [row["epoch"] for row in rows]
+    # A single epoch has no width to fill; show it as a flat band.
+    epochs = epochs if len(epochs) > 1 else [epochs[0] - 0.5, epochs[0] + 0.5]
+    for index, axis in enumerate(axes.flat):
+        if index >= len(names):
+            axis.axis("off")
+            continue
+        history = [row["probabilities"][index] for row in rows] * (1 if len(rows) > 1 else 2)
+        axis.stackplot(epochs, list(zip(*history)), colors=[colours[n] for n in names[index]])
+        axis.set_title(f"block {index + 1}", fontsize=8, pad=2)
+        axis.set(ylim=(0, 1), xlim=(epochs[0], epochs[-1]))
+        axis.tick_params(labelsize=7)
+    handles = [plt.Rectangle((0, 0), 1, 1, color=c) for c in colours.values()]
+    figure.legend(handles, list(colours), loc="lower center", ncol=len(colours), frameon=False,
+                  fontsize=8)
+    return _svg(figure, bottom=0.35 / (1.35 * lines + 0.5))
+
+
+def _colours(names: Sequence[Sequence[str]]) -> dict[str, str]:
+    distinct = list(dict.fromkeys(name for block in names for name in block))
+    ordered = sorted(distinct, key=lambda n: (n == "Z", n))
+    return {n: "#cccccc" if n == "Z" else _PALETTE[i % 6] for i, n in enumerate(ordered)}
+
+
+def _svg(figure, bottom: float = 0.0) -> str:
+    figure.tight_layout(rect=(0, bottom, 1, 1))
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": "report"}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    plt.close(figure)
+    text = buffer.getvalue()
+    # Ids repeat between figures of one page; make them the figure's own.
+    tag = f"f{zlib.crc32(text.encode()):08x}"
+    text = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{tag}", text)
+    return text[text.index("<svg"):]
