@@ -1,0 +1,127 @@
+"""What a latency table is made of, as plain data. All times are milliseconds."""
+
+import dataclasses
+import math
+from typing import Any
+
+from nas_tf.errors import UserError, require
+
+MAX_MS = 1e6
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """Latency of one layer.
+
+    Attributes:
+      median_ms: the empty graph's latency is subtracted already.
+      spread_ms: half the distance between the quartiles of the runs (published tables: their
+        standard deviation).
+      runs: how many timings the median is of.
+      estimated: fitted to other entries and never measured.
+      unsteady: measured again and again and still spread too far.
+    """
+
+    median_ms: float
+    spread_ms: float = 0.0
+    runs: int = 1
+    estimated: bool = False
+    unsteady: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; estimates are never written."""
+        fields = dataclasses.asdict(self)
+        del fields["estimated"]
+        return fields
+
+
+@dataclasses.dataclass(frozen=True)
+class Identity:
+    """What a table was measured on and for: two tables mix only if all of it agrees.
+
+    Attributes:
+      device: model of the processor or the phone.
+      backend: "host", "adb", or "published".
+      runtime: runtime and its version.
+      kernels: "builtin" or "xnnpack".
+      space, width_multiplier: empty and 0 where a published table does not say.
+      details: whatever else was found out (Android build, cores, …); not compared.
+    """
+
+    device: str
+    backend: str
+    runtime: str
+    kernels: str
+    num_threads: int
+    dtype: str
+    space: str
+    resolution: int
+    width_multiplier: float
+    num_classes: int
+    details: dict[str, Any] = dataclasses.field(default_factory=dict, compare=False)
+
+    def differences(self, other: "Identity") -> list[str]:
+        """`field: mine, theirs` for each compared field that differs."""
+        names = [f.name for f in dataclasses.fields(self) if f.compare]
+        return [f"{n}: {getattr(self, n)}, not {getattr(other, n)}"
+                for n in names if getattr(self, n) != getattr(other, n)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Correction:
+    """Makes sums of entries agree with whole networks.
+
+        latency = intercept_ms + Σ scale · median_ms
+
+    Attributes:
+      networks: how many whole networks it was fitted on; 0 means that nothing was fitted.
+    """
+
+    scale: float = 1.0
+    intercept_ms: float = 0.0
+    networks: int = 0
+
+
+def entry_from_json(key: str, content: Any, where: str) -> Entry:
+    """A measured entry in parsed JSON; `where` names the file in the `UserError`s."""
+    median, spread, runs = (_number(content, name, f"{where}, entry {key!r}")
+                            for name in ("median_ms", "spread_ms", "runs"))
+    require(0 < median <= MAX_MS,
+            f"The {where}, entry {key!r}, has {median} ms; a latency is above 0 and at most "
+            f"{MAX_MS:g} ms.")
+    require(spread >= 0 and runs >= 1,
+            f"The {where}, entry {key!r}, has spread {spread} ms over {runs} runs; a spread is "
+            "0 or more, over 1 run or more.")
+    return Entry(median, spread, int(runs), unsteady=bool(content.get("unsteady", False)))
+
+
+def identity_from_json(content: Any, where: str) -> Identity:
+    """The identity in parsed JSON."""
+    names = {f.name: f.type for f in dataclasses.fields(Identity)}
+    values = {}
+    for name, kind in names.items():
+        value = content.get(name) if isinstance(content, dict) else None
+        if kind is float and isinstance(value, int):
+            value = float(value)
+        allowed = dict if name == "details" else kind
+        if not isinstance(value, allowed) or isinstance(value, bool):
+            raise UserError(f"The {where} has no valid {name!r} ({value!r}).")
+        values[name] = value
+    return Identity(**values)
+
+
+def correction_from_json(content: Any, where: str) -> Correction:
+    """The correction in parsed JSON."""
+    scale, intercept, networks = (_number(content, name, f"{where}, correction")
+                                  for name in ("scale", "intercept_ms", "networks"))
+    require(0.1 <= scale <= 10 and abs(intercept) <= MAX_MS,
+            f"The {where} has a correction of scale {scale}, intercept {intercept} ms; "
+            "a scale is 0.1 to 10.")
+    return Correction(scale, intercept, int(networks))
+
+
+def _number(content: Any, name: str, where: str) -> float:
+    value = content.get(name) if isinstance(content, dict) else None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise UserError(f"The {where}, has {name} = {value!r}; a finite number is needed.")
+    return float(value)

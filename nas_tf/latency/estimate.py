@@ -1,0 +1,53 @@
+"""Estimating a missing entry from the entries that a table has."""
+
+import numpy as np
+
+from nas_tf.errors import UserError
+from nas_tf.latency.keys import parse_key
+from nas_tf.space.layer_spec import BlockSpec, LayerSpec
+
+_MIN_ENTRIES = 8
+
+
+class Estimator:
+    """A roofline-like model fitted to a table's own entries.
+
+        ms ≈ c₀ + Σ_j c_j · feature_j,   c ≥ 0
+
+    with the features of `layer_features` (multiply-adds by kind, elements moved). It minimizes
+    *relative* error, because entries of one table differ by two orders of magnitude.
+    """
+
+    def __init__(self, entries_ms: dict[str, float]):
+        if len(entries_ms) < _MIN_ENTRIES:
+            raise UserError(f"A table with {len(entries_ms)} entries is too small to estimate "
+                            f"missing ones from; {_MIN_ENTRIES} are needed.")
+        from scipy.optimize import nnls  # pylint: disable=import-outside-toplevel
+
+        features = np.stack([layer_features(parse_key(key)) for key in entries_ms])
+        target = np.fromiter(entries_ms.values(), float)
+        # Dividing each row by its target turns squared error into squared relative error.
+        rows = features / target[:, None]
+        scales = np.maximum(np.abs(rows).max(axis=0), 1e-30)
+        solution, _ = nnls(rows / scales, np.ones(len(target)))
+        self.coefficients = solution / scales
+
+    def estimate_ms(self, spec: LayerSpec) -> float:
+        """Estimated latency, uncorrected like the entries."""
+        return float(layer_features(spec) @ self.coefficients)
+
+
+def layer_features(spec: LayerSpec) -> np.ndarray:
+    """Features [7]: 1; multiply-adds of dense convolutions; of depthwise ones with kernel 3, 5, 7;
+    elements of activations read and written; weights."""
+    outputs = spec.output_size**2
+    hidden, depthwise = 0, 0
+    if isinstance(spec, BlockSpec):
+        hidden = spec.hidden_width
+        depthwise = outputs * spec.operation.kernel**2 * hidden
+    moved = spec.input_size**2 * spec.input_width + outputs * spec.output_width
+    # The expanded tensor is written and read before and after the depthwise convolution.
+    moved += 2 * hidden * (spec.input_size**2 + outputs)
+    kernel = spec.operation.kernel if hidden else 0
+    by_kernel = [depthwise if kernel == k or (k == 3 and 0 < kernel < 3) else 0 for k in (3, 5, 7)]
+    return np.array([1, spec.macs - depthwise, *by_kernel, moved, spec.params], float)

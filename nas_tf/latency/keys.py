@@ -1,0 +1,61 @@
+"""Reading a table's keys back into layers, and naming the nearest ones to a key."""
+
+import re
+
+from nas_tf.errors import UserError
+from nas_tf.space.layer_spec import BlockSpec, ClassifierSpec, HeadSpec, LayerSpec, StemSpec
+from nas_tf.space.operations import InvertedBottleneck
+
+MAX_KEY_LENGTH = 200
+_SHAPE = r"input:(?P<i>\d{1,5})x(?P=i)x(?P<iw>\d{1,5})-output:"
+_SQUARE = r"(?P<o>\d{1,5})x(?P=o)x(?P<ow>\d{1,5})"
+_STEM = re.compile(rf"Conv-{_SHAPE}{_SQUARE}")
+_HEAD = re.compile(rf"Conv_1-{_SHAPE}{_SQUARE}")
+_CLASSIFIER = re.compile(rf"Logits-{_SHAPE}(?P<ow>\d{{1,6}})")
+_BLOCK = re.compile(
+    rf"expanded_conv-{_SHAPE}{_SQUARE}-expand:(?P<e>\d)-kernel:(?P<k>\d)-stride:(?P<s>[12])"
+    r"-idskip:[01]")
+
+
+def parse_key(key: str) -> LayerSpec:
+    """The layer of a table's key.
+
+    Raises:
+      UserError: the key is not one that `LayerSpec.key` writes.
+    """
+    spec = _parse(key) if len(key) <= MAX_KEY_LENGTH else None
+    if spec is None or spec.key != key:
+        raise UserError(f"{key[:MAX_KEY_LENGTH]!r} is not the key of a layer.")
+    return spec
+
+
+def _parse(key: str) -> LayerSpec | None:
+    for pattern in (_STEM, _HEAD, _CLASSIFIER, _BLOCK):
+        match = pattern.fullmatch(key)
+        if match:
+            break
+    else:
+        return None
+    size, input_width, output_width = int(match["i"]), int(match["iw"]), int(match["ow"])
+    if not (size and input_width and output_width):
+        return None
+    if pattern is _CLASSIFIER:
+        return ClassifierSpec(size, input_width, output_width)
+    if pattern is _HEAD:
+        return HeadSpec(size, input_width, output_width)
+    if pattern is _STEM:
+        return StemSpec(size, input_width, output_width, 1 if match["o"] == match["i"] else 2)
+    return BlockSpec(size, input_width, output_width, int(match["s"]),
+                     InvertedBottleneck(int(match["e"]), int(match["k"])))
+
+
+def nearest(spec: LayerSpec, keys: list[str], count: int = 3) -> list[str]:
+    """The `count` keys whose layers are most like `spec`: of its kind, with the closest shapes."""
+    def distance(key: str) -> tuple:
+        other = parse_key(key)
+        shapes = sum(abs(getattr(spec, n) - getattr(other, n)) / max(getattr(spec, n), 1)
+                     for n in ("input_size", "input_width", "output_width", "stride"))
+        operation = getattr(spec, "operation", None) != getattr(other, "operation", None)
+        return type(spec) is not type(other), shapes + 0.5 * operation, key
+
+    return sorted(keys, key=distance)[:count]

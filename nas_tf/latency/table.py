@@ -1,0 +1,167 @@
+"""A latency table: milliseconds of every layer that a search space offers, on one device."""
+
+import dataclasses
+import functools
+import os
+import pathlib
+
+from nas_tf import files
+from nas_tf.errors import UserError, require
+from nas_tf.latency.entries import (
+    Correction, Entry, Identity, correction_from_json, entry_from_json, identity_from_json)
+from nas_tf.latency.estimate import Estimator
+from nas_tf.latency.keys import nearest, parse_key
+from nas_tf.latency.published_yaml import parse_published
+from nas_tf.space.architecture import Architecture
+from nas_tf.space.layer_spec import LayerSpec
+from nas_tf.space.search_space import find_space
+
+FORMAT = "nas_tf.latency_table/1"
+MISSING = ("error", "estimate")
+_MAX_BYTES = 32 << 20
+_MAX_ENTRIES = 100_000
+
+
+@dataclasses.dataclass(frozen=True)
+class LatencyTable:
+    """Predicts a network's latency as a sum over its layers.
+
+    Attributes:
+      baseline_ms: latency of an empty graph, paid once a network.
+      missing: what `cost_ms` does for a layer that was not measured: "error" or "estimate".
+      path: where it was read from, for messages.
+    """
+
+    identity: Identity
+    entries: dict[str, Entry]
+    baseline_ms: float = 0.0
+    correction: Correction = Correction()
+    missing: str = "error"
+    path: str = ""
+
+    @property
+    def intercept_ms(self) -> float:
+        """What a network costs before its first layer."""
+        return self.baseline_ms + self.correction.intercept_ms
+
+    def entry(self, spec: LayerSpec) -> Entry:
+        """The uncorrected entry of a layer, estimated if the table allows that.
+
+        Raises:
+          UserError: the entry is missing and may not be estimated; names the nearest ones.
+        """
+        if spec.key in self.entries:
+            return self.entries[spec.key]
+        if self.missing == "estimate":
+            return Entry(self._estimator.estimate_ms(spec), estimated=True)
+        raise UserError(
+            f"The latency table {self.path!r} has no entry {spec.key!r}; the nearest are "
+            f"{', '.join(map(repr, nearest(spec, list(self.entries))))}. Measure a table for this "
+            "network, or allow --missing_latency=estimate.")
+
+    def cost_ms(self, spec: LayerSpec) -> float:
+        """Latency that this layer adds to a network, corrected; 0 for ZeroOp."""
+        return 0.0 if spec.key is None else self.correction.scale * self.entry(spec).median_ms
+
+    def predict_ms(self, architecture: Architecture, resolution: int, num_classes: int) -> float:
+        """Predicted latency of a whole network.
+
+            intercept_ms + Σ cost_ms(layer)
+
+        Raises:
+          UserError: entries are missing; names all of them.
+        """
+        layers = architecture.layers(resolution, num_classes)
+        absent = [] if self.missing == "estimate" else self.missing_keys(layers)
+        if len(absent) > 1:
+            raise UserError(
+                f"The latency table {self.path!r} lacks {len(absent)} entries of this network: "
+                f"{', '.join(map(repr, absent))}. Measure a table for this network, or allow "
+                "--missing_latency=estimate.")
+        return self.intercept_ms + sum(map(self.cost_ms, layers))
+
+    def missing_keys(self, layers: tuple[LayerSpec, ...]) -> list[str]:
+        """Keys of these layers that were not measured, each once, in order."""
+        keys = dict.fromkeys(layer.key for layer in layers if layer.key is not None)
+        return [key for key in keys if key not in self.entries]
+
+    def check_fits(self, space_name: str, resolution: int, width_multiplier: float,
+                   num_classes: int | None = None) -> None:
+        """Raises `UserError` saying what differs unless the table covers this space.
+
+        Args:
+          num_classes: of the classifier; None accepts the table's own.
+        """
+        own, differing = self.identity, []
+        if num_classes is None:
+            num_classes = own.num_classes
+        asked = {"space": space_name, "resolution": resolution,
+                 "width_multiplier": width_multiplier, "num_classes": num_classes}
+        for name, value in asked.items():
+            if getattr(own, name) and getattr(own, name) != value:
+                differing.append(f"{name} {getattr(own, name)} there, {value} asked")
+        if not differing and self.missing == "error":
+            space = find_space(space_name).scaled(width_multiplier)
+            absent = space.latency_specs(resolution, num_classes).keys() - self.entries.keys()
+            if absent:
+                differing.append(f"{len(absent)} entries are missing, such as {min(absent)!r}")
+        require(not differing, f"The latency table {self.path!r} does not fit this search: "
+                               f"{'; '.join(differing)}.")
+
+    @functools.cached_property
+    def _estimator(self) -> Estimator:
+        return Estimator({key: entry.median_ms for key, entry in self.entries.items()})
+
+
+def save_table(path: str | os.PathLike, table: LatencyTable) -> None:
+    """Writes the table as JSON, atomically."""
+    files.write_json(path, {
+        "format": FORMAT, "unit": "ms", "identity": dataclasses.asdict(table.identity),
+        "baseline_ms": table.baseline_ms, "correction": dataclasses.asdict(table.correction),
+        "entries": {key: entry.to_json() for key, entry in table.entries.items()}})
+
+
+def load_table(path: str | os.PathLike, missing: str = "error") -> LatencyTable:
+    """Reads a table of ours (JSON) or a published one (YAML).
+
+    Args:
+      path: `.json`, `.yaml` or `.yml`.
+      missing: "error", or "estimate" to fit missing entries to the table's own.
+
+    Raises:
+      UserError: the file cannot be read, or is not a table of sane numbers.
+    """
+    path = pathlib.Path(path)
+    require(missing in MISSING, f"missing={missing!r}; allowed: {', '.join(MISSING)}.")
+    require(path.is_file(), f"There is no latency table {str(path)!r}.")
+    require(path.stat().st_size <= _MAX_BYTES,
+            f"The latency table {str(path)!r} is larger than {_MAX_BYTES >> 20} MiB.")
+    where = f"latency table {str(path)!r}"
+    if path.suffix in (".yaml", ".yml"):
+        try:
+            identity, entries = parse_published(path.read_text(encoding="utf-8"), where)
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"Cannot read the {where}: {error}.") from error
+        return LatencyTable(identity, entries, missing=missing, path=str(path))
+    try:
+        content = files.read_json(path, "latency table")
+    except RecursionError as error:
+        raise UserError(f"The {where} is nested too deeply.") from error
+    return dataclasses.replace(table_from_json(content, where), missing=missing, path=str(path))
+
+
+def table_from_json(content: object, where: str) -> LatencyTable:
+    """The table in parsed JSON; `where` names the file in the `UserError`s."""
+    found = content.get("format") if isinstance(content, dict) else None
+    require(found == FORMAT, f"The {where} has format {found!r}; this version reads {FORMAT!r}.")
+    entries, baseline = content.get("entries"), content.get("baseline_ms")
+    require(isinstance(entries, dict) and 0 < len(entries) <= _MAX_ENTRIES,
+            f"The {where} needs 1 to {_MAX_ENTRIES} entries.")
+    require(isinstance(baseline, (int, float)) and 0 <= baseline <= 1e6,
+            f"The {where} has baseline_ms = {baseline!r}; 0 or more is needed.")
+    for key in entries:
+        parse_key(key)
+    return LatencyTable(
+        identity_from_json(content.get("identity"), where),
+        {key: entry_from_json(key, value, where) for key, value in entries.items()},
+        float(baseline), correction_from_json(content.get("correction"), where))
