@@ -4,31 +4,24 @@ import os
 import sys
 from typing import Any, Callable
 
-from absl import app
+from absl import app, flags
 
 from nas_tf.errors import UserError
+
+_HELP = ("h", "help", "helpshort", "helpfull", "helpxml", "help-xml")
 
 
 def run(main: Callable[[], None]) -> None:
     """Parses flags and runs `main`; a `UserError` becomes one sentence and exit status 1."""
     # TensorFlow's start-up chatter would bury the command's own first lines.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-    def guarded(argv: list[str]) -> int:
-        try:
-            if len(argv) > 1:
-                raise UserError(
-                    f"Unexpected argument {argv[1]!r}; flags are written --name=value.")
-            main()
-        except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
-        except KeyboardInterrupt:
-            print("\nStopped. The same command goes on from the last checkpoint.", file=sys.stderr)
-            return 130
-        return 0
-
-    app.run(guarded)
+    _show_shared_flags_in_help()
+    try:
+        app.run(lambda argv: _guarded(main, argv))
+    except SystemExit as ended:
+        # absl exits with 1 after showing help, but help that was asked for is a success.
+        asked = any(argument.lstrip("-") in _HELP for argument in sys.argv[1:])
+        sys.exit(0 if asked and ended.code == 1 else ended.code)
 
 
 def print_facts(title: str, facts: dict[str, Any], next_command: str = "") -> None:
@@ -41,3 +34,25 @@ def print_facts(title: str, facts: dict[str, Any], next_command: str = "") -> No
     if next_command:
         print(f"next: {next_command}")
     sys.stdout.flush()
+
+
+def _guarded(main: Callable[[], None], argv: list[str]) -> int:
+    try:
+        if len(argv) > 1:
+            raise UserError(f"Unexpected argument {argv[1]!r}; flags are written --name=value.")
+        main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nStopped. The same command goes on from the last checkpoint.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _show_shared_flags_in_help() -> None:
+    """Makes the flags of the `flags` package key flags of the command, as if defined in it."""
+    for module, defined in list(flags.FLAGS.flags_by_module_dict().items()):
+        if module.startswith("flags."):
+            for flag in defined:
+                flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)

@@ -40,6 +40,7 @@ def describe(architecture: Architecture, resolution: int, num_classes: int,
         "output": [layer.output_size, layer.output_size, layer.output_width],
         "stride": layer.stride, "params": layer.params, "macs": layer.macs,
         "latency_ms": table.cost_ms(layer) if table else None,
+        "latency_estimated": bool(table and layer.key and table.entry(layer).estimated),
     } for layer in layers]
     predicted = table.predict_ms(architecture, resolution, num_classes) if table else None
     return {
@@ -57,8 +58,9 @@ def _print_layers(blocks: list[dict[str, Any]]) -> None:
     for b in blocks:
         shapes = ["×".join(map(str, b[end])) for end in ("input", "output")]
         latency = "" if b["latency_ms"] is None else f"{b['latency_ms']:.3f}"
+        mark = "  estimated" if b["latency_estimated"] else ""
         print(f"{b['layer']:<11}{b['operation']:<5}{shapes[0]:>13}{shapes[1]:>13}"
-              f"{b['params']:>11,}{b['macs'] / 1e6:>9.2f}{latency:>9}")
+              f"{b['params']:>11,}{b['macs'] / 1e6:>9.2f}{latency:>9}{mark}")
 
 
 def main() -> None:
@@ -73,6 +75,7 @@ def main() -> None:
              "macs": f"{facts['macs'] / 1e6:.1f} M"}
     if table:
         shown["predicted_latency_ms"] = facts["predicted_latency_ms"]
+        shown["estimated entries"] = sum(b["latency_estimated"] for b in facts["blocks"])
     cli.print_facts(architecture.name or "architecture", shown)
     if _OUTPUT.value:
         files.write_json(_OUTPUT.value, facts)

@@ -1,0 +1,51 @@
+"""`nas_tf.describe` as a user runs it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+
+def run(*arguments, cwd=None):
+    """Runs the command in a process of its own."""
+    return subprocess.run([sys.executable, "-m", "nas_tf.describe", *arguments], cwd=cwd,
+                          capture_output=True, text=True, check=False)
+
+
+def test_facts_of_a_published_network(tmp_path):
+    output = tmp_path / "facts.json"
+    result = run("--architecture=proxyless_mobile", f"--output_json={output}", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    facts = json.loads(output.read_text())
+    assert facts["params"] == 4_080_512
+    assert round(facts["macs"] / 1e6, 1) == 320.4
+    assert facts["predicted_latency_ms"] is None
+    assert len(facts["blocks"]) == 1 + 22 + 2
+    assert sum(b["params"] for b in facts["blocks"]) == facts["params"]
+
+
+def test_published_table_lacks_three_keys_of_the_mobile_net(shared_data):
+    table = f"--latency_table={shared_data / 'proxylessnas/mobile_trim.yaml'}"
+    refused = run("--architecture=proxyless_mobile", table)
+    assert refused.returncode == 1
+    assert "lacks 3 entries" in refused.stderr and "56x56x32" in refused.stderr
+    estimated = run("--architecture=proxyless_mobile", table, "--missing_latency=estimate")
+    assert estimated.returncode == 0
+    assert estimated.stdout.count("  estimated") == 4  # three layers and the line that counts them
+
+
+@pytest.mark.parametrize("arguments,message", [
+    (["--architecture=nope"], "'nope' is neither a file nor a published name"),
+    (["--architecture=mobilenet_v2", "--resolution=0"], "flag --resolution=0"),
+    (["--architecture=mobilenet_v2", "--num_classes=-1"], "flag --num_classes=-1"),
+    (["--architecture=mobilenet_v2", "--width_multiplier=0"], "flag --width_multiplier=0"),
+    (["--architecture=mobilenet_v2", "extra"], "Unexpected argument 'extra'"),
+    (["--architecture=mobilenet_v2", "--latency_table=none.json"], "no latency table 'none.json'"),
+    ([], "--architecture must have a value"),
+])
+def test_mistakes_get_one_sentence(arguments, message):
+    result = run(*arguments)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
