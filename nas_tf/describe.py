@@ -32,6 +32,8 @@ def describe(architecture: Architecture, resolution: int, num_classes: int,
       `params`, `macs` (multiply-adds of one image), `predicted_latency_ms` (None without a
       table) and `blocks`, one dict a layer from the stem to the classifier.
     """
+    # First, because it names every missing entry and not only the first one.
+    predicted = table.predict_ms(architecture, resolution, num_classes) if table else None
     layers = architecture.layers(resolution, num_classes)
     blocks = [{
         "layer": type(layer).__name__.removesuffix("Spec").lower(),
@@ -42,7 +44,6 @@ def describe(architecture: Architecture, resolution: int, num_classes: int,
         "latency_ms": table.cost_ms(layer) if table else None,
         "latency_estimated": bool(table and layer.key and table.entry(layer).estimated),
     } for layer in layers]
-    predicted = table.predict_ms(architecture, resolution, num_classes) if table else None
     return {
         "name": architecture.name, "architecture": architecture.to_string(),
         "resolution": resolution, "num_classes": num_classes,
