@@ -29,13 +29,13 @@ def _appearance(layer: LayerSpec) -> tuple[str, str, int]:
     if not isinstance(layer, BlockSpec):
         name = {"StemSpec": "conv 3×3", "HeadSpec": "conv 1×1"}.get(
             type(layer).__name__, "pool + classes")
-        return name, _FIXED_COLOUR, 4 * _UNIT
+        return name, _FIXED_COLOUR, 5 * _UNIT
     if isinstance(layer.operation, Zero):
         return "skip", "none", 3 * _UNIT
     operation = layer.operation
     label = f"MB{operation.expansion} {operation.kernel}×{operation.kernel}"
     # Even an expansion of 1 must be tall enough for its label.
-    return label, KERNEL_COLOURS[operation.kernel], (2 + operation.expansion) * _UNIT * 7 // 8
+    return label, KERNEL_COLOURS[operation.kernel], (3 + operation.expansion) * _UNIT * 3 // 4
 
 
 def _column(layer: LayerSpec, index: int) -> str:
