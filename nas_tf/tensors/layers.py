@@ -26,66 +26,99 @@ def batch_norm(name: str) -> keras.layers.Layer:
         momentum=BN_MOMENTUM, epsilon=BN_EPSILON, name=name)
 
 
-def convolution(x, filters: int, kernel: int, stride: int, name: str, padding: str = "same",
-                relu: bool = True):
+def convolution(filters: int, kernel: int, stride: int, name: str, padding: str = "same",
+                relu: bool = True) -> list[keras.layers.Layer]:
     """Convolution, batch norm and (unless `relu` is False) ReLU6: [N,H,W,C] → [N,H/s,W/s,filters]."""
-    x, mode = _padded(x, kernel, stride, padding, name)
-    x = keras.layers.Conv2D(filters, kernel, stride, mode, use_bias=False, name=f"{name}_conv",
-                            kernel_initializer=he_fan_out(kernel, filters))(x)
-    return _normalized(x, name, relu)
+    pad, mode = _padding(kernel, stride, padding, name)
+    conv = keras.layers.Conv2D(filters, kernel, stride, mode, use_bias=False, name=f"{name}_conv",
+                               kernel_initializer=he_fan_out(kernel, filters))
+    return [*pad, conv, *_normalization(name, relu)]
 
 
-def depthwise(x, kernel: int, stride: int, name: str, padding: str = "same"):
+def depthwise(kernel: int, stride: int, name: str, padding: str = "same",
+              ) -> list[keras.layers.Layer]:
     """Depthwise convolution, batch norm, ReLU6: [N,H,W,C] → [N,H/s,W/s,C]."""
-    x, mode = _padded(x, kernel, stride, padding, name)
-    x = keras.layers.DepthwiseConv2D(kernel, stride, mode, use_bias=False, name=f"{name}_conv",
-                                     depthwise_initializer=he_fan_out(kernel, 1))(x)
-    return _normalized(x, name, relu=True)
+    pad, mode = _padding(kernel, stride, padding, name)
+    conv = keras.layers.DepthwiseConv2D(kernel, stride, mode, use_bias=False, name=f"{name}_conv",
+                                        depthwise_initializer=he_fan_out(kernel, 1))
+    return [*pad, conv, *_normalization(name, relu=True)]
+
+
+def operation_layers(spec: BlockSpec, name: str, padding: str = "same",
+                     ) -> list[keras.layers.Layer]:
+    """The chain of layers of `spec` beside its shortcut; none for ZeroOp.
+
+    The one builder of an operation: the compact network and the supernet both call it.
+    """
+    if isinstance(spec.operation, Zero):
+        return []
+    chain = []
+    if spec.operation.expansion > 1:
+        chain += convolution(spec.hidden_width, 1, 1, f"{name}_expand", padding)
+    chain += depthwise(spec.operation.kernel, spec.stride, f"{name}_depthwise", padding)
+    return chain + convolution(spec.output_width, 1, 1, f"{name}_project", padding, relu=False)
 
 
 def build_operation(x, spec: BlockSpec, name: str, padding: str = "same"):
     """The block of `spec` on `x`, shortcut included."""
-    if isinstance(spec.operation, Zero):
-        return x
-    y = x
-    if spec.operation.expansion > 1:
-        y = convolution(y, spec.hidden_width, 1, 1, f"{name}_expand", padding)
-    y = depthwise(y, spec.operation.kernel, spec.stride, f"{name}_depthwise", padding)
-    y = convolution(y, spec.output_width, 1, 1, f"{name}_project", padding, relu=False)
-    return keras.layers.Add(name=f"{name}_add")([x, y]) if spec.has_shortcut else y
+    y = apply_chain(operation_layers(spec, name, padding), x)
+    if isinstance(spec.operation, Zero) or not spec.has_shortcut:
+        return y
+    return keras.layers.Add(name=f"{name}_add")([x, y])
+
+
+def stem_layers(spec: StemSpec, padding: str = "same") -> list[keras.layers.Layer]:
+    """The first convolution."""
+    return convolution(spec.output_width, spec.kernel, spec.stride, "stem", padding)
 
 
 def build_stem(x, spec: StemSpec, padding: str = "same"):
-    """The first convolution."""
-    return convolution(x, spec.output_width, spec.kernel, spec.stride, "stem", padding)
+    """The first convolution on `x`."""
+    return apply_chain(stem_layers(spec, padding), x)
+
+
+def head_layers(spec: HeadSpec) -> list[keras.layers.Layer]:
+    """1×1 convolution and global average pooling: [N,H,W,C] → [N,1,1,spec.output_width]."""
+    return [*convolution(spec.output_width, 1, 1, "head"),
+            keras.layers.GlobalAveragePooling2D(keepdims=True, name="pool")]
 
 
 def build_head(x, spec: HeadSpec):
-    """1×1 convolution and global average pooling: [N,H,W,C] → [N,1,1,spec.output_width]."""
-    x = convolution(x, spec.output_width, 1, 1, "head")
-    return keras.layers.GlobalAveragePooling2D(keepdims=True, name="pool")(x)
+    """1×1 convolution and global average pooling on `x`."""
+    return apply_chain(head_layers(spec), x)
 
 
-def build_classifier(x, num_classes: int, dropout: float = 0.0):
+def classifier_layers(num_classes: int, dropout: float = 0.0) -> list[keras.layers.Layer]:
     """Logits [N, num_classes] of pooled features [N,1,1,C].
 
     A 1×1 convolution and not a dense layer: only so does the converter keep one scale a class.
     """
-    if dropout:
-        x = keras.layers.Dropout(dropout, name="dropout")(x)
-    x = keras.layers.Conv2D(num_classes, 1, name="logits",
-                            kernel_initializer=keras.initializers.RandomNormal(stddev=0.01))(x)
+    conv = keras.layers.Conv2D(num_classes, 1, name="logits",
+                               kernel_initializer=keras.initializers.RandomNormal(stddev=0.01))
     # float32 also under mixed precision, for a loss without overflow.
-    return keras.layers.Flatten(name="flatten", dtype="float32")(x)
+    chain = [conv, keras.layers.Flatten(name="flatten", dtype="float32")]
+    return [keras.layers.Dropout(dropout, name="dropout"), *chain] if dropout else chain
 
 
-def _padded(x, kernel: int, stride: int, padding: str, name: str):
-    """Explicit zeros where symmetric padding differs from TensorFlow's SAME."""
+def build_classifier(x, num_classes: int, dropout: float = 0.0):
+    """Logits [N, num_classes] of `x` [N,1,1,C]."""
+    return apply_chain(classifier_layers(num_classes, dropout), x)
+
+
+def _padding(kernel: int, stride: int, padding: str, name: str):
+    """Explicit zeros where symmetric padding differs from TensorFlow's SAME, and the mode."""
     if padding == "same" or stride == 1:
-        return x, "same"
-    return keras.layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x), "valid"
+        return [], "same"
+    return [keras.layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")], "valid"
 
 
-def _normalized(x, name: str, relu: bool):
-    x = batch_norm(f"{name}_bn")(x)
-    return keras.layers.ReLU(6.0, name=f"{name}_relu")(x) if relu else x
+def _normalization(name: str, relu: bool) -> list[keras.layers.Layer]:
+    norm = batch_norm(f"{name}_bn")
+    return [norm, keras.layers.ReLU(6.0, name=f"{name}_relu")] if relu else [norm]
+
+
+def apply_chain(chain: list[keras.layers.Layer], x):
+    """The layers one after the other on `x`."""
+    for layer in chain:
+        x = layer(x)
+    return x
