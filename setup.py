@@ -17,11 +17,13 @@ setup(
         "numpy>=1.26,<3",
         "PyYAML>=6,<7",
         "scikit-learn>=1.4,<2",
+        "scipy>=1.11,<2",
         "tensorboard>=2.20,<2.22",
         "tensorflow>=2.21,<2.22",
         "tensorflow-datasets>=4.9.9,<4.10",
         "tensorflow-model-optimization>=0.8.1,<0.9",
         "tf_keras>=2.21,<2.22",
+        "tqdm>=4.66,<5",
     ],
     extras_require={"test": ["pytest>=8,<10"]},
 )

@@ -1,13 +1,13 @@
 """What a run folder says about itself: plain data for the report, nothing computed twice."""
 
 import dataclasses
-import json
 import pathlib
 from typing import Any
 
 from nas_tf import files
 from nas_tf.errors import require
 from nas_tf.space.architecture import Architecture, from_json
+from nas_tf.training.metric_log import read_metrics
 
 STAGES = ("build_latency_table", "search", "train", "finetune", "convert", "evaluate", "benchmark")
 
@@ -48,25 +48,13 @@ def gather(workdir: str) -> RunFacts:
     require(bool(summaries), f"The folder {workdir!r} holds no stage that has ended "
                              f"({', '.join(STAGES)}); run one first.")
     settings = _each(root, "settings.json", "stage settings")
-    metrics = {stage: _lines(root / stage / "metrics.jsonl") for stage in STAGES}
+    metrics = {stage: read_metrics(root / stage) for stage in STAGES}
     return RunFacts(root, summaries, settings, metrics, _architecture(root))
 
 
 def _each(root: pathlib.Path, name: str, what: str) -> dict[str, Any]:
     return {stage: files.read_json(root / stage / name, what)
             for stage in STAGES if (root / stage / name).is_file()}
-
-
-def _lines(path: pathlib.Path) -> list[dict[str, Any]]:
-    """The log's whole lines; a run killed while writing may have left half of the last."""
-    rows = []
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                rows.append(json.loads(line))
-            except ValueError:
-                break
-    return rows
 
 
 def _architecture(root: pathlib.Path) -> Architecture | None:
