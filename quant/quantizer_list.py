@@ -1,0 +1,132 @@
+"""Lists the fake quantizers of a Keras model: the one place that knows tfmot's layout of them."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+from tensorflow_model_optimization.python.core.quantization.keras import (
+    quantize_layer, quantize_wrapper)
+from tensorflow_model_optimization.python.core.quantization.keras import quantizers as tfmot_quantizers
+
+
+@dataclasses.dataclass(frozen=True)
+class ActivationRange:
+    """The range of a quantized activation.
+
+    Attributes:
+      layer: the Keras layer that holds it.
+      source: name of the float layer whose output it quantizes.
+      minimum, maximum: scalar variables; None where the range is a constant.
+      fixed: the constant range, else None.
+    """
+
+    layer: keras.layers.Layer
+    source: str
+    minimum: tf.Variable | None
+    maximum: tf.Variable | None
+    fixed: tuple[float, float] | None = None
+
+    @property
+    def value(self) -> tuple[float, float]:
+        """(minimum, maximum) as they are now."""
+        return self.fixed or (float(self.minimum.numpy()), float(self.maximum.numpy()))
+
+    @property
+    def scale(self) -> float:
+        """Width of one int8 step; 0 for an unset range."""
+        low, high = self.value
+        return (high - low) / 255.0
+
+    def assign(self, low: float, high: float) -> None:
+        """Sets the range, widened to hold zero as every int8 range must."""
+        self.minimum.assign(min(low, 0.0))
+        self.maximum.assign(max(high, 0.0))
+
+
+@dataclasses.dataclass(frozen=True)
+class KernelRange:
+    """The ranges of a quantized kernel.
+
+    Attributes:
+      layer: the wrapping Keras layer.
+      source: name of the float layer.
+      kernel: the unquantized kernel.
+      minimum, maximum: variables [channels], or scalars for one range a tensor.
+      bias: the layer's bias, or None.
+    """
+
+    layer: keras.layers.Layer
+    source: str
+    kernel: tf.Variable
+    minimum: tf.Variable
+    maximum: tf.Variable
+    bias: tf.Variable | None
+
+    @property
+    def channel_axis(self) -> int:
+        """Axis of the output channels in the kernel."""
+        return 2 if isinstance(self.layer.layer, keras.layers.DepthwiseConv2D) else -1
+
+    @property
+    def scales(self) -> np.ndarray:
+        """Width of one int8 step, one a channel (or one for all)."""
+        return self.maximum.numpy().astype(np.float64) / 127.0
+
+    def fit(self) -> None:
+        """Sets the ranges to the largest magnitudes of the kernel now."""
+        magnitudes = np.abs(np.moveaxis(self.kernel.numpy(), self.channel_axis, -1))
+        axes = tuple(range(magnitudes.ndim - 1)) if self.maximum.shape.rank else None
+        largest = magnitudes.max(axis=axes)
+        self.minimum.assign(-largest)
+        self.maximum.assign(largest)
+
+
+def activation_ranges(model: keras.Model) -> list[ActivationRange]:
+    """Every activation range of the model, in the order of its layers."""
+    ranges = []
+    for layer in model.layers:
+        if isinstance(layer, quantize_layer.QuantizeLayer):
+            ranges.append(_of_quantize_layer(layer))
+        elif isinstance(layer, quantize_wrapper.QuantizeWrapper):
+            ranges += [ActivationRange(layer, layer.layer.name, pair["min_var"], pair["max_var"])
+                       for pair in _output_variables(layer)]
+    return ranges
+
+
+def kernel_ranges(model: keras.Model) -> list[KernelRange]:
+    """Every kernel range of the model, in the order of its layers."""
+    return [
+        KernelRange(layer, layer.layer.name, kernel, pair["min_var"], pair["max_var"],
+                    getattr(layer.layer, "bias", None))
+        for layer in model.layers if isinstance(layer, quantize_wrapper.QuantizeWrapper)
+        for kernel, _, pair in layer._weight_vars]  # pylint: disable=protected-access
+
+
+def feeding_range(model: keras.Model, layer: keras.layers.Layer) -> ActivationRange:
+    """The range of the tensor that reaches `layer`, through layers that do not requantize."""
+    ranges = {r.layer.name: r for r in activation_ranges(model)}
+    while True:
+        sources = layer.inbound_nodes[0].inbound_layers
+        layer = sources[0] if isinstance(sources, (list, tuple)) else sources
+        if layer.name in ranges:
+            return ranges[layer.name]
+
+
+def _of_quantize_layer(layer: keras.layers.Layer) -> ActivationRange:
+    sources = layer.inbound_nodes[0].inbound_layers
+    source = getattr(sources, "layer", sources).name
+    if isinstance(layer.quantizer, tfmot_quantizers.FixedQuantizer):
+        fixed = (layer.quantizer.init_min, layer.quantizer.init_max)
+        return ActivationRange(layer, source, None, None, fixed)
+    pair = layer.quantizer_vars
+    return ActivationRange(layer, source, pair["min_var"], pair["max_var"])
+
+
+def _output_variables(layer: quantize_wrapper.QuantizeWrapper) -> list[dict]:
+    """Range variables of the wrapper's output, or of the activation inside the layer."""
+    # pylint: disable=protected-access
+    if layer._output_quantizers:
+        return [layer._output_quantizer_vars]
+    return [activation._post_activation_vars for activation in layer._quantize_activations
+            if activation._should_post_quantize()]

@@ -1,0 +1,140 @@
+"""Sets the ranges of a fake-quantized model from the activations of its float network.
+
+tfmot lets ranges start at ±6 and creep by a moving average; a trained network then needs
+thousands of steps to come back to its accuracy. Here they are right before the first step.
+"""
+
+import dataclasses
+from typing import Iterable
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from nas_tf.errors import UserError, require
+from quant.quantizer_list import activation_ranges, kernel_ranges
+
+METHODS = ("minmax", "percentile", "mse")
+_BINS = 2048
+_LEVELS = 255
+
+
+@dataclasses.dataclass
+class Histogram:
+    """How often each value of an activation occurred, in bins of equal width."""
+
+    low: float
+    high: float
+    counts: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(_BINS))
+
+    @property
+    def centers(self) -> np.ndarray:
+        """Middle of each bin."""
+        width = (self.high - self.low) / _BINS
+        return self.low + width * (np.arange(_BINS) + 0.5)
+
+    def add(self, values: np.ndarray) -> None:
+        """Counts the values, all within [low, high]."""
+        self.counts += np.histogram(values, _BINS, (self.low, self.high))[0]
+
+
+def calibrate(float_model: keras.Model, qat_model: keras.Model, batches: Iterable[np.ndarray],
+              method: str = "minmax", percentile: float = 99.99) -> dict[str, tuple[float, float]]:
+    """Sets every activation range and kernel range of `qat_model`.
+
+    Args:
+      float_model: the float network with the same layer names (second result of
+        `quant.scheme.quantize`).
+      qat_model: the fake-quantized network.
+      batches: float32 network inputs [N,H,W,C]; iterated twice.
+      method: "minmax"; "percentile" of the values on either side; or "mse", the range of
+        least squared error over the histogram.
+      percentile: share of values kept on either side, in percent, for "percentile".
+
+    Returns:
+      Layer name → (minimum, maximum) of the activation ranges that were set.
+    """
+    require(method in METHODS, f"Unknown range method {method!r}; allowed: {', '.join(METHODS)}.")
+    open_ranges = [r for r in activation_ranges(qat_model) if r.fixed is None]
+    names = [r.source for r in open_ranges]
+    observe = _observer(float_model, names)
+    limits = _limits(observe, names, batches)
+    histograms = {}
+    if method != "minmax":
+        histograms = _histograms(observe, limits, batches)
+    for entry in open_ranges:
+        low, high = limits[entry.source]
+        if method == "percentile":
+            low, high = percentile_range(histograms[entry.source], percentile)
+        elif method == "mse":
+            low, high = mse_range(histograms[entry.source])
+        entry.assign(low, high)
+    for kernel in kernel_ranges(qat_model):
+        kernel.fit()
+    return {entry.source: entry.value for entry in open_ranges}
+
+
+def percentile_range(histogram: Histogram, percentile: float) -> tuple[float, float]:
+    """The range that leaves out (100 − percentile) % of the values on either side."""
+    cumulative = np.cumsum(histogram.counts) / histogram.counts.sum()
+    outside = 1.0 - percentile / 100.0
+    low = histogram.centers[np.searchsorted(cumulative, outside)]
+    high = histogram.centers[min(np.searchsorted(cumulative, 1.0 - outside), _BINS - 1)]
+    return min(float(low), 0.0), max(float(high), 0.0)
+
+
+def mse_range(histogram: Histogram, candidates: int = 40) -> tuple[float, float]:
+    """The range of least expected squared quantization error over the histogram.
+
+    Each end is shrunk in turn, twice, through `candidates` fractions of its extreme.
+    """
+    low, high = min(histogram.low, 0.0), max(histogram.high, 0.0)
+    fractions = np.linspace(0.3, 1.0, candidates)
+    best_low, best_high = low, high
+    for _ in range(2):
+        best_high = min((f * high for f in fractions),
+                        key=lambda end: quantization_error(histogram, best_low, end))
+        best_low = min((f * low for f in fractions),
+                       key=lambda end: quantization_error(histogram, end, best_high))
+    return best_low, best_high
+
+
+def quantization_error(histogram: Histogram, low: float, high: float) -> float:
+    """Mean squared error of rounding the histogram's values to 256 levels on [low, high]."""
+    if high <= low:
+        return np.inf
+    scale = (high - low) / _LEVELS
+    # The grid is shifted so that zero lies on it, as int8 kernels need.
+    shift = np.round(-low / scale)
+    level = np.clip(np.round(histogram.centers / scale + shift), 0, _LEVELS)
+    error = histogram.centers - (level - shift) * scale
+    return float(np.dot(histogram.counts, error**2) / histogram.counts.sum())
+
+
+def _observer(model: keras.Model, names: list[str]):
+    outputs = {name: model.get_layer(name).output for name in names}
+    return tf.function(keras.Model(model.input, outputs))
+
+
+def _limits(observe, names: list[str], batches) -> dict[str, tuple[float, float]]:
+    limits = {name: (np.inf, -np.inf) for name in names}
+    for batch in batches:
+        for name, values in observe(tf.convert_to_tensor(batch)).items():
+            low, high = limits[name]
+            limits[name] = (min(low, float(tf.reduce_min(values))),
+                            max(high, float(tf.reduce_max(values))))
+    for name, (low, high) in limits.items():
+        if not np.isfinite([low, high]).all():
+            raise UserError(
+                f"The float activations of {name!r} range over [{low}, {high}]; calibration needs "
+                "at least one image and a network without infinities.")
+    return limits
+
+
+def _histograms(observe, limits, batches) -> dict[str, Histogram]:
+    histograms = {name: Histogram(low, max(high, low + 1e-9))
+                  for name, (low, high) in limits.items()}
+    for batch in batches:
+        for name, values in observe(tf.convert_to_tensor(batch)).items():
+            histograms[name].add(values.numpy())
+    return histograms

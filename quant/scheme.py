@@ -1,0 +1,200 @@
+"""Which tensor gets which fake quantizer: tfmot's default 8-bit scheme, mended.
+
+What differs from the default scheme, and why, is in `BUILD_NOTES.md`, "Quantization".
+"""
+
+import tensorflow_model_optimization as tfmot
+import tf_keras as keras
+from tensorflow_model_optimization.python.core.quantization.keras import (
+    quantize_aware_activation, quantize_layer, quantize_layout_transform, quantizers)
+from tensorflow_model_optimization.python.core.quantization.keras import utils as quantize_utils
+from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
+    default_8bit_quantize_configs, default_8bit_quantize_registry, default_8bit_quantize_scheme,
+    default_8bit_transforms)
+from tensorflow_model_optimization.python.core.quantization.keras.graph_transformations import (
+    model_transformer, transforms)
+
+from nas_tf.errors import require
+from quant.graph_config import GraphConfig, copy_weights
+from quant.quantizers import ActivationQuantizer, DepthwiseKernelQuantizer
+from quant.rewrite import Change, rewrite
+
+# (uint8 − 128) / 128 on the int8 grid of scale 1/128 and zero point 0: exact for every pixel.
+INPUT_RANGE = (-1.0, 127.0 / 128.0)
+INPUT_QUANTIZER_NAME = "input_quantize"
+_WEIGHTLESS_QUANTIZED = (keras.layers.ReLU, keras.layers.Add, keras.layers.GlobalAveragePooling2D,
+                         keras.layers.AveragePooling2D, keras.layers.Concatenate)
+
+
+class OutputConfig(default_8bit_quantize_configs.Default8BitOutputQuantizeConfig):
+    """Quantizes a layer's output with a range that starts unset."""
+
+    def get_output_quantizers(self, layer):
+        return [ActivationQuantizer()] if self.quantize_output else []
+
+
+class ConvolutionConfig(default_8bit_quantize_registry.Default8BitConvQuantizeConfig):
+    """Per-channel kernel, and the output where no ReLU follows."""
+
+    def __init__(self, weight_attrs, activation_attrs, quantize_output):
+        super().__init__(weight_attrs, activation_attrs, quantize_output)
+        self.activation_quantizer = ActivationQuantizer()
+        if weight_attrs == ["depthwise_kernel"]:
+            self.weight_quantizer = DepthwiseKernelQuantizer()
+
+
+class DenseConfig(default_8bit_quantize_registry.Default8BitQuantizeConfig):
+    """Per-tensor kernel (a per-channel dense kernel does not convert), and the output."""
+
+    def __init__(self, weight_attrs, activation_attrs, quantize_output):
+        super().__init__(weight_attrs, activation_attrs, quantize_output)
+        self.activation_quantizer = ActivationQuantizer()
+
+
+class Registry(default_8bit_quantize_registry.Default8BitQuantizeRegistry):
+    """Layer class → quantizers."""
+
+    def __init__(self):
+        super().__init__()
+        self._layer_quantize_map.update({
+            keras.layers.Conv2D: ConvolutionConfig(["kernel"], ["activation"], False),
+            keras.layers.DepthwiseConv2D: ConvolutionConfig(
+                ["depthwise_kernel"], ["activation"], False),
+            keras.layers.Dense: DenseConfig(["kernel"], ["activation"], False),
+            **{layer: OutputConfig() for layer in _WEIGHTLESS_QUANTIZED}})
+
+
+class InputQuantize(default_8bit_transforms.InputLayerQuantize):
+    """Puts a quantizer of the fixed input range after the input."""
+
+    def replacement(self, match_layer):
+        quantizer = quantizers.FixedQuantizer(8, *INPUT_RANGE, narrow_range=False)
+        layer = quantize_layer.QuantizeLayer(quantizer, name=INPUT_QUANTIZER_NAME)
+        config = quantize_utils.serialize_layer(layer, use_legacy_format=True)
+        config["name"] = layer.name
+        return transforms.LayerNode(config, input_layers=[match_layer])
+
+    def custom_objects(self):
+        return {**super().custom_objects(), "FixedQuantizer": quantizers.FixedQuantizer,
+                "ActivationQuantizer": ActivationQuantizer}
+
+
+class ConvolutionReLU(transforms.Transform):
+    """No quantizer between a convolution and its ReLU, which the kernel fuses.
+
+    tfmot's own rule for this pattern drops the kernel's quantizer along with the output's.
+    """
+
+    def pattern(self):
+        return transforms.LayerPattern(
+            "ReLU", inputs=[transforms.LayerPattern("Conv2D|DepthwiseConv2D|Dense",
+                                                    config={"activation": "linear"})])
+
+    def replacement(self, match_layer):
+        match_layer.input_layers[0].layer["config"]["activation"] = (
+            quantize_utils.serialize_activation(
+                quantize_aware_activation.NoOpActivation(), use_legacy_format=True))
+        return match_layer
+
+    def custom_objects(self):
+        return {"NoOpActivation": quantize_aware_activation.NoOpActivation}
+
+
+class AddReLU(default_8bit_transforms.LayerReLUQuantize):
+    """No quantizer between an addition and its ReLU, which the kernel fuses."""
+
+    def pattern(self):
+        return transforms.LayerPattern("ReLU", inputs=[transforms.LayerPattern("Add")])
+
+
+class LayoutTransform(quantize_layout_transform.QuantizeLayoutTransform):
+    """tfmot's fusing transforms, with ours for the input and for ReLU."""
+
+    def apply(self, model, layer_quantize_map):
+        steps = [
+            InputQuantize(),
+            default_8bit_transforms.SeparableConvQuantize(),
+            default_8bit_transforms.Conv2DBatchNormReLUQuantize(),
+            default_8bit_transforms.Conv2DBatchNormActivationQuantize(),
+            default_8bit_transforms.Conv2DBatchNormQuantize(),
+            default_8bit_transforms.ConcatTransform(),
+            default_8bit_transforms.DenseBatchNormReLUQuantize(),
+            default_8bit_transforms.DenseBatchNormQuantize(),
+            ConvolutionReLU(),
+            AddReLU(),
+        ]
+        return model_transformer.ModelTransformer(
+            model, steps, set(layer_quantize_map), layer_quantize_map).transform()
+
+
+class Scheme(default_8bit_quantize_scheme.Default8BitQuantizeScheme):
+    """The scheme of this project."""
+
+    def get_layout_transformer(self):
+        return LayoutTransform()
+
+    def get_quantize_registry(self):
+        return Registry()
+
+
+CUSTOM_OBJECTS = {cls.__name__: cls for cls in (
+    OutputConfig, ConvolutionConfig, DenseConfig, ActivationQuantizer, DepthwiseKernelQuantizer)}
+
+
+def quantize(model: keras.Model, fold: bool = True) -> tuple[keras.Model, keras.Model, list[Change]]:
+    """Inserts fake quantizers into any functional float model.
+
+    Args:
+      model: float model with input [N,H,W,C] in [−1, 127/128]; left unchanged.
+      fold: whether batch norm is folded into convolutions first.
+
+    Returns:
+      (model with fake quantizers whose activation ranges are unset, the float model that it
+      was made of, with the same layer names, and what was inserted or rewritten by hand).
+
+    Raises:
+      UserError: mixed precision, or a form that cannot be quantized.
+    """
+    refuse_mixed_precision(model)
+    rewritten, changes = rewrite(model, fold)
+    registry = Registry()
+    prepared, inserted = _insert_missing(rewritten, registry)
+
+    def annotate(layer):
+        known = registry.supports(layer) or isinstance(layer, keras.layers.BatchNormalization)
+        return tfmot.quantization.keras.quantize_annotate_layer(layer) if known else layer
+
+    with tfmot.quantization.keras.quantize_scope(CUSTOM_OBJECTS):
+        annotated = keras.models.clone_model(prepared, clone_function=annotate)
+        annotated.set_weights(prepared.get_weights())
+        quantized = tfmot.quantization.keras.quantize_apply(annotated, Scheme())
+    return quantized, rewritten, [*changes, *inserted]
+
+
+def refuse_mixed_precision(model: keras.Model) -> None:
+    """Raises `UserError` where a layer computes in another type than float32."""
+    for layer in model.layers:
+        require(getattr(layer, "compute_dtype", "float32") == "float32",
+                f"The layer {layer.name!r} computes in {layer.compute_dtype}; quantization-aware "
+                "fine-tuning works in float32 only, so build the model without mixed precision.")
+
+
+def _insert_missing(model: keras.Model, registry: Registry) -> tuple[keras.Model, list[Change]]:
+    """Puts an explicit quantizer after every layer that the registry does not know."""
+    graph, inserted = GraphConfig(model), []
+    for layer in model.layers:
+        if isinstance(layer, (keras.layers.InputLayer, keras.layers.BatchNormalization)) \
+                or registry.supports(layer):
+            continue
+        graph.insert_after(layer.name, quantize_layer.QuantizeLayer(
+            ActivationQuantizer(), name=f"{layer.name}_quantize"))
+        inserted.append(Change(
+            layer.name, f"a quantizer was put after this {type(layer).__name__}, whose inside "
+            "stays as it is"))
+    if not inserted:
+        return model, inserted
+    classes = {type(layer).__name__: type(layer) for layer in model.layers}
+    with tfmot.quantization.keras.quantize_scope(CUSTOM_OBJECTS, classes):
+        prepared = graph.build(classes)
+    copy_weights(model, prepared)
+    return prepared, inserted
