@@ -1,0 +1,39 @@
+"""Command: a fine-tuned network becomes a checked int8 .tflite with a background class.
+
+    python -m export.convert --workdir=/tmp/run
+    python -m export.convert --model=/tmp/run/train/model --output=/tmp/float.tflite \
+        --inference_input_type=float32 --inference_output_type=float32
+"""
+
+from absl import flags
+
+from export import convert_run
+from flags import common
+from flags.convert import convert_config
+from nas_tf import cli
+from nas_tf.errors import require
+
+_MODEL = flags.DEFINE_string(
+    "model", "", "Model folder to convert: a fine-tuned one, or a float one for a float32 file. "
+    "Default: <workdir>/finetune/model.")
+_OUTPUT = flags.DEFINE_string(
+    "output", "", "File to write; labels.txt goes beside it. "
+    "Default: <workdir>/convert/model_int8.tflite (model_float32.tflite for a float model).")
+_NUM_CLASSES = flags.DEFINE_integer(
+    "num_classes", 0, "Outputs of the file: the model's N classes, or N + 1 with background at "
+    "index 0 (1001 for ImageNet). 0 means N + 1.", lower_bound=0, upper_bound=1_000_001)
+
+
+def main() -> None:
+    """Converts and prints what was written."""
+    require(bool(common.WORKDIR.value or (_MODEL.value and _OUTPUT.value)),
+            "Give --workdir, or both --model and --output.")
+    config = convert_config(_MODEL.value, _OUTPUT.value, _NUM_CLASSES.value)
+    summary = convert_run.run_convert(common.WORKDIR.value or "", config)
+    workdir = f"--workdir={common.WORKDIR.value}" if common.WORKDIR.value else ""
+    cli.print_facts("Converted", convert_run.facts_for_people(summary),
+                    f"python -m export.evaluate --model={summary['output']} {workdir}".rstrip())
+
+
+if __name__ == "__main__":
+    cli.run(main)

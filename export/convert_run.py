@@ -1,0 +1,232 @@
+"""The conversion stage: fine-tuned network + background class → checked `.tflite` + labels."""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+from typing import Any
+
+from export import background, convert_checks, converter, labels
+from nas_tf import files, model_folder
+from nas_tf.errors import require
+from nas_tf.model_folder import ModelDescription
+from nas_tf.run_folder import StageFolder, open_stage
+from quant import flatbuffer
+
+STAGE = "convert"
+INT8_NAME, FLOAT_NAME = "model_int8.tflite", "model_float32.tflite"
+_RECEIPT = "written.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class ConvertConfig:
+    """Settings of a conversion.
+
+    Attributes:
+      model: model folder; "" means `<workdir>/finetune/model`.
+      output: the file to write; "" means `<workdir>/convert/model_int8.tflite`.
+      num_classes: outputs of the file, the model's N or N + 1 with background; 0 means N + 1.
+      input_type, output_type: uint8, int8 or float32.
+      seed: chooses the class that lends background its weights.
+    """
+
+    model: str = ""
+    output: str = ""
+    num_classes: int = 0
+    input_type: str = "uint8"
+    output_type: str = "uint8"
+    seed: int = 0
+
+
+def run_convert(workdir: str, config: ConvertConfig) -> dict[str, Any]:
+    """Converts, checks and writes; returns the stage's summary.
+
+    Args:
+      workdir: the run folder; "" to write `config.output` alone, without a summary file.
+      config: settings.
+
+    Raises:
+      UserError: no such model, a class count that does not fit, a converted model that fails a
+        check, or an output file that this stage did not write.
+    """
+    folder = config.model or str(pathlib.Path(workdir) / "finetune" / "model")
+    description = model_folder.read_description(folder)
+    num_classes = _num_classes(description, config)
+    _require_types(description, config, folder)
+    stage = _open_stage(workdir, config, folder) if workdir else None
+    name = INT8_NAME if description.kind == "qat" else FLOAT_NAME
+    output = pathlib.Path(config.output or stage.path / name)
+    if stage and stage.summary() is not None and _is_ours(stage, output):
+        return stage.summary()
+    require(not output.exists() or _is_ours(stage, output),
+            f"--output={str(output)!r} exists and was not written by this run; "
+            "name another file or remove it.")
+    content, facts = convert_model(folder, config)
+    names = description.labels
+    if num_classes > len(names):
+        names = (background.LABEL, *names)
+    _write(stage, output, content, names)
+    summary = {"output": str(output), "bytes": output.stat().st_size, "model": folder,
+               "num_classes": num_classes, **facts, "labels": str(output.parent / labels.FILE_NAME)}
+    if stage:
+        stage.write_summary(summary)
+    return summary
+
+
+def facts_for_people(summary: dict[str, Any]) -> dict[str, Any]:
+    """The summary in a few printable lines."""
+    facts = {"file": summary["output"], "size (bytes)": summary["bytes"],
+             "classes": summary["num_classes"]}
+    for end in ("input", "output_tensor"):
+        tensor = summary[end]
+        grid = (f", scale {tensor['scale']:.6g}, zero point {tensor['zero_point']}"
+                if "scale" in tensor else "")
+        facts[end.removesuffix("_tensor")] = f"{tensor['dtype']} {tensor['shape']}{grid}"
+    if summary["background_source"] is not None:
+        facts["background is like class"] = summary["background_source"]
+    if summary["background_margin_steps"] is not None:
+        facts["background's margin (int8 steps)"] = summary["background_margin_steps"]
+    return facts
+
+
+def convert_model(folder: str, config: ConvertConfig) -> tuple[bytes, dict[str, Any]]:
+    """The checked flatbuffer of a model folder, and facts about it; writes nothing."""
+    model, description = _load(folder)
+    num_classes = _num_classes(description, config)
+    chosen, steps = None, None
+    if num_classes == description.num_classes:
+        content = _converted(model, description, config)
+    elif description.kind == "qat":
+        content, chosen, steps = _converted_with_background(model, description, config)
+    else:
+        wider, chosen = with_background(folder, config.seed)
+        content = _converted(wider, description, config)
+    graph = flatbuffer.parse(content, "converted model").main
+    convert_checks.require_types(graph, config.input_type, config.output_type, num_classes)
+    fill = None
+    if description.kind == "qat":
+        convert_checks.require_integers(graph)
+        fill = convert_checks.require_per_channel(graph)
+    convert_checks.require_runs(content, graph)
+    return content, {
+        "input": _tensor_facts(graph.tensors[graph.inputs[0]]),
+        "output_tensor": _tensor_facts(graph.tensors[graph.outputs[0]]),
+        "operators": len(graph.operators), "depthwise_min_fill": fill,
+        "background_source": chosen and chosen.source, "background_bias": chosen and chosen.bias,
+        "background_margin_steps": steps}
+
+
+def with_background(folder: str, seed: int):
+    """The Keras model of a folder with the background class added.
+
+    Returns:
+      (model of N + 1 classes, the `Background` used).
+    """
+    model, description = _load(folder)
+    chosen = background.choose(background.classifier_biases(model), seed)
+    wider = _wider(description)
+    background.transfer(model, wider, chosen)
+    return wider, chosen
+
+
+def _converted_with_background(model, description: ModelDescription, config: ConvertConfig):
+    """Adds the background and converts; once more, with a lower bias, where int8 would tie.
+
+    Returns:
+      (flatbuffer, the `Background` used, its margin in int8 steps).
+    """
+    biases = background.classifier_biases(model)
+    chosen = background.choose(biases, config.seed)
+    wider = _wider(description)
+    for _ in range(2):
+        background.transfer(model, wider, chosen)
+        content = _converted(wider, description, config)
+        classifier = background.find_classifier(flatbuffer.parse(content).main)
+        margin = background.margin_steps(classifier, chosen.source)
+        if margin >= background.MIN_MARGIN_STEPS:
+            break
+        step = background.output_step(classifier)
+        chosen = background.lowered(chosen, float(biases[chosen.source]), step)
+    background.require_margin(margin)
+    return content, chosen, margin
+
+
+def _converted(model, description: ModelDescription, config: ConvertConfig) -> bytes:
+    return converter.convert_keras(
+        model, config.input_type, config.output_type, description.kind == "qat")
+
+
+def _load(folder: str):
+    """(model, description) of a float or fine-tuned model folder."""
+    if model_folder.read_description(folder).kind == "float":
+        return model_folder.load_float_model(folder)
+    from quant.model import load_qat_model
+    return load_qat_model(folder)
+
+
+def _wider(description: ModelDescription):
+    """The same network for one class more, with fresh weights."""
+    num_classes = description.num_classes + 1
+    if description.kind == "float":
+        from nas_tf.tensors.network import build_network
+        return build_network(description.architecture, description.resolution, num_classes)
+    from quant.model import empty_qat_model
+    return empty_qat_model(dataclasses.replace(description, num_classes=num_classes))
+
+
+def _num_classes(description: ModelDescription, config: ConvertConfig) -> int:
+    held = description.num_classes
+    allowed = (held,) if description.has_background else (held + 1, held)
+    asked = config.num_classes or allowed[0]
+    require(asked in allowed,
+            f"--num_classes={asked} does not fit the model, which has {held} classes; allowed: "
+            + " or ".join(f"{n} ({'with' if n > held else 'without another'} background class)"
+                          for n in allowed) + ".")
+    return asked
+
+
+def _require_types(description: ModelDescription, config: ConvertConfig, folder: str) -> None:
+    for flag, value in (("input", config.input_type), ("output", config.output_type)):
+        require(value in converter.TYPES, f"--inference_{flag}_type={value!r} is not one of "
+                f"{', '.join(converter.TYPES)}.")
+        if description.kind == "float":
+            require(value == "float32",
+                    f"{folder!r} holds a float model, which converts with "
+                    f"--inference_{flag}_type=float32 only, not {value}; "
+                    "run python -m quant.finetune first for an int8 file.")
+
+
+def _tensor_facts(tensor: flatbuffer.Tensor) -> dict[str, Any]:
+    facts: dict[str, Any] = {"dtype": tensor.dtype, "shape": list(tensor.shape)}
+    if len(tensor.scales):
+        facts |= {"scale": float(tensor.scales[0]), "zero_point": int(tensor.zero_points[0])}
+    return facts
+
+
+def _open_stage(workdir: str, config: ConvertConfig, folder: str) -> StageFolder:
+    weights = pathlib.Path(folder) / model_folder.WEIGHTS_FILE
+    require(weights.is_file(), f"The model folder {folder!r} has no {model_folder.WEIGHTS_FILE}.")
+    settings = dataclasses.asdict(config) | {"model_sha256": _sha256(weights)}
+    return open_stage(workdir, STAGE, settings)
+
+
+def _write(stage: StageFolder | None, output: pathlib.Path, content: bytes, names: tuple) -> None:
+    with files.replacing(output) as temporary:
+        temporary.write_bytes(content)
+        labels.append(temporary, names)
+        if stage:
+            # First the receipt: were the process killed here, the file is still known as ours.
+            files.write_json(stage.path / _RECEIPT, {"sha256": _sha256(temporary)})
+    labels.write(output.parent / labels.FILE_NAME, names)
+
+
+def _is_ours(stage: StageFolder | None, output: pathlib.Path) -> bool:
+    receipt = stage and stage.path / _RECEIPT
+    if not (receipt and output.is_file() and receipt.exists()):
+        return False
+    held = files.read_json(receipt, "receipt of the conversion")
+    return isinstance(held, dict) and held.get("sha256") == _sha256(output)
+
+
+def _sha256(path: pathlib.Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

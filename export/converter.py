@@ -1,0 +1,70 @@
+"""The TFLite converter, and running one image through what it made."""
+
+import contextlib
+import io
+import os
+import tempfile
+
+import numpy as np
+
+from nas_tf.errors import UserError
+
+TYPES = ("uint8", "int8", "float32")
+
+
+def convert_keras(model, input_type: str, output_type: str, quantized: bool) -> bytes:
+    """The flatbuffer of a Keras model for one image at a time.
+
+    Args:
+      model: float network, or one with fake quantizers.
+      input_type, output_type: of the file's input and output, one of `TYPES`.
+      quantized: whether `model` has fake quantizers, whose ranges the converter then uses.
+
+    Raises:
+      UserError: the converter refused the graph.
+    """
+    import tensorflow as tf
+
+    # Fixed batch: a dynamic one leaves shape arithmetic in some graphs.
+    signature = tf.TensorSpec((1, *model.inputs[0].shape[1:]), tf.float32, name="image")
+    function = tf.function(lambda image: model(image, training=False))
+    concrete = function.get_concrete_function(signature)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], model)
+    if quantized:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.inference_input_type = tf.as_dtype(input_type)
+        converter.inference_output_type = tf.as_dtype(output_type)
+    try:
+        with _quiet():
+            return converter.convert()
+    except Exception as error:  # pylint: disable=broad-except
+        # The converter raises a private class with a page of MLIR; its first line says enough.
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UserError(f"TensorFlow Lite could not convert the model: {reason}") from error
+
+
+def run_once(content: bytes, image: np.ndarray) -> np.ndarray:
+    """Output [1, classes] of a flatbuffer for one `image`, in the file's own data types."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    # The plain kernels: XNNPACK would be set up for a single image.
+    interpreter = Interpreter(
+        model_content=content, num_threads=1,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
+    interpreter.invoke()
+    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Holds back what the converter prints, from C++ too."""
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as sink, contextlib.redirect_stdout(io.StringIO()):
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)

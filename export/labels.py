@@ -1,0 +1,44 @@
+"""Label files: one name a line, in the order of the model's outputs."""
+
+import pathlib
+import zipfile
+
+from nas_tf import files
+from nas_tf.errors import UserError, require
+
+FILE_NAME = "labels.txt"
+_MAX_BYTES = 1 << 24
+
+
+def text_of(labels: tuple[str, ...]) -> str:
+    """The content of a label file."""
+    return "".join(f"{label.replace(chr(10), ' ')}\n" for label in labels)
+
+
+def write(path: pathlib.Path, labels: tuple[str, ...]) -> None:
+    """Writes a label file atomically."""
+    files.write_text(path, text_of(labels))
+
+
+def append(tflite_path: pathlib.Path, labels: tuple[str, ...]) -> None:
+    """Appends `labels.txt` to a `.tflite` file as a zip archive; interpreters ignore it."""
+    with zipfile.ZipFile(tflite_path, mode="a") as archive:
+        # A fixed date keeps the file's bytes the same from run to run.
+        archive.writestr(zipfile.ZipInfo(FILE_NAME), text_of(labels))
+
+
+def read_appended(tflite_path: str | pathlib.Path) -> tuple[str, ...] | None:
+    """Labels inside a `.tflite` file, or None if it has none."""
+    if not zipfile.is_zipfile(tflite_path):
+        return None
+    try:
+        with zipfile.ZipFile(tflite_path) as archive:
+            # Files from elsewhere may hold an archive that unpacks to gigabytes.
+            require(archive.getinfo(FILE_NAME).file_size <= _MAX_BYTES,
+                    f"The labels inside {str(tflite_path)!r} are longer than {_MAX_BYTES} bytes.")
+            text = archive.read(FILE_NAME).decode("utf-8")
+    except KeyError:
+        return None
+    except (zipfile.BadZipFile, UnicodeDecodeError, ValueError) as error:
+        raise UserError(f"The labels inside {str(tflite_path)!r} are damaged: {error}.") from error
+    return tuple(text.splitlines())

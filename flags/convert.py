@@ -1,0 +1,21 @@
+"""Flags of conversion that the whole pipeline shares."""
+
+from absl import flags
+
+from export.convert_run import ConvertConfig
+from export.converter import TYPES
+from flags import common
+
+INPUT_TYPE = flags.DEFINE_enum(
+    "inference_input_type", "uint8", TYPES,
+    "Data type of the .tflite's input: uint8 pixels as they are, int8 pixels minus 128, or "
+    "float32 (pixel - 128) / 128.")
+OUTPUT_TYPE = flags.DEFINE_enum(
+    "inference_output_type", "uint8", TYPES,
+    "Data type of the .tflite's logits.")
+
+
+def convert_config(model: str = "", output: str = "", num_classes: int = 0) -> ConvertConfig:
+    """The stage's settings; the arguments are flags of the stand-alone command only."""
+    return ConvertConfig(model, output, num_classes, INPUT_TYPE.value, OUTPUT_TYPE.value,
+                         common.SEED.value)
