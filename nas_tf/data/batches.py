@@ -1,0 +1,92 @@
+"""Batches of uint8 images for training and evaluation."""
+
+import dataclasses
+from typing import Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from nas_tf.data import preprocess
+from nas_tf.data.config import Augmentation, Part, default_resize_size
+from nas_tf.data.sources import ImageSource
+from nas_tf.errors import UserError, require
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageSize:
+    """Side of the network's input, and short side before the centre crop, in pixels."""
+
+    resolution: int
+    resize_size: int
+
+
+def image_size(source: ImageSource, resolution: int, resize_size: int = 0) -> ImageSize:
+    """The sizes for a source; a `resize_size` of 0 means its default."""
+    resize_size = resize_size or default_resize_size(resolution, source.image_size)
+    require(0 < resolution <= resize_size,
+            f"The image must be resized to at least the resolution ({resolution} pixels, at "
+            f"least 1) before the centre crop, not to {resize_size}.")
+    return ImageSize(resolution, resize_size)
+
+
+def evaluation_batches(source: ImageSource, part: str | Part, batch_size: int, resolution: int,
+                       resize_size: int = 0) -> tf.data.Dataset:
+    """Every image of a part once, in the fixed order; the last batch may be smaller.
+
+    Returns:
+      Dataset of (uint8 [N, resolution, resolution, 3], int64 [N]).
+    """
+    _check_batch_size(batch_size)
+    size = image_size(source, resolution, resize_size)
+
+    def prepared(image, label):
+        return preprocess.evaluation_image(image, size.resolution, size.resize_size), label
+
+    examples = source.examples(part).map(prepared, num_parallel_calls=tf.data.AUTOTUNE)
+    return examples.batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+
+def training_batches(source: ImageSource, part: str | Part, batch_size: int, resolution: int,
+                     augmentation: Augmentation, seed: int, start_step: int = 0,
+                     resize_size: int = 0) -> tf.data.Dataset:
+    """Whole batches of augmented images for ever.
+
+    A function of (seed, step) alone: a run that starts at `start_step` sees exactly what an
+    uninterrupted one sees from there on.
+
+    Returns:
+      Dataset of (uint8 [batch_size, resolution, resolution, 3], int64 [batch_size]).
+    """
+    _check_batch_size(batch_size)
+    size = image_size(source, resolution, resize_size)
+    start = start_step * batch_size
+
+    def prepared(count, example):
+        image, label = example
+        image = preprocess.training_image(image, size.resolution, size.resize_size, augmentation,
+                                          tf.stack([tf.constant(seed, tf.int64), count]))
+        return image, label
+
+    examples = source.endless(part, seed, start).enumerate(start)
+    examples = examples.map(prepared, num_parallel_calls=tf.data.AUTOTUNE)
+    return examples.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+
+
+def readable(source: ImageSource, dataset: tf.data.Dataset) -> Iterator:
+    """Iterates a dataset of the source; a reading error says what is wrong, naming the file."""
+    try:
+        yield from dataset
+    except (tf.errors.InvalidArgumentError, tf.errors.DataLossError,
+            tf.errors.NotFoundError) as error:
+        raise source.explain(error) from error
+
+
+def check_labels(labels: np.ndarray, source: ImageSource, split: str) -> None:
+    """Refuses splits without labels, such as the `test` of ImageNet with its −1."""
+    if labels.min() < 0 or labels.max() >= source.num_classes:
+        raise UserError(f"The split {split!r} of dataset {source.name!r} has labels outside "
+                        f"0 to {source.num_classes - 1}, so it has no ground truth to compare with.")
+
+
+def _check_batch_size(batch_size: int) -> None:
+    require(batch_size > 0, f"The batch size must be at least 1, not {batch_size}.")

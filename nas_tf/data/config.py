@@ -1,0 +1,86 @@
+"""Which images a stage reads and how, as plain data. Imports no TensorFlow."""
+
+import dataclasses
+
+SMALL_IMAGE = 64  # pixels; see `default_resize_size`
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """A dataset and its two splits.
+
+    Attributes:
+      dataset: TFDS name, folder prepared by TFDS, folder of class folders, or `digits`.
+      data_dir: where TFDS looks for prepared data; empty: its own default.
+      train_split, eval_split: TFDS split syntax; an empty `eval_split` means `validation`
+        if there is one, else `test`.
+      resize_size: short side in pixels before the centre crop of evaluation; 0: the default.
+      download: whether TFDS may fetch and prepare what is missing.
+    """
+
+    dataset: str
+    data_dir: str = ""
+    train_split: str = "train"
+    eval_split: str = ""
+    resize_size: int = 0
+    download: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """Random changes of training images.
+
+    Attributes:
+      min_crop_area: smallest share of the image's area that a random crop may keep, in
+        (0, 1]; 1: the centre crop of evaluation instead.
+      flip: mirror left to right with probability 1/2.
+      color_jitter: strength; 1: brightness factor within ±32/255, saturation within ±0.5,
+        as the ProxylessNAS authors' ImageNet training; 0: none.
+    """
+
+    min_crop_area: float = 0.08
+    flip: bool = True
+    color_jitter: float = 0.0
+
+
+NO_AUGMENTATION = Augmentation(min_crop_area=1.0, flip=False)
+
+
+def default_resize_size(resolution: int, image_size: int | None) -> int:
+    """Short side before the centre crop.
+
+    Photographs are resized to resolution · 256 / 224 and lose their border; small images
+    (CIFAR, digits) are filled by their object and keep it.
+
+    Args:
+      resolution: side of the network's input.
+      image_size: short side that all of the source's images have, or None.
+    """
+    small = image_size is not None and image_size <= SMALL_IMAGE
+    return resolution if small else round(resolution * 256 / 224)
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Some images of a split: all of them, those at `positions`, or all the others.
+
+    Attributes:
+      split: TFDS split syntax.
+      positions: 0-based places in the split's fixed reading order, ascending; None: all.
+      complement: means the images that are not at `positions`.
+    """
+
+    split: str
+    positions: tuple[int, ...] | None = None
+    complement: bool = False
+
+    def size(self, split_size: int) -> int:
+        """How many images, of a split of `split_size`."""
+        if self.positions is None:
+            return split_size
+        return split_size - len(self.positions) if self.complement else len(self.positions)
+
+
+def as_part(part: "str | Part") -> Part:
+    """A whole split given by name, as a `Part`."""
+    return Part(part) if isinstance(part, str) else part

@@ -1,0 +1,51 @@
+"""A class-stratified part of the training set for the architecture parameters."""
+
+import collections
+
+from nas_tf.data.config import Part
+from nas_tf.data.sources import ImageSource
+from nas_tf.errors import require
+
+
+def hold_out(source: ImageSource, split: str, num_images: int) -> tuple[Part, Part]:
+    """Divides a split into images for the weights and images for the architecture.
+
+    Every class gives the same number (give or take one), namely its first ones in the split's
+    fixed order, which is random. So only as much is read as holds them.
+
+    Args:
+      source: where the images are.
+      split: training split, TFDS syntax.
+      num_images: how many to hold out.
+
+    Returns:
+      (part for weight steps, part for architecture steps), disjoint, together the split.
+
+    Raises:
+      UserError: too few images in all, or in some class.
+    """
+    total = source.part_size(split)
+    require(0 < num_images < total,
+            f"Cannot hold out {num_images} of the {total} images of {split!r}; "
+            "allowed: at least 1, and fewer than all.")
+    quota = _quotas(num_images, source.num_classes)
+    taken = collections.Counter()
+    positions = []
+    for position, label in enumerate(source.labels_in_order(split)):
+        if taken[int(label)] < quota[int(label)]:
+            taken[int(label)] += 1
+            positions.append(position)
+            if len(positions) == num_images:
+                break
+    short = [name for index, name in enumerate(source.labels) if taken[index] < quota[index]]
+    require(not short, f"The split {split!r} has too few images of {', '.join(short[:3])} to hold "
+            f"out {num_images} in equal shares; hold out fewer.")
+    held = tuple(positions)
+    return Part(split, held, complement=True), Part(split, held)
+
+
+def _quotas(num_images: int, num_classes: int) -> list[int]:
+    base, extra = divmod(num_images, num_classes)
+    # Spread, so that the classes with one more are not all at the beginning.
+    return [base + ((i + 1) * extra // num_classes - i * extra // num_classes)
+            for i in range(num_classes)]

@@ -1,0 +1,210 @@
+"""Labelled images from wherever they lie, behind one interface."""
+
+import abc
+import pathlib
+from typing import Iterable
+
+import numpy as np
+import tensorflow as tf
+
+from nas_tf.data import order
+from nas_tf.data.config import DataConfig, Part, as_part
+from nas_tf.errors import UserError, require
+
+# What TFDS raises for split syntax that it does not take.
+SPLIT_ERRORS = (ValueError, KeyError, AssertionError, NotImplementedError)
+
+
+class ImageSource(abc.ABC):
+    """Splits of images uint8 [H, W, 3] with labels int64.
+
+    Attributes:
+      name: for messages.
+      labels: one name a class.
+      image_size: short side in pixels that all images have, or None if they differ.
+    """
+
+    def __init__(self, name: str, labels: Iterable[str], image_size: int | None):
+        self.name, self.labels, self.image_size = name, tuple(labels), image_size
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes."""
+        return len(self.labels)
+
+    @abc.abstractmethod
+    def split_names(self) -> tuple[str, ...]:
+        """The splits that can be read and sliced."""
+
+    @abc.abstractmethod
+    def split_size(self, split: str) -> int:
+        """Images in a split given in TFDS syntax; `UserError` if there is no such split."""
+
+    @abc.abstractmethod
+    def examples(self, part: str | Part) -> tf.data.Dataset:
+        """(image, label) once each, in the fixed order."""
+
+    @abc.abstractmethod
+    def labels_in_order(self, split: str) -> Iterable[int]:
+        """Labels in the fixed order, without decoding the images."""
+
+    @abc.abstractmethod
+    def endless(self, part: str | Part, seed: int, start: int = 0) -> tf.data.Dataset:
+        """(image, label) for ever, every image once an epoch, each epoch in its own order.
+
+        The order is a function of `seed` alone; the first image is the one that comes
+        after `start` others.
+        """
+
+    def explain(self, error: Exception) -> UserError:
+        """A reading error in words; sources that can say which file is broken do so."""
+        return UserError(f"Dataset {self.name!r} cannot be read: {str(error).splitlines()[0]}")
+
+    def part_size(self, part: str | Part) -> int:
+        """Images in a part; `UserError` if there are none."""
+        part = as_part(part)
+        size = part.size(self.split_size(part.split))
+        require(size > 0, f"The split {part.split!r} of dataset {self.name!r} holds no images.")
+        return size
+
+    def evaluation_split(self, asked: str = "") -> str:
+        """`asked`, or by default `validation`, else `test`."""
+        for name in (asked, "validation", "test"):
+            if name and (name == asked or name in self.split_names()):
+                return name
+        raise UserError(
+            f"Dataset {self.name!r} has neither a split 'validation' nor 'test'; cut one off "
+            "with --train_split='train[:90%]' --eval_split='train[90%:]'.")
+
+
+class IndexedSource(ImageSource):
+    """A source whose images can be reached in any order, by columns of cells and labels."""
+
+    @abc.abstractmethod
+    def base_split(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """(cells, labels) of an unsliced split in the fixed order."""
+
+    @abc.abstractmethod
+    def base_sizes(self) -> dict[str, int]:
+        """Name and size of every unsliced split."""
+
+    def image(self, cell: tf.Tensor) -> tf.Tensor:
+        """The image uint8 [H, W, 3] of a cell; here the cell itself."""
+        return cell
+
+    def split_names(self) -> tuple[str, ...]:
+        return tuple(self.base_sizes())
+
+    def split_size(self, split: str) -> int:
+        return sum(stop - start for _, start, stop in slices(split, self.base_sizes(), self.name))
+
+    def columns(self, part: str | Part) -> tuple[np.ndarray, np.ndarray]:
+        """(cells, labels) of a part in the fixed order."""
+        part = as_part(part)
+        pieces = []
+        for name, start, stop in slices(part.split, self.base_sizes(), self.name):
+            cells, labels = self.base_split(name)
+            pieces.append((cells[start:stop], labels[start:stop]))
+        # One piece stays a view: the images of a large split are not copied.
+        cells, labels = pieces[0] if len(pieces) == 1 else map(np.concatenate, zip(*pieces))
+        if part.positions is not None:
+            held = np.zeros(len(labels), bool)
+            held[list(part.positions)] = True
+            chosen = np.flatnonzero(held != part.complement)
+            cells, labels = cells[chosen], labels[chosen]
+        return cells, labels
+
+    def labels_in_order(self, split: str) -> Iterable[int]:
+        return self.columns(split)[1].tolist()
+
+    def examples(self, part: str | Part) -> tf.data.Dataset:
+        self.part_size(part)
+        read = self._reader(part)
+        return tf.data.Dataset.range(self.part_size(part)).map(
+            read, num_parallel_calls=tf.data.AUTOTUNE)
+
+    def endless(self, part: str | Part, seed: int, start: int = 0) -> tf.data.Dataset:
+        size, read = self.part_size(part), self._reader(part)
+        indices = order.counts(start).map(lambda count: order.shuffled_index(count, size, seed))
+        return indices.map(read, num_parallel_calls=tf.data.AUTOTUNE)
+
+    def _reader(self, part: str | Part):
+        cells, labels = self.columns(part)
+        cells, labels = tf.constant(cells), tf.constant(labels, tf.int64)
+        return lambda index: (self.image(cells[index]), labels[index])
+
+
+class ArraySource(IndexedSource):
+    """Images of one size, held in memory.
+
+    Args:
+      load: split name → (images uint8 [N, H, W, 3], labels [N]); called once a split.
+      sizes: name → number of images.
+    """
+
+    def __init__(self, name: str, labels: Iterable[str], image_size: int, sizes: dict[str, int],
+                 load):
+        super().__init__(name, labels, image_size)
+        self._sizes, self._load, self._loaded = sizes, load, {}
+
+    def base_sizes(self) -> dict[str, int]:
+        return self._sizes
+
+    def base_split(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        if name not in self._loaded:
+            self._loaded[name] = self._load(name)
+        return self._loaded[name]
+
+
+def slices(split: str, sizes: dict[str, int], dataset: str) -> list[tuple[str, int, int]]:
+    """(name, start, stop) for each term of a split in TFDS syntax, such as `train[:99%]+test`."""
+    import tensorflow_datasets as tfds  # pylint: disable=import-outside-toplevel
+
+    infos = tfds.core.splits.SplitDict(
+        [tfds.core.SplitInfo(name, [size], 0) for name, size in sizes.items()])
+    try:
+        terms = tfds.core.ReadInstruction.from_spec(split).to_absolute(infos)
+    except SPLIT_ERRORS as error:
+        raise unknown_split(split, sizes, dataset) from error
+    bounds = ((t.splitname, t.from_ or 0, sizes[t.splitname] if t.to is None else t.to)
+              for t in terms)
+    return [(name, start, max(start, stop)) for name, start, stop in bounds]
+
+
+def unknown_split(split: str, names: Iterable[str], dataset: str) -> UserError:
+    """The refusal of a split that does not exist or cannot be understood."""
+    return UserError(
+        f"Dataset {dataset!r} has no split {split!r}; it has {', '.join(sorted(names))}, "
+        "to be sliced as in 'train[:90%]' or 'train[500:]'.")
+
+
+def open_source(dataset: str, data_dir: str = "", download: bool = False) -> ImageSource:
+    """Opens a dataset for reading.
+
+    Args:
+      dataset: `digits`, a folder (prepared by TFDS, or of class folders), or a TFDS name.
+      data_dir: where prepared TFDS data lies; empty: TFDS's default.
+      download: whether TFDS may fetch and prepare what is missing; else no network is used.
+
+    Raises:
+      UserError: no such dataset, or its data is missing or unusable.
+    """
+    # pylint: disable=import-outside-toplevel
+    require(bool(dataset), "--dataset is empty; give a TFDS name, a folder, or 'digits'.")
+    if dataset == "digits":
+        from nas_tf.data import digits
+        return digits.open_digits()
+    if pathlib.Path(dataset).is_dir():
+        from nas_tf.data import folder, prepared
+        if prepared.is_prepared(dataset):
+            return prepared.open_folder(dataset)
+        return folder.open_folder(dataset)
+    require("/" not in dataset.strip("./") or not dataset.startswith((".", "/", "~")),
+            f"The dataset folder {dataset!r} does not exist.")
+    from nas_tf.data import prepared
+    return prepared.open_name(dataset, data_dir, download)
+
+
+def open_config(config: DataConfig) -> ImageSource:
+    """Opens the dataset of a config."""
+    return open_source(config.dataset, config.data_dir, config.download)
