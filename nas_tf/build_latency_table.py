@@ -1,0 +1,31 @@
+"""Command: measure a latency table on this machine or on a phone.
+
+    python -m nas_tf.build_latency_table --output=/tmp/table.json --resolution=160
+"""
+
+from absl import flags
+
+from flags import common
+from flags.latency import latency_config
+from nas_tf import cli
+from nas_tf.errors import require
+from nas_tf.latency.build_run import facts_for_people, run_build_table
+
+_OUTPUT = flags.DEFINE_string(
+    "output", "", "JSON file to write. Default: <workdir>/build_latency_table/latency_table.json.")
+_NUM_CLASSES = flags.DEFINE_integer(
+    "num_classes", 1000, "Outputs of the classifier: the classes of the data set.",
+    lower_bound=1, upper_bound=1_000_000)
+
+
+def main() -> None:
+    """Builds the table and prints what it is of."""
+    require(bool(common.WORKDIR.value or _OUTPUT.value), "Give --output or --workdir.")
+    config = latency_config(_OUTPUT.value, _NUM_CLASSES.value)
+    summary = run_build_table(common.WORKDIR.value or "", config)
+    cli.print_facts("Latency table", facts_for_people(summary),
+                    f"python -m nas_tf.search --latency_table={summary['output']}")
+
+
+if __name__ == "__main__":
+    cli.run(main)

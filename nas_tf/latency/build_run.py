@@ -1,0 +1,63 @@
+"""The stage that builds a latency table: table, summary, facts for a person."""
+
+import dataclasses
+import pathlib
+import time
+from typing import Any
+
+from nas_tf import files
+from nas_tf.latency.build import BuildConfig, build_table
+from nas_tf.latency.table import LatencyTable
+from nas_tf.run_folder import open_stage
+
+STAGE = "build_latency_table"
+TABLE_FILE = "latency_table.json"
+
+
+def run_build_table(workdir: str, config: BuildConfig) -> dict[str, Any]:
+    """Builds the table in a run folder, or returns the summary of a stage that has ended.
+
+    Args:
+      workdir: the run folder; "" writes `<output>.summary.json` beside the table instead.
+      config: an empty `output` means `<workdir>/build_latency_table/latency_table.json`.
+
+    Returns:
+      The summary: `device`, `entries`, `seconds`, `output`, `unsteady`, and the identity.
+    """
+    if not workdir:
+        summary = _summary(config)
+        files.write_json(pathlib.Path(config.output).with_suffix(".summary.json"), summary)
+        return summary
+    settings = dataclasses.asdict(config)
+    stage = open_stage(workdir, STAGE, settings)
+    summary = stage.summary()
+    if summary is None or not pathlib.Path(summary["output"]).exists():
+        output = config.output or str(stage.path / TABLE_FILE)
+        summary = _summary(dataclasses.replace(config, output=output))
+        stage.write_summary(summary)
+    return summary
+
+
+def _summary(config: BuildConfig) -> dict[str, Any]:
+    began = time.monotonic()
+    table = build_table(config)
+    return {
+        "device": table.identity.device, "entries": len(table.entries),
+        "seconds": time.monotonic() - began, "output": config.output,
+        "baseline_ms": table.baseline_ms, "unsteady": unsteady_keys(table),
+        "identity": dataclasses.asdict(table.identity)}
+
+
+def unsteady_keys(table: LatencyTable) -> list[str]:
+    """Entries whose medians never became steady."""
+    return [key for key, entry in table.entries.items() if entry.unsteady]
+
+
+def facts_for_people(summary: dict[str, Any]) -> dict[str, Any]:
+    """What to print of a summary."""
+    identity = summary["identity"]
+    return {
+        "device": f"{summary['device']}, {identity['num_threads']} thread(s)",
+        "runtime": f"{identity['runtime']}, {identity['kernels']} kernels, {identity['dtype']}",
+        "entries": summary["entries"], "unsteady entries": len(summary["unsteady"]),
+        "seconds": summary["seconds"], "table": summary["output"]}

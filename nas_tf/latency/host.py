@@ -1,0 +1,143 @@
+"""Timing `.tflite` models on this machine with ai-edge-litert."""
+
+import dataclasses
+import importlib.metadata
+import os
+import pathlib
+import platform
+import re
+import time
+from typing import Mapping
+
+import numpy as np
+
+from nas_tf.errors import UserError, require
+from nas_tf.latency.timing import Samples
+
+KERNELS = ("builtin", "xnnpack")
+_MAX_MODEL_BYTES = 1 << 30
+
+
+@dataclasses.dataclass(frozen=True)
+class HostConfig:
+    """How models run here.
+
+    Attributes:
+      kernels: "builtin" for TFLite's own kernels, "xnnpack" for the delegate. They differ by a
+        factor of four on small int8 networks, so a table belongs to one of them.
+      invokes: runs of a model each time that it is its turn; the first is not counted if
+        there are several.
+    """
+
+    num_threads: int = 1
+    kernels: str = "builtin"
+    invokes: int = 1
+
+
+class HostDevice:
+    """This machine; models stay loaded from one pass to the next."""
+
+    def __init__(self, config: HostConfig):
+        require(config.kernels in KERNELS,
+                f"kernels={config.kernels!r}; allowed: {', '.join(KERNELS)}.")
+        cores = usable_cores()
+        require(1 <= config.num_threads <= cores,
+                f"num_threads={config.num_threads}; this machine offers 1 to {cores}.")
+        self._config = config
+        self._loaded: dict[pathlib.Path, tuple] = {}
+
+    def identity_fields(self) -> dict:
+        """What a table measured here says of its origin."""
+        return {
+            "device": processor_name(), "backend": "host",
+            "runtime": f"ai-edge-litert {importlib.metadata.version('ai-edge-litert')}",
+            "kernels": self._config.kernels, "num_threads": self._config.num_threads,
+            "details": {"cores": usable_cores(), "system": platform.platform()}}
+
+    def time_round(self, models: Mapping[str, pathlib.Path]) -> Samples:
+        """One turn of every model, in ms."""
+        return {name: self._turn(path) for name, path in models.items()}
+
+    def close(self) -> None:
+        """Frees the loaded models."""
+        self._loaded.clear()
+
+    def _turn(self, path: pathlib.Path) -> list[float]:
+        if path not in self._loaded:
+            self._loaded[path] = load_interpreter(path, self._config)
+        interpreter, index, value = self._loaded[path]
+        # In a network the layer before has just written this input: it is in the cache.
+        interpreter.set_tensor(index, value)
+        times = []
+        for _ in range(self._config.invokes):
+            start = time.perf_counter()
+            interpreter.invoke()
+            times.append((time.perf_counter() - start) * 1e3)
+        return times[1:] or times
+
+
+def load_interpreter(path: pathlib.Path, config: HostConfig):
+    """A warm interpreter with the index and a random value of its input.
+
+    Returns:
+      (interpreter, input index, array); the interpreter has run once, so memory is mapped.
+
+    Raises:
+      UserError: the file is no model that this runtime runs.
+    """
+    from ai_edge_litert.interpreter import (  # pylint: disable=import-outside-toplevel
+        Interpreter, OpResolverType)
+
+    resolver = (OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES if config.kernels == "builtin"
+                else OpResolverType.AUTO)
+    require_model_file(path)
+    try:
+        interpreter = Interpreter(
+            model_path=str(path), num_threads=config.num_threads,
+            experimental_op_resolver_type=resolver)
+        interpreter.allocate_tensors()
+        details = interpreter.get_input_details()
+        require(len(details) == 1,
+                f"The model {str(path)!r} has {len(details)} inputs; one is needed.")
+        value = random_input(details[0]["shape"], details[0]["dtype"])
+        interpreter.set_tensor(details[0]["index"], value)
+        interpreter.invoke()
+    except (ValueError, RuntimeError) as error:
+        reason = re.sub(r"\s+", " ", str(error))
+        raise UserError(f"The model {str(path)!r} does not run here: {reason}.") from error
+    return interpreter, details[0]["index"], value
+
+
+def require_model_file(path: pathlib.Path) -> None:
+    """Raises `UserError` unless `path` looks like a `.tflite` file of a sane size."""
+    require(path.is_file(), f"There is no model file {str(path)!r}.")
+    size = path.stat().st_size
+    require(8 <= size <= _MAX_MODEL_BYTES,
+            f"The model file {str(path)!r} has {size} bytes; 8 to {_MAX_MODEL_BYTES} are allowed.")
+    with path.open("rb") as file:
+        # A TFLite flatbuffer carries its file identifier after the root offset.
+        require(file.read(8)[4:] == b"TFL3", f"{str(path)!r} is not a .tflite file.")
+
+
+def random_input(shape: np.ndarray, dtype: type) -> np.ndarray:
+    """Noise over the whole range of an integer type, or in [−1, 1]."""
+    random = np.random.default_rng(0)
+    if np.issubdtype(dtype, np.integer):
+        limits = np.iinfo(dtype)
+        return random.integers(limits.min, limits.max, shape, dtype, endpoint=True)
+    return random.uniform(-1, 1, shape).astype(dtype)
+
+
+def processor_name() -> str:
+    """The processor's model name."""
+    try:
+        text = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        text = ""
+    match = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    return match[1].strip() if match else platform.processor() or platform.machine()
+
+
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

@@ -1,0 +1,95 @@
+"""Small `.tflite` models to time: one a table entry, the empty graph, and whole networks.
+
+Weights and calibration data are random: latency does not depend on their values, and the
+graph is the one that a trained network would get.
+"""
+
+import contextlib
+import logging
+import warnings
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from nas_tf.errors import UserError
+from nas_tf.space.architecture import Architecture
+from nas_tf.space.layer_spec import BlockSpec, ClassifierSpec, HeadSpec, LayerSpec, StemSpec
+from nas_tf.tensors import layers
+from nas_tf.tensors.network import build_network
+
+DTYPES = ("int8", "float32")
+_CALIBRATION_SAMPLES = 2
+
+
+def entry_model(spec: LayerSpec) -> keras.Model:
+    """One layer as a model: input [N,H,W,C] → the layer's output."""
+    x = keras.Input((spec.input_size, spec.input_size, spec.input_width))
+    if isinstance(spec, StemSpec):
+        y = layers.build_stem(x, spec)
+    elif isinstance(spec, BlockSpec):
+        y = layers.build_operation(x, spec, "block")
+    elif isinstance(spec, HeadSpec):
+        y = layers.apply_chain(layers.convolution(spec.output_width, 1, 1, "head"), x)
+    elif isinstance(spec, ClassifierSpec):
+        y = keras.layers.GlobalAveragePooling2D(keepdims=True)(x)
+        y = layers.build_classifier(y, spec.output_width)
+    else:
+        raise UserError(f"No model can be built of {spec!r}.")
+    return keras.Model(x, y)
+
+
+def empty_model() -> keras.Model:
+    """A graph with next to no work, [N,1,1,8] → [N,1,1,8]: what a call costs by itself."""
+    x = keras.Input((1, 1, 8))
+    return keras.Model(x, keras.layers.ReLU(6.0)(x))
+
+
+def network_model(architecture: Architecture, resolution: int, num_classes: int) -> keras.Model:
+    """A whole network: input [N,H,W,3] → logits [N,num_classes]."""
+    return build_network(architecture, resolution, num_classes)
+
+
+def convert(model: keras.Model, dtype: str) -> bytes:
+    """The model as a flatbuffer.
+
+    Args:
+      model: one input; the batch size becomes 1.
+      dtype: "int8" for full-integer post-training quantization with int8 input and output
+        (what a fine-tuned network becomes as well), "float32" for none.
+    """
+    shape = (1, *model.inputs[0].shape[1:])
+    # Not from_keras_model: exporting a SavedModel first would take nearly all of the time.
+    call = tf.function(lambda x: model(x, training=False), autograph=False)
+    signature = call.get_concrete_function(tf.TensorSpec(shape, tf.float32))
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([signature], model)
+    converter.experimental_lower_to_saved_model = False
+    if dtype == "int8":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.representative_dataset = lambda: _random_inputs(shape)
+        converter.inference_input_type = converter.inference_output_type = tf.int8
+    elif dtype != "float32":
+        raise UserError(f"Unknown data type {dtype!r}; allowed: {', '.join(DTYPES)}.")
+    with _quiet():
+        return converter.convert()
+
+
+def _random_inputs(shape: tuple[int, ...]):
+    random = np.random.default_rng(0)
+    for _ in range(_CALIBRATION_SAMPLES):
+        yield [random.uniform(-1, 1, shape).astype(np.float32)]
+
+
+@contextlib.contextmanager
+def _quiet():
+    """The converter's own progress would bury that of the table."""
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
