@@ -12,9 +12,9 @@ import tensorflow as tf
 import tf_keras as keras
 
 from nas_tf.errors import UserError, require
+from quant.finetune_config import RANGE_METHODS
 from quant.quantizer_list import activation_ranges, kernel_ranges
 
-METHODS = ("minmax", "percentile", "mse")
 _BINS = 2048
 _LEVELS = 255
 
@@ -54,7 +54,7 @@ def calibrate(float_model: keras.Model, qat_model: keras.Model, batches: Iterabl
     Returns:
       Layer name → (minimum, maximum) of the activation ranges that were set.
     """
-    require(method in METHODS, f"Unknown range method {method!r}; allowed: {', '.join(METHODS)}.")
+    require(method in RANGE_METHODS, f"Unknown range method {method!r}; allowed: {', '.join(RANGE_METHODS)}.")
     open_ranges = [r for r in activation_ranges(qat_model) if r.fixed is None]
     names = [r.source for r in open_ranges]
     observe = _observer(float_model, names)

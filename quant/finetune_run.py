@@ -1,0 +1,144 @@
+"""The fine-tuning stage: float model folder in, fake-quantized model folder out."""
+
+import dataclasses
+import pathlib
+import time
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from nas_tf import model_folder, run_folder
+from nas_tf.data import batches as data_batches
+from nas_tf.data.config import NO_AUGMENTATION
+from nas_tf.data.preprocess import to_network_input
+from nas_tf.data.sources import ImageSource, open_config
+from nas_tf.errors import require
+from nas_tf.training import schedules
+from nas_tf.training.checkpoints import RunCheckpoint
+from nas_tf.training.metric_log import MetricLog
+from nas_tf.training.progress import Progress
+from quant import bias, ranges, scheme
+from quant.comparison import compare
+from quant.distillation import FineTuner, inputs_of
+from quant.finetune_config import FinetuneConfig
+from quant.model import quantized_description
+
+STAGE = "finetune"
+MODEL_FOLDER = "model"
+_MAX_BATCH = 64
+
+
+def run_finetune(workdir: str, config: FinetuneConfig) -> dict[str, Any]:
+    """Fine-tunes the float model with fake quantizers; resumes after a kill.
+
+    Args:
+      workdir: run folder; the result is `<workdir>/finetune/model`.
+      config: what to do.
+
+    Returns:
+      The summary: float_top1, qat_top1, agreement, snr_db, steps, seconds, model, inserted.
+
+    Raises:
+      UserError: no float model, a dataset that does not fit it, or other settings there.
+    """
+    source_folder = config.model or str(pathlib.Path(workdir) / "train" / "model")
+    float_model, description = model_folder.load_float_model(source_folder)
+    source = open_config(config.data)
+    require(source.num_classes == description.num_classes,
+            f"The model in {source_folder!r} has {description.num_classes} classes, but the "
+            f"dataset {config.data.dataset!r} has {source.num_classes}.")
+    settings = dataclasses.asdict(dataclasses.replace(config, model=source_folder))
+    stage = run_folder.open_stage(workdir, STAGE, settings)
+    if (summary := stage.summary()) is not None:
+        return summary
+    began = time.monotonic()
+    run = _Run(stage, config, source, description, float_model)
+    run.train()
+    rounded = bias.round_biases(run.qat_model)
+    target = stage.path / MODEL_FOLDER
+    model_folder.save_model(target, run.qat_model, quantized_description(description))
+    summary = {**run.evaluate(), "steps": config.steps, "seconds": time.monotonic() - began,
+               "model": str(target), "bias_rounding_steps": rounded,
+               "inserted": [dataclasses.asdict(change) for change in run.changes]}
+    stage.write_summary(summary)
+    return summary
+
+
+class _Run:
+    """State of one run: models, optimizer, checkpoint, metrics."""
+
+    def __init__(self, stage, config: FinetuneConfig, source: ImageSource, description,
+                 float_model: keras.Model):
+        self._config, self._source, self._description = config, source, description
+        self._size = (description.resolution, description.resize_size)
+        self._stage = stage
+        self.qat_model, self._float_model, self.changes = scheme.quantize(float_model)
+        optimizer = keras.optimizers.Adam(config.learning_rate, jit_compile=False)
+        self._tuner = FineTuner(
+            self._float_model, self.qat_model, optimizer, config.distillation)
+        self._checkpoint = RunCheckpoint(
+            stage.path, weights=list(self.qat_model.weights), optimizer=optimizer)
+
+    def train(self) -> None:
+        """Calibrates and trains, or goes on from the last checkpoint."""
+        config = self._config
+        done = self._checkpoint.restore()
+        if not done:
+            self._calibrate()
+        if done >= config.steps:
+            return
+        interval = self._interval()
+        log = MetricLog(self._stage.path, done // interval)
+        frozen_from = round(config.steps * (1.0 - config.frozen_share))
+        losses = []
+        with Progress(STAGE, config.steps, done) as progress:
+            for step, (images, labels) in zip(range(done, config.steps), self._batches(done)):
+                rate = schedules.cosine(step, config.steps, config.learning_rate)
+                losses.append(self._tuner.step(images, labels, rate, step < frozen_from))
+                progress.update(step + 1)
+                if (step + 1) % interval == 0 or step + 1 == config.steps:
+                    loss = float(tf.reduce_mean(losses))
+                    log.write(step // interval, step=step + 1, loss=loss, learning_rate=rate)
+                    progress.note(f"step {step + 1} of {config.steps}", loss=loss)
+                    losses.clear()
+                    self._checkpoint.save(step + 1)
+        log.close()
+
+    def evaluate(self) -> dict[str, float]:
+        """Top-1 of float and fake-quantized network on the evaluation split, and how they differ."""
+        split = self._source.evaluation_split(self._config.data.eval_split)
+        dataset = data_batches.evaluation_batches(self._source, split, _MAX_BATCH, *self._size)
+        reference, logits, labels = [], [], []
+        for images, targets in data_batches.readable(self._source, dataset):
+            inputs = to_network_input(images)
+            reference.append(self._float_model(inputs, training=False).numpy())
+            logits.append(self.qat_model(inputs, training=False).numpy())
+            labels.append(targets.numpy())
+        result = compare(*map(np.concatenate, (reference, logits, labels)))
+        return {"float_top1": result.reference_top1, "qat_top1": result.top1,
+                "agreement": result.agreement, "snr_db": result.snr_db}
+
+    def _calibrate(self) -> None:
+        config = self._config
+        dataset = data_batches.training_batches(
+            self._source, config.data.train_split, min(config.calibration_images, _MAX_BATCH),
+            self._size[0], NO_AUGMENTATION, config.seed, resize_size=self._size[1])
+        inputs = [x.numpy() for x in inputs_of(
+            data_batches.readable(self._source, dataset), config.calibration_images)]
+        ranges.calibrate(self._float_model, self.qat_model, inputs, config.range_method)
+
+    def _batches(self, start_step: int):
+        config = self._config
+        dataset = data_batches.training_batches(
+            self._source, config.data.train_split, config.batch_size, self._size[0],
+            config.augmentation, config.seed, start_step, self._size[1])
+        return data_batches.readable(self._source, dataset)
+
+    def _interval(self) -> int:
+        """Steps between log lines and checkpoints: an epoch, but at least ten a run."""
+        config = self._config
+        epoch = schedules.steps_per_epoch(
+            self._source.part_size(config.data.train_split), config.batch_size)
+        return max(1, min(epoch, config.steps // 10))
