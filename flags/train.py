@@ -1,0 +1,56 @@
+"""Flags of training the compact network."""
+
+from absl import flags
+
+from flags import architecture, common, data, space
+from nas_tf.train_config import TrainConfig, WeightStep
+
+EPOCHS = flags.DEFINE_integer(
+    "epochs", 300, "Passes over the training split.", lower_bound=1)
+LEARNING_RATE = flags.DEFINE_float(
+    "learning_rate", 0.05, "Learning rate at the start of the cosine decay.",
+    lower_bound=1e-8, upper_bound=100.0)
+WARMUP_EPOCHS = flags.DEFINE_float(
+    "warmup_epochs", 0.0, "Epochs of linearly rising learning rate before the cosine decay.",
+    lower_bound=0.0)
+WEIGHT_DECAY = flags.DEFINE_float(
+    "weight_decay", 4e-5, "L2 weight decay of kernels; none on batch norm and biases.",
+    lower_bound=0.0, upper_bound=1.0)
+LABEL_SMOOTHING = flags.DEFINE_float(
+    "label_smoothing", 0.1, "Share of each label that is spread over all classes.",
+    lower_bound=0.0, upper_bound=0.9)
+DROPOUT = flags.DEFINE_float(
+    "dropout", 0.1, "Dropout rate before the classifier.", lower_bound=0.0, upper_bound=0.9)
+EMA_DECAY = flags.DEFINE_float(
+    "ema_decay", 0.0, "Decay a step of a moving average of the weights, which is then evaluated "
+    "and saved; 0: none.", lower_bound=0.0, upper_bound=0.99999)
+EVAL_EVERY = flags.DEFINE_integer(
+    "eval_every", 1, "Epochs between evaluations in training; the last is always evaluated.",
+    lower_bound=1)
+CHECKPOINT_MINUTES = flags.DEFINE_float(
+    "checkpoint_minutes", 10.0, "Minutes between checkpoints within an epoch; the end of an "
+    "epoch always is one.", lower_bound=0.0)
+INITIAL_MODEL = flags.DEFINE_string(
+    "initial_model", "", "Folder of a float model of the same architecture and classes to start "
+    "from.")
+JIT_COMPILE = flags.DEFINE_bool("jit_compile", False, "Compile training steps by XLA.")
+MIXED_PRECISION = flags.DEFINE_bool(
+    "mixed_precision", False, "Compute in bfloat16, with weights in float32.")
+
+
+def weight_step() -> WeightStep:
+    """How one step changes the weights, as plain data."""
+    return WeightStep(WEIGHT_DECAY.value, LABEL_SMOOTHING.value, DROPOUT.value, EMA_DECAY.value,
+                      JIT_COMPILE.value, MIXED_PRECISION.value)
+
+
+def train_config() -> TrainConfig:
+    """The stage's settings."""
+    return TrainConfig(
+        data=data.data_config(), augmentation=data.augmentation(),
+        architecture=architecture.ARCHITECTURE.value or "",
+        width_multiplier=space.WIDTH_MULTIPLIER.value, initial_model=INITIAL_MODEL.value,
+        resolution=space.RESOLUTION.value, epochs=EPOCHS.value, batch_size=data.BATCH_SIZE.value,
+        learning_rate=LEARNING_RATE.value, warmup_epochs=WARMUP_EPOCHS.value,
+        weights=weight_step(), eval_every=EVAL_EVERY.value,
+        checkpoint_minutes=CHECKPOINT_MINUTES.value, seed=common.SEED.value)

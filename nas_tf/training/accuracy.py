@@ -1,0 +1,43 @@
+"""Top-1 and top-5 accuracy of logits, the way a phone decides."""
+
+import numpy as np
+
+
+class AccuracyCounter:
+    """Counts over batches.
+
+    Attributes:
+      examples: how many have been counted.
+    """
+
+    def __init__(self):
+        self.examples = self._top1 = self._top5 = 0
+
+    def add(self, logits: np.ndarray, labels: np.ndarray) -> None:
+        """Counts a batch: logits [N, C] of any number type, labels [N]."""
+        rank = ranks(logits, labels)
+        self.examples += len(labels)
+        self._top1 += int(np.sum(rank < 1))
+        self._top5 += int(np.sum(rank < 5))
+
+    @property
+    def top1(self) -> float:
+        """Share of images whose label has the largest logit; nan before any."""
+        return self._top1 / self.examples if self.examples else float("nan")
+
+    @property
+    def top5(self) -> float:
+        """Share of images whose label is among the five largest logits; nan before any."""
+        return self._top5 / self.examples if self.examples else float("nan")
+
+
+def ranks(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Place of each label among its image's logits, 0 for the largest: int [N].
+
+    Of equal logits the one of smaller index comes first, as in argmax. Quantized networks
+    have many equal logits, so this matters. A logit that is not a number ranks last.
+    """
+    own = np.take_along_axis(logits, labels[:, np.newaxis], axis=1)
+    before = (logits == own) & (np.arange(logits.shape[1]) < labels[:, np.newaxis])
+    rank = np.sum(logits > own, axis=1) + np.sum(before, axis=1)
+    return np.where(np.isnan(own[:, 0].astype(np.float64)), logits.shape[1], rank)
