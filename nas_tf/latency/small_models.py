@@ -4,21 +4,17 @@ Weights and calibration data are random: latency does not depend on their values
 graph is the one that a trained network would get.
 """
 
-import contextlib
-import logging
-import warnings
-
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
 from nas_tf.errors import UserError
+from nas_tf.quiet import quiet
 from nas_tf.space.architecture import Architecture
 from nas_tf.space.layer_spec import BlockSpec, ClassifierSpec, HeadSpec, LayerSpec, StemSpec
 from nas_tf.tensors import layers
 from nas_tf.tensors.network import build_network
 
-DTYPES = ("int8", "float32")
 _CALIBRATION_SAMPLES = 2
 
 
@@ -70,8 +66,8 @@ def convert(model: keras.Model, dtype: str) -> bytes:
         converter.representative_dataset = lambda: _random_inputs(shape)
         converter.inference_input_type = converter.inference_output_type = tf.int8
     elif dtype != "float32":
-        raise UserError(f"Unknown data type {dtype!r}; allowed: {', '.join(DTYPES)}.")
-    with _quiet():
+        raise UserError(f"Unknown data type {dtype!r}; allowed: int8, float32.")
+    with quiet():
         return converter.convert()
 
 
@@ -79,17 +75,3 @@ def _random_inputs(shape: tuple[int, ...]):
     random = np.random.default_rng(0)
     for _ in range(_CALIBRATION_SAMPLES):
         yield [random.uniform(-1, 1, shape).astype(np.float32)]
-
-
-@contextlib.contextmanager
-def _quiet():
-    """The converter's own progress would bury that of the table."""
-    logger = logging.getLogger("tensorflow")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -1,0 +1,33 @@
+"""Command: how long a network takes for one image, on this machine or on a phone.
+
+    python -m export.benchmark --model=/tmp/run/convert/model_int8.tflite
+"""
+
+from absl import flags
+
+from export.benchmark_run import BenchmarkConfig, facts_for_people, run_benchmark
+from flags import common
+from flags.latency import device_config, timing_config
+from nas_tf import cli, files
+from nas_tf.errors import require
+
+_MODEL = flags.DEFINE_string(
+    "model", "", "A .tflite file, or a model folder of ours. "
+    "Default: <workdir>/convert/model_int8.tflite.")
+_OUTPUT = flags.DEFINE_string("output_json", "", "Also write the summary to this file.")
+
+
+def main() -> None:
+    """Times the model and prints the median."""
+    require(bool(common.WORKDIR.value or _MODEL.value), "Give --model or --workdir.")
+    config = BenchmarkConfig(_MODEL.value, device_config(), timing_config())
+    summary = run_benchmark(common.WORKDIR.value or "", config)
+    if _OUTPUT.value:
+        files.write_json(_OUTPUT.value, summary)
+    workdir = common.WORKDIR.value
+    cli.print_facts("Benchmark", facts_for_people(summary),
+                    f"python -m export.report --workdir={workdir}" if workdir else "")
+
+
+if __name__ == "__main__":
+    cli.run(main)

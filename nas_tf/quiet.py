@@ -1,0 +1,34 @@
+"""Holding back what a C++ library prints around a call."""
+
+import contextlib
+import io
+import os
+import sys
+import tempfile
+from typing import Iterator
+
+from absl import logging
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Nothing that is printed or logged inside reaches the terminal, from C++ neither.
+
+    If the body raises, what was held back from the error stream is printed after all.
+    """
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as sink, contextlib.redirect_stdout(io.StringIO()):
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield
+        except Exception:
+            sink.seek(0)
+            os.write(saved, sink.read())
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+            logging.set_verbosity(verbosity)
