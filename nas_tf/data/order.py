@@ -19,16 +19,18 @@ def shuffled_index(count: tf.Tensor, size: int, seed: int) -> tf.Tensor:
     so a resumed run need not read what it has seen.
 
     Args:
-      count: int64 scalar, how many items came before.
+      count: int64 [] or [N], how many items came before.
       size: items an epoch.
       seed: decides all permutations.
 
     Returns:
-      int64 scalar in [0, size).
+      int64 of the shape of `count`, in [0, size).
     """
-    key = tf.stack([tf.constant(seed, tf.int64), count // size])
-    return tf.random.experimental.index_shuffle(
-        count % size, tf.cast(key, tf.int32), max_index=size - 1)
+    epoch = tf.cast(count // size, tf.int32)
+    key = tf.stack([tf.fill(tf.shape(epoch), seed), epoch, tf.zeros_like(epoch)], axis=-1)
+    # The raw op: tf.random.experimental.index_shuffle takes no vector of seeds.
+    return tf.raw_ops.RandomIndexShuffle(
+        index=count % size, seed=key, max_index=tf.constant(size - 1, tf.int64), rounds=4)
 
 
 def fixed_permutation(size: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import abc
 import pathlib
-from typing import Iterable
+from typing import Callable, Iterable
 
 import numpy as np
 import tensorflow as tf
@@ -131,11 +131,11 @@ class IndexedSource(ImageSource):
     def _reader(self, part: str | Part):
         cells, labels = self.columns(part)
         cells, labels = tf.constant(cells), tf.constant(labels, tf.int64)
-        return lambda index: (self.image(cells[index]), labels[index])
+        return lambda index: (self.image(tf.gather(cells, index)), tf.gather(labels, index))
 
 
 class ArraySource(IndexedSource):
-    """Images of one size, held in memory.
+    """Images of one size, held in memory, so that whole batches are read at once.
 
     Args:
       load: split name → (images uint8 [N, H, W, 3], labels [N]); called once a split.
@@ -143,7 +143,7 @@ class ArraySource(IndexedSource):
     """
 
     def __init__(self, name: str, labels: Iterable[str], image_size: int, sizes: dict[str, int],
-                 load):
+                 load: Callable[[str], tuple[np.ndarray, np.ndarray]]):
         super().__init__(name, labels, image_size)
         self._sizes, self._load, self._loaded = sizes, load, {}
 
@@ -154,6 +154,18 @@ class ArraySource(IndexedSource):
         if name not in self._loaded:
             self._loaded[name] = self._load(name)
         return self._loaded[name]
+
+    def batches(self, part: str | Part, batch_size: int) -> tf.data.Dataset:
+        """As `examples`, in batches; the last one may be smaller."""
+        size, read = self.part_size(part), self._reader(part)
+        return tf.data.Dataset.range(size).batch(batch_size).map(read)
+
+    def endless_batches(self, part: str | Part, batch_size: int, seed: int,
+                        start: int = 0) -> tf.data.Dataset:
+        """As `endless`, in batches."""
+        size, read = self.part_size(part), self._reader(part)
+        counts = order.counts(start).batch(batch_size, drop_remainder=True)
+        return counts.map(lambda count: read(order.shuffled_index(count, size, seed)))
 
 
 def slices(split: str, sizes: dict[str, int], dataset: str) -> list[tuple[str, int, int]]:
