@@ -13,9 +13,11 @@ import numpy as np
 import tf_keras as keras
 
 from nas_tf.errors import UserError
+from nas_tf.tensors.layers import BorderPadding2D
 from quant.graph_config import GraphConfig, copy_weights
 
 CONVOLUTIONS = ("Conv2D", "DepthwiseConv2D")
+INPUT_LEVELS = 128  # the network reads whole multiples of 1/128
 _RELU_LIMITS = {"relu": None, "relu6": 6.0}
 _RELU_OPS = {"nn.relu": None, "nn.relu6": 6.0}
 _ADD_OPS = ("__operators__.add", "math.add")
@@ -48,7 +50,8 @@ def rewrite(model: keras.Model, fold: bool = True) -> tuple[keras.Model, list[Ch
       UserError: the model has a form that cannot be quantized.
     """
     graph = GraphConfig(model)
-    changes = [*_replace_relu_forms(graph), *_split_activations(graph), *_replace_tensor_adds(graph)]
+    changes = [*_replace_relu_forms(graph), *_split_activations(graph),
+               *_replace_tensor_adds(graph), *_snap_borders(graph)]
     folded = _fold_batch_norms(graph, model) if fold else {}
     rewritten = graph.build({type(layer).__name__: type(layer) for layer in model.layers})
     copy_weights(model, rewritten)
@@ -66,6 +69,22 @@ def _replace_relu_forms(graph: GraphConfig) -> list[Change]:
         if settings.get(key) in limits:
             graph.replace(name, keras.layers.ReLU(limits[settings[key]]))
             changes.append(Change(name, f"{settings[key]} became a ReLU layer"))
+    return changes
+
+
+def _snap_borders(graph: GraphConfig) -> list[Change]:
+    """Rounds image borders to the input's int8 grid; what is zero there becomes plain padding."""
+    changes = []
+    for name in list(graph.layers):
+        if graph.class_name(name).rpartition(">")[2] != BorderPadding2D.__name__:
+            continue
+        settings = graph.settings(name)
+        snapped = [float(np.round(v * INPUT_LEVELS)) / INPUT_LEVELS for v in settings["border"]]
+        layer = (BorderPadding2D(settings["padding"], snapped) if any(snapped)
+                 else keras.layers.ZeroPadding2D(settings["padding"]))
+        graph.replace(name, layer)
+        changes.append(Change(name, f"border {settings['border']} became {snapped}, on the grid "
+                              f"of step 1/{INPUT_LEVELS}"))
     return changes
 
 

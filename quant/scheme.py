@@ -15,6 +15,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.graph_transfor
     model_transformer, transforms)
 
 from nas_tf.errors import require
+from nas_tf.tensors.layers import BorderPadding2D
 from quant.graph_config import GraphConfig, copy_weights
 from quant.quantizers import ActivationQuantizer, DepthwiseKernelQuantizer
 from quant.rewrite import Change, rewrite
@@ -61,6 +62,7 @@ class Registry(default_8bit_quantize_registry.Default8BitQuantizeRegistry):
             keras.layers.DepthwiseConv2D: ConvolutionConfig(
                 ["depthwise_kernel"], ["activation"], False),
             keras.layers.Dense: DenseConfig(["kernel"], ["activation"], False),
+            BorderPadding2D: OutputConfig(quantize_output=False),
             **{layer: OutputConfig() for layer in _WEIGHTLESS_QUANTIZED}})
 
 
@@ -138,7 +140,8 @@ class Scheme(default_8bit_quantize_scheme.Default8BitQuantizeScheme):
 
 
 CUSTOM_OBJECTS = {cls.__name__: cls for cls in (
-    OutputConfig, ConvolutionConfig, DenseConfig, ActivationQuantizer, DepthwiseKernelQuantizer)}
+    OutputConfig, ConvolutionConfig, DenseConfig, ActivationQuantizer, DepthwiseKernelQuantizer,
+    BorderPadding2D)}
 
 
 def quantize(model: keras.Model, fold: bool = True) -> tuple[keras.Model, keras.Model, list[Change]]:

@@ -50,6 +50,8 @@ class Architecture:
       name: for people; not part of equality.
       padding: "same" (TensorFlow's), or "symmetric": k // 2 on each side, as in networks
         trained with PyTorch. They differ where the stride is 2 and the size even.
+      image_border: network input [3] that pads the image under "symmetric"; not zero where
+        weights were trained on images of another scaling, whose zero it is.
     """
 
     stem_width: int
@@ -58,11 +60,14 @@ class Architecture:
     head_width: int
     name: str = dataclasses.field(default="", compare=False)
     padding: str = "same"
+    image_border: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def __post_init__(self):
         require(self.padding in PADDINGS, f"Unknown padding {self.padding!r}; allowed: {PADDINGS}.")
         require(0 < len(self.blocks) <= _MAX_BLOCKS,
                 f"An architecture has 1 to {_MAX_BLOCKS} blocks, not {len(self.blocks)}.")
+        require(len(self.image_border) == 3 and all(-2 < v < 2 for v in self.image_border),
+                f"The image border must be 3 numbers in (-2, 2), not {self.image_border}.")
         width = self.stem_width
         for index, block in enumerate(self.blocks):
             require(allows(block.operation, block.stride, width, block.width),
@@ -119,6 +124,7 @@ class Architecture:
         """Plain data for `json.dump`."""
         return {
             "format": FORMAT, "name": self.name, "padding": self.padding,
+            **({"image_border": list(self.image_border)} if any(self.image_border) else {}),
             "stem": {"width": self.stem_width, "stride": self.stem_stride},
             "blocks": [{"operation": b.operation.name, "width": b.width, "stride": b.stride}
                        for b in self.blocks],
@@ -145,7 +151,8 @@ def from_json(content: Any, where: str = "architecture") -> Architecture:
         return Architecture(
             _integer(content["stem"]["width"]), _integer(content["stem"]["stride"]), blocks,
             _integer(content["head_width"]), str(content.get("name", "")),
-            content.get("padding", "same"))
+            content.get("padding", "same"),
+            tuple(float(v) for v in content.get("image_border", (0.0, 0.0, 0.0))))
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"The {where} is not an architecture file ({error!r}).") from error
 

@@ -6,6 +6,7 @@ fused or nested, because tfmot recognises conv–BN–ReLU only as separate Kera
 
 import math
 
+import tensorflow as tf
 import tf_keras as keras
 
 from nas_tf.space.layer_spec import BlockSpec, HeadSpec, StemSpec
@@ -13,6 +14,31 @@ from nas_tf.space.operations import Zero
 
 BN_MOMENTUM = 0.9  # Keras' convention; PyTorch writes 0.1
 BN_EPSILON = 1e-3
+
+
+@keras.saving.register_keras_serializable("nas_tf")
+class BorderPadding2D(keras.layers.Layer):
+    """Pads images with one color: [N,H,W,C] → [N,H+2p,W+2p,C].
+
+    Made of concatenations, which the int8 kernels do without rounding; a padding operator
+    knows one value for all channels only.
+    """
+
+    def __init__(self, padding: int, border, **kwargs):
+        super().__init__(**kwargs)
+        self.padding, self.border = padding, [float(v) for v in border]
+
+    def call(self, inputs):
+        color = tf.constant(self.border, inputs.dtype)
+        count, (_, height, width, channels) = tf.shape(inputs)[0], inputs.shape
+        rows = tf.broadcast_to(color, [count, self.padding, width, channels])
+        x = tf.concat([rows, inputs, rows], axis=1)
+        columns = tf.broadcast_to(
+            color, [count, height + 2 * self.padding, self.padding, channels])
+        return tf.concat([columns, x, columns], axis=2)
+
+    def get_config(self):
+        return {**super().get_config(), "padding": self.padding, "border": self.border}
 
 
 def he_fan_out(kernel: int, filters: int) -> keras.initializers.Initializer:
@@ -72,8 +98,11 @@ def stem_layers(spec: StemSpec, padding: str = "same") -> list[keras.layers.Laye
     return convolution(spec.output_width, spec.kernel, spec.stride, "stem", padding)
 
 
-def build_stem(x, spec: StemSpec, padding: str = "same"):
-    """The first convolution on `x`."""
+def build_stem(x, spec: StemSpec, padding: str = "same", image_border=(0.0, 0.0, 0.0)):
+    """The first convolution on `x`, padded with `image_border` if that is not zero."""
+    if padding == "symmetric" and any(image_border):
+        x = BorderPadding2D(spec.kernel // 2, image_border, name="stem_pad")(x)
+        padding = "valid"
     return apply_chain(stem_layers(spec, padding), x)
 
 
@@ -107,6 +136,8 @@ def build_classifier(x, num_classes: int, dropout: float = 0.0):
 
 def _padding(kernel: int, stride: int, padding: str, name: str):
     """Explicit zeros where symmetric padding differs from TensorFlow's SAME, and the mode."""
+    if padding == "valid":
+        return [], "valid"
     if padding == "same" or stride == 1:
         return [], "same"
     return [keras.layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")], "valid"

@@ -23,7 +23,7 @@ def build_network(architecture: Architecture, resolution: int, num_classes: int,
     """
     stem, *blocks, head, _ = architecture.layers(resolution, num_classes)
     image = keras.Input((resolution, resolution, IMAGE_CHANNELS), name="image")
-    x = layers.build_stem(image, stem, architecture.padding)
+    x = layers.build_stem(image, stem, architecture.padding, architecture.image_border)
     for index, spec in enumerate(blocks):
         x = layers.build_operation(x, spec, f"block{index}", architecture.padding)
     x = layers.build_head(x, head)
