@@ -1,0 +1,45 @@
+"""Command: takes over a published ProxylessNAS network, weights and all, without PyTorch.
+
+    python -m nas_tf.import_checkpoint --workdir=/tmp/run \\
+        --config=proxyless-w0.3-r176_imagenet.json \\
+        --checkpoint=proxyless-w0.3-r176_imagenet.pth
+"""
+
+from absl import flags
+
+from flags import common
+from nas_tf import cli
+from nas_tf.imported.import_run import ImportConfig, run_import
+from nas_tf.imported.weights import SCALINGS
+
+_CONFIG = flags.DEFINE_string(
+    "config", None, "Published network configuration (.json or .config).", required=True)
+_CHECKPOINT = flags.DEFINE_string(
+    "checkpoint", None, "Its PyTorch weights (.pth, either format). Nothing in it is executed.",
+    required=True)
+_SCALING = flags.DEFINE_enum(
+    "input_scaling", "half", sorted(SCALINGS),
+    "What the network was trained on: half is pixel / 127.5 - 1, imagenet is "
+    "(pixel / 255 - mean) / std. It is folded into the first layer.")
+_RESOLUTION = flags.DEFINE_integer(
+    "resolution", 0, "Side of the square input, in pixels; 0 means what the configuration says.",
+    lower_bound=0, upper_bound=2048)
+_RESIZE = flags.DEFINE_integer(
+    "resize_size", 0, "Short side, in pixels, before the centre crop in evaluation; 0 means "
+    "resolution · 256 / 224.", lower_bound=0, upper_bound=4096)
+_LABELS = flags.DEFINE_string(
+    "labels", "", "File of one class name a line; without it classes are numbered.")
+flags.mark_flag_as_required("workdir")
+
+
+def main() -> None:
+    """Imports and prints what was imported."""
+    summary = run_import(common.WORKDIR.value, ImportConfig(
+        _CONFIG.value, _CHECKPOINT.value, _SCALING.value, _RESOLUTION.value, _RESIZE.value,
+        _LABELS.value))
+    cli.print_facts("Imported", summary,
+                    f"python -m quant.finetune --workdir={common.WORKDIR.value} --dataset=…")
+
+
+if __name__ == "__main__":
+    cli.run(main)

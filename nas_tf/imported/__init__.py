@@ -1,0 +1,1 @@
+"""Networks from elsewhere: published ProxylessNAS configurations and PyTorch checkpoints."""

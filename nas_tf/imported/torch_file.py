@@ -1,0 +1,122 @@
+"""Tensors of a PyTorch checkpoint as numpy arrays, without PyTorch.
+
+Two formats exist. Since version 1.6 a checkpoint is a zip archive: `<name>/data.pkl` and one
+file a storage, `<name>/data/<key>`. Before, it was a row of pickles (magic number, protocol,
+system, content, list of storage keys) followed by the storages, each with its length.
+"""
+
+import io
+import pathlib
+import struct
+import zipfile
+from typing import Any, Callable
+
+import numpy as np
+
+from nas_tf.errors import UserError, require
+from nas_tf.imported import torch_pickle
+from nas_tf.imported.torch_pickle import StorageReference, TensorReference
+
+_MAGIC = 0x1950A86A20F9469CFC6C
+_LEGACY_PROTOCOL = 1001
+_MAX_PICKLE_BYTES = 1 << 28
+_READ_ERRORS = (zipfile.BadZipFile, KeyError, ValueError, OSError, NotImplementedError,
+                RuntimeError, struct.error, EOFError)
+
+
+def read_tensors(path: str | pathlib.Path) -> dict[str, np.ndarray]:
+    """Name → array of the state_dict in the checkpoint `path`.
+
+    The content may be the state_dict itself or a dict with it under "state_dict".
+
+    Raises:
+      UserError: unreadable, damaged, or anything in it but tensors in containers.
+    """
+    where = f"checkpoint {str(path)!r}"
+    try:
+        content = pathlib.Path(path).read_bytes()
+    except OSError as error:
+        raise UserError(f"Cannot read the {where}: {error.strerror}.") from error
+    read = _read_zip if content[:4] == b"PK\x03\x04" else _read_legacy
+    try:
+        pickled, load_storage = read(io.BytesIO(content), where)
+        return {name: _array(reference, load_storage)
+                for name, reference in _state_dict(pickled, where).items()}
+    except _READ_ERRORS as error:
+        raise UserError(f"The {where} is truncated or damaged "
+                        f"({type(error).__name__}: {str(error)[:80]}).") from error
+
+
+def _state_dict(pickled: Any, where: str) -> dict[str, TensorReference]:
+    found = pickled.get("state_dict", pickled) if isinstance(pickled, dict) else None
+    entries = isinstance(found, dict) and found and all(
+        isinstance(k, str) and isinstance(v, TensorReference) for k, v in found.items())
+    require(bool(entries), f"The {where} holds no state_dict (parameter names and tensors).")
+    return found
+
+
+def _read_zip(file: io.BytesIO, where: str) -> tuple[Any, Callable]:
+    archive = zipfile.ZipFile(file)
+    (pickle_name,) = [n for n in archive.namelist() if n.endswith("/data.pkl")] or [None]
+    require(pickle_name is not None, f"The {where} is a zip archive without data.pkl.")
+    folder = pickle_name.removesuffix("data.pkl")
+    require(f"{folder}byteorder" not in archive.namelist()
+            or archive.read(f"{folder}byteorder") == b"little",
+            f"The {where} was written on a big-endian machine, which is not supported.")
+    require(archive.getinfo(pickle_name).file_size <= _MAX_PICKLE_BYTES,
+            f"The {where} describes its tensors in more than {_MAX_PICKLE_BYTES} bytes.")
+    pickled = torch_pickle.load(io.BytesIO(archive.read(pickle_name)), where)
+
+    def load_storage(storage: StorageReference) -> np.ndarray:
+        name = f"{folder}data/{storage.key}"
+        size = storage.numel * np.dtype(storage.dtype).itemsize
+        # Looked at before unpacking, so that a small archive cannot fill the memory.
+        if archive.getinfo(name).file_size != size:
+            raise ValueError(f"storage {storage.key} does not hold {storage.numel} numbers")
+        return np.frombuffer(archive.read(name), storage.dtype)
+
+    return pickled, load_storage
+
+
+def _read_legacy(file: io.BytesIO, where: str) -> tuple[Any, Callable]:
+    require(torch_pickle.load(file, where) == _MAGIC,
+            f"The {where} is not a PyTorch checkpoint: it does not start with its magic number.")
+    protocol, system = torch_pickle.load(file, where), torch_pickle.load(file, where)
+    require(protocol == _LEGACY_PROTOCOL and isinstance(system, dict)
+            and system.get("little_endian") is True,
+            f"The {where} was written by an unknown version or on a big-endian machine.")
+    pickled, keys = torch_pickle.load(file, where), torch_pickle.load(file, where)
+    position = file.tell()
+    buffer = file.getbuffer()
+    starts: dict[str, int] = {}
+    sizes = _storage_sizes(pickled, where)
+    for key in keys:
+        if key not in sizes:
+            raise ValueError("a storage belongs to no tensor")
+        (numel,) = struct.unpack_from("<q", buffer, position)
+        if numel != sizes[key].numel:
+            raise ValueError(f"storage {key} has {numel} numbers, not {sizes[key].numel}")
+        starts[key] = position + 8
+        position = starts[key] + numel * np.dtype(sizes[key].dtype).itemsize
+
+    def load_storage(storage: StorageReference) -> np.ndarray:
+        return np.frombuffer(buffer, storage.dtype, storage.numel, starts[storage.key])
+
+    return pickled, load_storage
+
+
+def _storage_sizes(pickled: Any, where: str) -> dict[str, StorageReference]:
+    return {r.storage.key: r.storage for r in _state_dict(pickled, where).values()}
+
+
+def _array(reference: TensorReference, load_storage: Callable) -> np.ndarray:
+    storage, offset, shape, strides = reference
+    size = int(np.prod(shape, dtype=object))
+    last = offset + sum((n - 1) * s for n, s in zip(shape, strides))
+    if size > storage.numel or (size and last >= storage.numel):
+        raise ValueError(f"a tensor of shape {list(shape)} lies outside its storage")
+    values = load_storage(storage)
+    if not size:
+        return np.zeros(shape, values.dtype)
+    steps = tuple(s * values.itemsize for s in strides)
+    return np.lib.stride_tricks.as_strided(values[offset:], shape, steps).copy()
