@@ -1,0 +1,34 @@
+"""Command: accuracy of a `.tflite` file or a model folder.
+
+    python -m export.evaluate --model=model_int8.tflite --dataset=imagenet2012 \
+        --split=validation --data_dir=...
+"""
+
+from absl import flags
+
+from export.evaluate_run import evaluate_model, facts_for_people, run_evaluate
+from flags import common
+from flags.evaluate import evaluate_config
+from nas_tf import cli, files
+from nas_tf.errors import require
+
+_MODEL = flags.DEFINE_string(
+    "model", "", "A .tflite file, or a model folder of ours. "
+    "Default: <workdir>/convert/model_int8.tflite.")
+_OUTPUT = flags.DEFINE_string("output_json", "", "Also write the summary to this file.")
+
+
+def main() -> None:
+    """Evaluates the model and prints its accuracy."""
+    workdir = common.WORKDIR.value
+    require(bool(workdir or _MODEL.value), "Give --model or --workdir.")
+    config = evaluate_config(_MODEL.value)
+    summary = run_evaluate(workdir, config) if workdir else evaluate_model(_MODEL.value, config)
+    if _OUTPUT.value:
+        files.write_json(_OUTPUT.value, summary)
+    cli.print_facts("Evaluation", facts_for_people(summary),
+                    f"python -m export.benchmark --workdir={workdir}" if workdir else "")
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,22 @@
+"""Flags of evaluation that the whole pipeline shares."""
+
+from absl import flags
+
+from export.evaluate_run import EvaluateConfig
+from flags import data
+
+SPLIT = flags.DEFINE_string(
+    "split", "", "Images to evaluate the finished model on, in TFDS split syntax; empty: the "
+    "value of --eval_split, or its default.")
+EVAL_BATCH_SIZE = flags.DEFINE_integer(
+    "eval_batch_size", 64, "Images decoded at once in evaluation.", lower_bound=1,
+    upper_bound=65536)
+EVAL_WORKERS = flags.DEFINE_integer(
+    "eval_workers", 0, "Interpreters that run a .tflite side by side; 0: one a core.",
+    lower_bound=0, upper_bound=1024)
+
+
+def evaluate_config(model: str = "") -> EvaluateConfig:
+    """The stage's settings; `model` is a flag of the stand-alone command only."""
+    return EvaluateConfig(data.data_config(), model, SPLIT.value, EVAL_BATCH_SIZE.value,
+                          EVAL_WORKERS.value)
