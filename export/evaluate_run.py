@@ -15,6 +15,9 @@ from nas_tf.training.accuracy import AccuracyCounter
 from nas_tf.training.progress import Progress
 
 STAGE = "evaluate"
+# The models of a run folder that are compared.
+RUN_MODELS = {"float": "train/model", "qat": "finetune/model",
+              "int8": "convert/model_int8.tflite"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,9 +52,15 @@ class _Classifier(NamedTuple):
 
 
 def run_evaluate(workdir: str, config: EvaluateConfig) -> dict[str, Any]:
-    """The evaluate stage of a run folder: the converted file unless `config.model` says else."""
-    default = pathlib.Path(workdir) / "convert" / "model_int8.tflite"
-    model = config.model or str(default)
+    """The evaluate stage of a run folder.
+
+    Returns:
+      The summary of the converted file (or of `config.model`); without `config.model` also
+      `float`, `qat` and `int8`, the summaries of the run's own models as far as they exist,
+      side by side on the same images.
+    """
+    own = {name: str(pathlib.Path(workdir) / path) for name, path in RUN_MODELS.items()}
+    model = config.model or own["int8"]
     require(pathlib.Path(model).exists(), f"There is no model {model!r} to evaluate.")
     settings = dataclasses.asdict(config) | {"model": model, "bytes": _size(model)}
     for name in ("data_dir", "download"):
@@ -62,6 +71,10 @@ def run_evaluate(workdir: str, config: EvaluateConfig) -> dict[str, Any]:
     summary = stage.summary()
     if summary is None:
         summary = evaluate_model(model, config)
+        if not config.model:
+            summary |= {name: evaluate_model(path, config) for name, path in own.items()
+                        if name != "int8" and pathlib.Path(path).exists()}
+            summary["int8"] = {k: v for k, v in summary.items() if k not in own}
         stage.write_summary(summary)
     return summary
 
