@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from flags import architecture, common, data, space
+from flags import architecture, common, compute, data, space
 from nas_tf.train_config import TrainConfig, WeightStep
 
 EPOCHS = flags.DEFINE_integer(
@@ -27,21 +27,15 @@ EMA_DECAY = flags.DEFINE_float(
 EVAL_EVERY = flags.DEFINE_integer(
     "eval_every", 1, "Epochs between evaluations in training; the last is always evaluated.",
     lower_bound=1)
-CHECKPOINT_MINUTES = flags.DEFINE_float(
-    "checkpoint_minutes", 10.0, "Minutes between checkpoints within an epoch; the end of an "
-    "epoch always is one.", lower_bound=0.0)
 INITIAL_MODEL = flags.DEFINE_string(
     "initial_model", "", "Folder of a float model of the same architecture and classes to start "
     "from.")
-JIT_COMPILE = flags.DEFINE_bool("jit_compile", False, "Compile training steps by XLA.")
-MIXED_PRECISION = flags.DEFINE_bool(
-    "mixed_precision", False, "Compute in bfloat16, with weights in float32.")
 
 
 def weight_step() -> WeightStep:
     """How one step changes the weights, as plain data."""
     return WeightStep(WEIGHT_DECAY.value, LABEL_SMOOTHING.value, DROPOUT.value, EMA_DECAY.value,
-                      JIT_COMPILE.value, MIXED_PRECISION.value)
+                      compute.JIT_COMPILE.value, compute.MIXED_PRECISION.value)
 
 
 def train_config() -> TrainConfig:
@@ -53,4 +47,4 @@ def train_config() -> TrainConfig:
         resolution=space.RESOLUTION.value, epochs=EPOCHS.value, batch_size=data.BATCH_SIZE.value,
         learning_rate=LEARNING_RATE.value, warmup_epochs=WARMUP_EPOCHS.value,
         weights=weight_step(), eval_every=EVAL_EVERY.value,
-        checkpoint_minutes=CHECKPOINT_MINUTES.value, seed=common.SEED.value)
+        checkpoint_minutes=compute.CHECKPOINT_MINUTES.value, seed=common.SEED.value)
