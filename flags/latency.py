@@ -34,7 +34,7 @@ def device_config() -> DeviceConfig:
 
 def timing_config() -> TimingConfig:
     """How long to measure."""
-    return TimingConfig(NUM_RUNS.value, max_rounds=4 * NUM_RUNS.value)
+    return TimingConfig(NUM_RUNS.value, max_rounds=20 * NUM_RUNS.value)
 
 
 def latency_config(output: str, num_classes: int) -> BuildConfig:

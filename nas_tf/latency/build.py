@@ -1,24 +1,20 @@
 """Building a latency table: one small model an entry, minus what an empty graph takes."""
 
 import dataclasses
-import functools
 import pathlib
 import time
-from typing import Callable
 
 from nas_tf import files
 from nas_tf.errors import UserError, require
 from nas_tf.latency.devices import DeviceConfig, HostConfig, open_device
 from nas_tf.latency.entries import Entry, Identity
-from nas_tf.latency.model_cache import ModelCache
+from nas_tf.latency.model_cache import EMPTY, ModelCache, layer_builders
 from nas_tf.latency.table import LatencyTable, load_table, save_table
 from nas_tf.latency.timing import Device, Samples, TimingConfig, summarize, time_models
-from nas_tf.space.layer_spec import LayerSpec
 from nas_tf.space.search_space import find_space
 from nas_tf.training.progress import Progress
 
 DTYPES = ("int8", "float32")
-EMPTY = "empty graph"
 _PARTIAL_FORMAT = "nas_tf.latency_samples/1"
 _SAVE_SECONDS = 2.0
 # A layer so small that it drowns in the empty graph's noise still may not cost nothing.
@@ -75,7 +71,8 @@ def build_table(config: BuildConfig) -> LatencyTable:
             return _existing(config, identity)
         partial = _Partial(pathlib.Path(f"{config.output}.partial.json"), identity)
         files.make_folder(pathlib.Path(config.output).resolve().parent)
-        models = convert_entries(config, specs)
+        cache = ModelCache(config.models_dir, config.dtype)
+        models = cache.convert(layer_builders(specs.values()))
         samples = _measure(config, device, models, partial)
     finally:
         device.close()
@@ -83,22 +80,6 @@ def build_table(config: BuildConfig) -> LatencyTable:
     save_table(config.output, table)
     partial.path.unlink(missing_ok=True)
     return dataclasses.replace(table, path=config.output)
-
-
-def convert_entries(config: BuildConfig, specs: dict[str, LayerSpec]) -> dict[str, pathlib.Path]:
-    """One `.tflite` an entry and one of an empty graph, converted where they are not cached."""
-    def build(spec: LayerSpec | None):
-        from nas_tf.latency import small_models  # pylint: disable=import-outside-toplevel
-        return small_models.entry_model(spec) if spec else small_models.empty_model()
-
-    cache = ModelCache(config.models_dir, config.dtype)
-    builders: dict[str, Callable] = {
-        name: functools.partial(build, spec) for name, spec in {EMPTY: None, **specs}.items()}
-    start = len(builders) - len(cache.missing(list(builders)))
-    with Progress("latency table: convert", len(builders), start) as progress:
-        for step, _ in enumerate(cache.fill(builders), start + 1):
-            progress.update(step)
-    return {name: cache.path(name) for name in builders}
 
 
 def assemble(identity: Identity, samples: Samples, timing: TimingConfig) -> LatencyTable:

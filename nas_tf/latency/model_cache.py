@@ -1,10 +1,20 @@
 """A folder of converted models, so that each is converted once."""
 
+import functools
 import hashlib
 import pathlib
-from typing import Callable, Iterator, Mapping
+from typing import Callable, Iterable, Iterator
 
 from nas_tf import files
+from nas_tf.quiet import quiet
+from nas_tf.space.architecture import Architecture
+from nas_tf.space.layer_spec import LayerSpec
+from nas_tf.training.progress import Progress
+
+EMPTY = "empty graph"
+# Name of a model → function that builds it in Keras. The name must describe the model fully,
+# since it is all that decides whether a file can be reused.
+Builders = dict[str, Callable[[], "keras.Model"]]
 
 
 class ModelCache:
@@ -28,21 +38,53 @@ class ModelCache:
         """Those that are still to be converted."""
         return [name for name in names if not self.path(name).exists()]
 
-    def fill(self, builders: Mapping[str, Callable[[], "keras.Model"]]) -> Iterator[str]:
-        """Converts what is missing; yields each name when its file is there.
+    def convert(self, builders: Builders) -> dict[str, pathlib.Path]:
+        """Converts what is missing, with progress; name → file of all."""
+        start = len(builders) - len(self.missing(list(builders)))
+        with Progress("convert models", len(builders), start) as progress:
+            for step, _ in enumerate(self._fill(builders), start + 1):
+                progress.update(step)
+        return {name: self.path(name) for name in builders}
 
-        Args:
-          builders: name → function that builds the Keras model. The name must describe it
-            fully, since it is all that decides whether a file can be reused.
-        """
+    def _fill(self, builders: Builders) -> Iterator[str]:
         missing = self.missing(list(builders))
         if not missing:
             return
-        import tf_keras as keras  # pylint: disable=import-outside-toplevel
-
-        from nas_tf.latency.small_models import convert  # pylint: disable=import-outside-toplevel
+        with quiet():
+            import tf_keras as keras  # pylint: disable=import-outside-toplevel
+            from nas_tf.latency.small_models import convert  # pylint: disable=import-outside-toplevel
 
         for name in missing:
             files.write_bytes(self.path(name), convert(builders[name](), self._dtype))
             keras.backend.clear_session()
             yield name
+
+
+def layer_builders(specs: Iterable[LayerSpec]) -> Builders:
+    """Each layer that costs something as a model of its own, and the empty graph."""
+    keyed = {spec.key: spec for spec in specs if spec.key is not None}
+    return {EMPTY: functools.partial(_layer_model, None),
+            **{key: functools.partial(_layer_model, spec) for key, spec in keyed.items()}}
+
+
+def network_name(architecture: Architecture, resolution: int, num_classes: int) -> str:
+    """Name of a whole network's model."""
+    return f"network {resolution} {num_classes} {architecture.to_string()}"
+
+
+def network_builders(architectures: Iterable[Architecture], resolution: int, num_classes: int,
+                     ) -> Builders:
+    """Whole networks, [N,H,W,3] → [N,num_classes], by `network_name`."""
+    return {network_name(a, resolution, num_classes): functools.partial(
+        _network_model, a, resolution, num_classes) for a in architectures}
+
+
+# TensorFlow is imported when the first model is built: never if all files are there.
+def _layer_model(spec: LayerSpec | None):
+    from nas_tf.latency import small_models  # pylint: disable=import-outside-toplevel
+    return small_models.entry_model(spec) if spec else small_models.empty_model()
+
+
+def _network_model(architecture: Architecture, resolution: int, num_classes: int):
+    from nas_tf.tensors.network import build_network  # pylint: disable=import-outside-toplevel
+    return build_network(architecture, resolution, num_classes)

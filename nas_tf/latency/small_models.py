@@ -1,4 +1,4 @@
-"""Small `.tflite` models to time: one a table entry, the empty graph, and whole networks.
+"""Small `.tflite` models to time: one a table entry, and the empty graph.
 
 Weights and calibration data are random: latency does not depend on their values, and the
 graph is the one that a trained network would get.
@@ -10,10 +10,8 @@ import tf_keras as keras
 
 from nas_tf.errors import UserError
 from nas_tf.quiet import quiet
-from nas_tf.space.architecture import Architecture
 from nas_tf.space.layer_spec import BlockSpec, ClassifierSpec, HeadSpec, LayerSpec, StemSpec
 from nas_tf.tensors import layers
-from nas_tf.tensors.network import build_network
 
 _CALIBRATION_SAMPLES = 2
 
@@ -39,11 +37,6 @@ def empty_model() -> keras.Model:
     """A graph with next to no work, [N,1,1,8] → [N,1,1,8]: what a call costs by itself."""
     x = keras.Input((1, 1, 8))
     return keras.Model(x, keras.layers.ReLU(6.0)(x))
-
-
-def network_model(architecture: Architecture, resolution: int, num_classes: int) -> keras.Model:
-    """A whole network: input [N,H,W,3] → logits [N,num_classes]."""
-    return build_network(architecture, resolution, num_classes)
 
 
 def convert(model: keras.Model, dtype: str) -> bytes:

@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import random
+import time
 from typing import Callable, Mapping, Protocol
 
 import numpy as np
@@ -32,17 +33,14 @@ class TimingConfig:
         busy or a hot minute touches all models alike.
       max_error: a model is timed again until the standard error of its median is at most this
         share of the median.
-      max_rounds: then a model still above `max_error` is called unsteady.
+      max_rounds: then a model still above `max_error` is called unsteady; also
+      max_extra_seconds: spent on passes beyond `num_rounds`.
     """
 
     num_rounds: int = 50
     max_error: float = 0.01
-    max_rounds: int = 200
-
-    @property
-    def round_limit(self) -> int:
-        """`max_rounds`, and never below `num_rounds`."""
-        return max(self.max_rounds, self.num_rounds)
+    max_rounds: int = 1000
+    max_extra_seconds: float = 30.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,8 +83,15 @@ def time_models(device: Device, models: Mapping[str, pathlib.Path], config: Timi
     samples = {name: list((samples or {}).get(name, [])) for name in models}
     rounds = {name: len(times) for name, times in samples.items()}
     order = random.Random(0)
+    extra_since = None
     while True:
-        pending = [name for name in models if _is_pending(samples[name], rounds[name], config)]
+        pending = [name for name in models if rounds[name] < config.num_rounds]
+        if not pending:
+            extra_since = extra_since or time.monotonic()
+            if time.monotonic() - extra_since > config.max_extra_seconds:
+                return samples
+            pending = [name for name in models if rounds[name] < config.max_rounds
+                       and summarize(samples[name]).error > config.max_error]
         if not pending:
             return samples
         # A new order each time: no model always follows the same one through the caches.
@@ -97,9 +102,3 @@ def time_models(device: Device, models: Mapping[str, pathlib.Path], config: Timi
         if after_round:
             done = min(rounds.values())
             after_round(done, max(config.num_rounds - done, 0), samples)
-
-
-def _is_pending(times: list[float], rounds: int, config: TimingConfig) -> bool:
-    if rounds < config.num_rounds:
-        return True
-    return rounds < config.round_limit and summarize(times).error > config.max_error

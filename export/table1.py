@@ -1,0 +1,26 @@
+"""Command: the networks of the paper's Table 1, predicted and measured beside published.
+
+    python -m export.table1 --output=/tmp/table1.json
+"""
+
+from absl import flags
+
+from export.table1_run import Table1Config, as_markdown, run_table1
+from flags import latency
+from nas_tf import cli
+
+_OUTPUT = flags.DEFINE_string("output", None, "JSON file to write; a .md goes beside it.")
+
+
+def main() -> None:
+    """Measures and prints the table."""
+    config = Table1Config(_OUTPUT.value, latency.CACHE_DIR.value, latency.DTYPE.value,
+                          latency.device_config(), latency.timing_config())
+    summary = run_table1(config)
+    print(as_markdown(summary))
+    cli.print_facts("Table 1", {"rows": len(summary["rows"]), "output": _OUTPUT.value})
+
+
+if __name__ == "__main__":
+    flags.mark_flag_as_required("output")
+    cli.run(main)
