@@ -7,6 +7,7 @@ tie, which argmax gives to index 0: `margin_steps` measures the gap on the conve
 integers.
 """
 
+import copy
 import dataclasses
 import math
 
@@ -63,19 +64,32 @@ def extend(values: np.ndarray, background: Background, is_bias: bool) -> np.ndar
     return np.concatenate([front, values], axis=-1)
 
 
-def transfer(source_model, target_model, background: Background) -> None:
-    """Fills `target_model` (N + 1 classes) from `source_model` (N), weights and ranges.
+def with_background(model, background: Background):
+    """A copy of the Keras `model` (N classes) with background at index 0: N + 1 classes.
 
-    Both come from one builder, so layers correspond by name; only the classifier's variables
-    differ in shape.
+    Works on float networks and on those with fake quantizers; ranges come along.
     """
-    for layer in target_model.layers:
-        if not layer.weights:
-            continue
-        given = source_model.get_layer(layer.name)
-        values = [_fitted(variable, old, background)
-                  for variable, old in zip(layer.weights, given.weights, strict=True)]
-        layer.set_weights(values)
+    import tf_keras as keras
+    import tensorflow_model_optimization as tfmot
+    from quant.scheme import CUSTOM_OBJECTS
+
+    config = copy.deepcopy(model.get_config())
+    for layer in config["layers"]:
+        if layer["name"].removeprefix("quant_") == CLASSIFIER:
+            # A wrapper for quantization holds the convolution's configuration inside its own.
+            layer["config"].get("layer", layer)["config"]["filters"] += 1
+    with tfmot.quantization.keras.quantize_scope(CUSTOM_OBJECTS):
+        wider = keras.Model.from_config(config)
+    refill(wider, model, background)
+    return wider
+
+
+def refill(wider, model, background: Background) -> None:
+    """Sets all of `wider`, made by `with_background`, from `model` anew."""
+    for layer in wider.layers:
+        given = model.get_layer(layer.name).weights
+        layer.set_weights([_fitted(variable, old, background)
+                           for variable, old in zip(layer.weights, given, strict=True)])
 
 
 def _fitted(variable, old, background: Background) -> np.ndarray:

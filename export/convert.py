@@ -1,7 +1,7 @@
 """Command: a fine-tuned network becomes a checked int8 .tflite with a background class.
 
     python -m export.convert --workdir=/tmp/run
-    python -m export.convert --model=/tmp/run/train/model --output=/tmp/float.tflite \
+    python -m export.convert --model=/tmp/run/train/model --output=/tmp/float.tflite \\
         --inference_input_type=float32 --inference_output_type=float32
 """
 

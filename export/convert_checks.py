@@ -13,6 +13,8 @@ _ZERO_POINTS = {"uint8": 128, "int8": 0}
 _EDGES = ("QUANTIZE", "DEQUANTIZE")
 # A truly per-channel kernel reaches 127 in every channel; a per-tensor one leaves many far below.
 MIN_FILL = 64
+# Steps so small that the channel is dead; the converter does not go lower.
+_DEAD_STEP = 1e-7
 
 
 def require_types(graph: Graph, input_type: str, output_type: str, num_classes: int) -> None:
@@ -54,26 +56,27 @@ def require_integers(graph: Graph) -> None:
 
 
 def channel_fill(kernel: Tensor) -> np.ndarray:
-    """Largest |int8| of each output channel of a depthwise kernel [1, h, w, channels]."""
-    return np.abs(kernel.values.astype(np.int32)).max(axis=(0, 1, 2))
+    """Largest |int8| of each live channel of a depthwise kernel [1, h, w, channels].
+
+    Channels of zeros, or whose steps are as good as zero, say nothing and are left out.
+    """
+    fill = np.abs(kernel.values.astype(np.int32)).max(axis=(0, 1, 2))
+    return fill[(fill > 0) & (np.broadcast_to(kernel.scales, fill.shape) > _DEAD_STEP)]
 
 
 def require_per_channel(graph: Graph) -> int:
-    """Depthwise kernels with their own range a channel; returns the smallest fill, 127 at best.
-
-    Channels of zeros say nothing and are left out.
-    """
+    """Depthwise kernels with their own range a channel; returns the smallest fill, 127 at best."""
     smallest = 127
     for operator in graph.operators:
         if operator.name != "DEPTHWISE_CONV_2D":
             continue
         kernel = graph.tensors[operator.inputs[1]]
         fill = channel_fill(kernel)
-        poor = int(((fill > 0) & (fill < MIN_FILL)).sum())
+        poor = int((fill < MIN_FILL).sum())
         require(poor == 0 and kernel.per_channel == (kernel.shape[-1] > 1),
                 f"The depthwise kernel {kernel.name!r} was quantized per tensor: {poor} of "
                 f"{len(fill)} channels use less than half of the int8 range.")
-        smallest = min([smallest, *(int(f) for f in fill if f > 0)])
+        smallest = min([smallest, *map(int, fill)])
     return smallest
 
 

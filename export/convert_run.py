@@ -99,7 +99,8 @@ def convert_model(folder: str, config: ConvertConfig) -> tuple[bytes, dict[str, 
     elif description.kind == "qat":
         content, chosen, steps = _converted_with_background(model, description, config)
     else:
-        wider, chosen = with_background(folder, config.seed)
+        chosen = background.choose(background.classifier_biases(model), config.seed)
+        wider = background.with_background(model, chosen)
         content = _converted(wider, description, config)
     graph = flatbuffer.parse(content, "converted model").main
     convert_checks.require_types(graph, config.input_type, config.output_type, num_classes)
@@ -116,19 +117,6 @@ def convert_model(folder: str, config: ConvertConfig) -> tuple[bytes, dict[str, 
         "background_margin_steps": steps}
 
 
-def with_background(folder: str, seed: int):
-    """The Keras model of a folder with the background class added.
-
-    Returns:
-      (model of N + 1 classes, the `Background` used).
-    """
-    model, description = _load(folder)
-    chosen = background.choose(background.classifier_biases(model), seed)
-    wider = _wider(description)
-    background.transfer(model, wider, chosen)
-    return wider, chosen
-
-
 def _converted_with_background(model, description: ModelDescription, config: ConvertConfig):
     """Adds the background and converts; once more, with a lower bias, where int8 would tie.
 
@@ -137,9 +125,8 @@ def _converted_with_background(model, description: ModelDescription, config: Con
     """
     biases = background.classifier_biases(model)
     chosen = background.choose(biases, config.seed)
-    wider = _wider(description)
+    wider = background.with_background(model, chosen)
     for _ in range(2):
-        background.transfer(model, wider, chosen)
         content = _converted(wider, description, config)
         classifier = background.find_classifier(flatbuffer.parse(content).main)
         margin = background.margin_steps(classifier, chosen.source)
@@ -147,6 +134,7 @@ def _converted_with_background(model, description: ModelDescription, config: Con
             break
         step = background.output_step(classifier)
         chosen = background.lowered(chosen, float(biases[chosen.source]), step)
+        background.refill(wider, model, chosen)
     background.require_margin(margin)
     return content, chosen, margin
 
@@ -162,16 +150,6 @@ def _load(folder: str):
         return model_folder.load_float_model(folder)
     from quant.model import load_qat_model
     return load_qat_model(folder)
-
-
-def _wider(description: ModelDescription):
-    """The same network for one class more, with fresh weights."""
-    num_classes = description.num_classes + 1
-    if description.kind == "float":
-        from nas_tf.tensors.network import build_network
-        return build_network(description.architecture, description.resolution, num_classes)
-    from quant.model import empty_qat_model
-    return empty_qat_model(dataclasses.replace(description, num_classes=num_classes))
 
 
 def _num_classes(description: ModelDescription, config: ConvertConfig) -> int:

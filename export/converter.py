@@ -1,13 +1,9 @@
 """The TFLite converter, and running one image through what it made."""
 
-import contextlib
-import io
-import os
-import tempfile
-
 import numpy as np
 
 from nas_tf.errors import UserError
+from nas_tf.quiet import quiet
 
 TYPES = ("uint8", "int8", "float32")
 
@@ -34,13 +30,13 @@ def convert_keras(model, input_type: str, output_type: str, quantized: bool) -> 
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.inference_input_type = tf.as_dtype(input_type)
         converter.inference_output_type = tf.as_dtype(output_type)
-    try:
-        with _quiet():
+    with quiet():
+        try:
             return converter.convert()
-    except Exception as error:  # pylint: disable=broad-except
-        # The converter raises a private class with a page of MLIR; its first line says enough.
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise UserError(f"TensorFlow Lite could not convert the model: {reason}") from error
+        except Exception as error:  # pylint: disable=broad-except
+            # A private class with a page of MLIR; its first line says enough.
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+    raise UserError(f"TensorFlow Lite could not convert the model: {reason}")
 
 
 def run_once(content: bytes, image: np.ndarray) -> np.ndarray:
@@ -55,16 +51,3 @@ def run_once(content: bytes, image: np.ndarray) -> np.ndarray:
     interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
     interpreter.invoke()
     return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
-
-
-@contextlib.contextmanager
-def _quiet():
-    """Holds back what the converter prints, from C++ too."""
-    saved = os.dup(2)
-    with tempfile.TemporaryFile() as sink, contextlib.redirect_stdout(io.StringIO()):
-        os.dup2(sink.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
