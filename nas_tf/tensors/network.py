@@ -28,7 +28,7 @@ def build_network(architecture: Architecture, resolution: int, num_classes: int,
         x = layers.build_operation(x, spec, f"block{index}", architecture.padding)
     x = layers.build_head(x, head)
     logits = layers.build_classifier(x, num_classes, dropout)
-    return keras.Model(image, logits, name=architecture.name.replace("/", "_") or "network")
+    return keras.Model(image, logits, name="network")
 
 
 def count_trainable(model: keras.Model) -> int:

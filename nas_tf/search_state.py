@@ -1,0 +1,117 @@
+"""All that moves in a search, and its two kinds of step."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from nas_tf.data.preprocess import to_network_input
+from nas_tf.search_problem import SearchProblem
+from nas_tf.tensors import gates
+from nas_tf.tensors.architecture_parameters import ArchitectureParameters
+from nas_tf.tensors.objective import IN_LOSS, Objective
+from nas_tf.tensors.reinforce import Reinforce
+from nas_tf.tensors.supernet import Supernet
+from nas_tf.tensors.supernet_steps import WeightOptimizer, gate_gradients, weight_step
+from nas_tf.training import precision
+
+_WEIGHT_DRAW, _ALPHA_DRAW = 0, 1
+
+
+class SearchState:
+    """Supernet, alpha, optimizers, multipliers and an epoch's sums.
+
+    Draws depend on (seed, step) alone, so no random state has to be kept.
+    """
+
+    def __init__(self, problem: SearchProblem):
+        config = problem.config
+        keras.utils.set_random_seed(config.seed)
+        with precision.policy(config.mixed_precision):
+            self.supernet = Supernet(problem.space, config.resolution,
+                                     problem.source.num_classes, config.jit_compile)
+        self.parameters = ArchitectureParameters(
+            problem.offered, config.schedule.alpha_learning_rate, config.seed)
+        latency_reward = config.algorithm == "reinforce" and config.latency_loss == "mul_log"
+        self.objective = Objective(
+            IN_LOSS if latency_reward else config.latency_loss, problem.resources)
+        self.reinforce = Reinforce(problem.resources[0], latency_reward)
+        self._optimizer = WeightOptimizer(
+            self.supernet, weight_decay=config.schedule.weight_decay)
+        self._config = config
+        self._sums = {name: 0.0 for name in (
+            "weight_steps", "loss", "hits", "images", "alpha_steps", "alpha_loss")}
+        size = len(self._sums) + len(self.objective.state) + 1
+        self._numbers = tf.Variable(tf.zeros([size], tf.float64), trainable=False)
+        self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+
+    def trackables(self) -> dict[str, Any]:
+        """What a checkpoint has to hold; call `pack` before saving and `unpack` after restoring."""
+        return {"supernet": self.supernet, "weight_optimizer": self._optimizer,
+                "parameters": self.parameters, "alpha_optimizer": self.parameters.optimizer,
+                "numbers": self._numbers, "seconds": self.seconds}
+
+    def pack(self) -> None:
+        """Plain numbers into their variable."""
+        self._numbers.assign(
+            [*self._sums.values(), *self.objective.state, self.reinforce.baseline])
+
+    def unpack(self) -> None:
+        """The opposite of `pack`."""
+        values = self._numbers.numpy()
+        count = len(self._sums)
+        self._sums = dict(zip(self._sums, values[:count].tolist()))
+        self.objective.state = values[count:-1].copy()
+        self.reinforce.baseline = float(values[-1])
+
+    def weight_step(self, step: int, images: tf.Tensor, labels: tf.Tensor, rate: float) -> None:
+        """Trains the weights of one sampled network; images are uint8."""
+        active = self.parameters(self._rng(step, _WEIGHT_DRAW))
+        loss, hits = weight_step(
+            self.supernet, self._optimizer, to_network_input(images), labels, active, rate,
+            self._config.schedule.label_smoothing)
+        self._add(weight_steps=1, loss=loss, hits=hits, images=len(labels))
+
+    def alpha_step(self, step: int, images: tf.Tensor, labels: tf.Tensor) -> None:
+        """Moves alpha by one batch of held-out images; no weight changes."""
+        rng = self._rng(step, _ALPHA_DRAW)
+        p, offered = self.parameters.probabilities(), self.parameters.offered
+        images = to_network_input(images)
+        involved = offered
+        if self._config.algorithm == "reinforce":
+            loss, loss_gradient = self.reinforce.gradient(self.supernet, images, labels, p, rng)
+            involved_p = p
+        else:
+            if self._config.gate_mode == "two":
+                involved, active = gates.sample_pairs(rng, p, offered)
+            else:
+                active = gates.sample(rng, p)
+            loss, _, gate_gradient = gate_gradients(
+                self.supernet, images, labels, involved, active)
+            involved_p = gates.renormalised(p, involved)
+            loss_gradient = gates.alpha_gradient(gate_gradient, involved_p)
+        gradient = self.objective.gradient(loss, loss_gradient, p, involved_p)
+        self.parameters.apply_gradient(gradient, involved)
+        self._add(alpha_steps=1, alpha_loss=loss)
+
+    def figures(self) -> dict[str, float | None]:
+        """Means of the epoch so far, and where alpha stands."""
+        sums = self._sums
+        p = self.parameters.probabilities()
+        alpha_loss = sums["alpha_loss"] / sums["alpha_steps"] if sums["alpha_steps"] else None
+        figures = {"loss": sums["loss"] / max(1.0, sums["weight_steps"]),
+                   "train_top1": sums["hits"] / max(1.0, sums["images"]),
+                   "alpha_loss": alpha_loss, "entropy": gates.entropy(p)}
+        return figures | {f"expected_{r.name}": r.expected(p) for r in self.objective.resources}
+
+    def begin_epoch(self) -> None:
+        """Starts the epoch's means afresh."""
+        self._sums = dict.fromkeys(self._sums, 0.0)
+
+    def _add(self, **values: float) -> None:
+        for name, value in values.items():
+            self._sums[name] += value
+
+    def _rng(self, step: int, kind: int) -> np.random.Generator:
+        return np.random.default_rng((self._config.seed, step, kind))

@@ -1,0 +1,92 @@
+"""The supernet: fixed layers and, for every block, one path a candidate behind binary gates."""
+
+from typing import Sequence
+
+import tensorflow as tf
+import tf_keras as keras
+
+from nas_tf.space.layer_spec import IMAGE_CHANNELS
+from nas_tf.space.operations import Zero
+from nas_tf.space.search_space import Choice, SearchSpace
+from nas_tf.tensors import layers
+from nas_tf.tensors.paths import Path, PathFunctions
+
+
+class MixedOperation(keras.layers.Layer):
+    """A block with all its candidates, y = Σ_k g_k · F_k(x) (+ x with a shortcut).
+
+    The gates g are binary and one-hot, so one path runs. F of ZeroOp is 0.
+
+    Attributes:
+      paths: one `Path` a candidate, None for ZeroOp.
+    """
+
+    def __init__(self, choice: Choice, functions: dict[object, PathFunctions],
+                 jit_compile: bool = False, **kwargs):
+        super().__init__(**kwargs)
+        self.paths = [
+            None if isinstance(spec.operation, Zero) else Path(
+                layers.operation_layers(spec, f"{self.name}_{spec.operation.name}"), spec,
+                (spec.input_size, spec.input_size, spec.input_width), functions, jit_compile,
+                has_shortcut=spec.has_shortcut, name=f"{self.name}_{spec.operation.name}")
+            for spec in choice.specs]
+
+    def call(self, x: tf.Tensor, active: int, training: bool = False) -> tf.Tensor:
+        """Output with candidate `active` switched on."""
+        path = self.paths[active]
+        return x if path is None else path.join(x, path(x, training=training))
+
+
+class Supernet(keras.Model):
+    """All networks of a search space with shared weights.
+
+    Args:
+      space: with its widths already multiplied.
+      resolution: side of the square input.
+      num_classes: outputs.
+      jit_compile: whether XLA compiles each path.
+
+    Attributes:
+      before, after: fixed `Path`s around the mixed operations.
+      blocks: the mixed operations, in order.
+    """
+
+    def __init__(self, space: SearchSpace, resolution: int, num_classes: int,
+                 jit_compile: bool = False):
+        super().__init__(name="supernet")
+        functions: dict[object, PathFunctions] = {}
+        stem, first = space.fixed_before(resolution)
+        head, classifier = space.fixed_after(resolution, num_classes)
+        self.before = Path(
+            layers.stem_layers(stem) + layers.operation_layers(first, "first"), "before",
+            (resolution, resolution, IMAGE_CHANNELS), functions, jit_compile, name="before")
+        self.blocks = [MixedOperation(choice, functions, jit_compile, name=f"block{index}")
+                       for index, choice in enumerate(space.choices(resolution))]
+        self.after = Path(
+            layers.head_layers(head) + layers.classifier_layers(classifier.output_width), "after",
+            (head.input_size, head.input_size, head.input_width), functions, jit_compile,
+            name="after")
+        self.built = True
+
+    def call(self, images: tf.Tensor, active: Sequence[int], training: bool = False) -> tf.Tensor:
+        """Logits [N, classes] of the network whose block b runs candidate active[b].
+
+        Args:
+          images: float32 [N, H, W, 3] = (uint8 − 128) / 128.
+          active: one candidate index a block.
+          training: batch norm by the batch (True) or by its moving averages.
+        """
+        x = self.before(images, training=training)
+        for block, index in zip(self.blocks, active, strict=True):
+            x = block(x, int(index), training=training)
+        return self.after(x, training=training)
+
+    def active_paths(self, active: Sequence[int]) -> list[Path]:
+        """The paths that run, fixed ones included, ZeroOps left out."""
+        chosen = (block.paths[int(k)] for block, k in zip(self.blocks, active, strict=True))
+        return [self.before, *(path for path in chosen if path is not None), self.after]
+
+    def all_paths(self) -> list[Path]:
+        """Every path of every block, and the fixed ones."""
+        return [self.before, *(p for block in self.blocks for p in block.paths if p is not None),
+                self.after]
