@@ -10,9 +10,8 @@ from nas_tf import model_folder
 from nas_tf.errors import require
 from nas_tf.latency.devices import DeviceConfig, HostConfig, open_device
 from nas_tf.latency.host import require_model_file
-from nas_tf.latency.timing import Device, Timing, TimingConfig, summarize, time_models
+from nas_tf.latency.timing import Device, Timing, TimingConfig, summarize, time_with_progress
 from nas_tf.run_folder import open_stage
-from nas_tf.training.progress import Progress
 
 STAGE = "benchmark"
 
@@ -82,13 +81,7 @@ def as_tflite(model: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
 
 
 def _time(device: Device, path: pathlib.Path, config: TimingConfig) -> Timing:
-    name = path.name
-    with Progress("benchmark", config.num_rounds) as progress:
-        samples = time_models(
-            device, {name: path}, config,
-            after_round=lambda done, _, samples: progress.update(
-                min(done, config.num_rounds), median_ms=summarize(samples[name]).median_ms))
-    return summarize(samples[name])
+    return summarize(time_with_progress("benchmark", device, {"model": path}, config)["model"])
 
 
 def _facts(timing: Timing, config: TimingConfig) -> dict[str, Any]:

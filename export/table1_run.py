@@ -10,11 +10,10 @@ from nas_tf.errors import require
 from nas_tf.latency.devices import DeviceConfig, HostConfig, open_device
 from nas_tf.latency.model_cache import (
     EMPTY, ModelCache, layer_builders, network_builders, network_name)
-from nas_tf.latency.timing import Samples, TimingConfig, summarize, time_models
+from nas_tf.latency.timing import Samples, TimingConfig, summarize, time_with_progress
 from nas_tf.space.architecture import Architecture
 from nas_tf.space.layer_spec import LayerSpec
 from nas_tf.space.published import MOBILENET_V2, PROXYLESS_MOBILE
-from nas_tf.training.progress import Progress
 
 NUM_CLASSES = 1001
 
@@ -88,10 +87,7 @@ def run_table1(config: Table1Config, rows: tuple[Row, ...] = ROWS) -> dict[str, 
     try:
         with tempfile.TemporaryDirectory() as scratch:
             models = _convert(config.cache_dir or scratch, config.dtype, rows)
-            with Progress("table 1: measure", config.timing.num_rounds) as progress:
-                samples = time_models(
-                    device, models, config.timing, after_round=lambda done, *_: progress.update(
-                        min(done, config.timing.num_rounds)))
+            samples = time_with_progress("table 1: measure", device, models, config.timing)
         summary = {**device.identity_fields(), "dtype": config.dtype,
                    "rows": make_rows(rows, samples)}
     finally:

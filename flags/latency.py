@@ -3,10 +3,10 @@
 from absl import flags
 
 from flags import space
-from nas_tf.errors import UserError
 from nas_tf.latency.build import DTYPES, BuildConfig
 from nas_tf.latency.devices import BACKENDS, DeviceConfig
 from nas_tf.latency.host import KERNELS, HostConfig
+from nas_tf.latency.phone import AdbConfig
 from nas_tf.latency.timing import TimingConfig
 
 BACKEND = flags.DEFINE_enum(
@@ -17,24 +17,49 @@ NUM_THREADS = flags.DEFINE_integer(
 NUM_RUNS = flags.DEFINE_integer(
     "num_runs", 50, "Timings of each model at least; more where they spread.", lower_bound=3,
     upper_bound=100_000)
+EXTRA_SECONDS = flags.DEFINE_float(
+    "latency_extra_seconds", 30.0, "Seconds spent at most on timing again what still spreads "
+    "after --num_runs (on a phone ten times as many).", lower_bound=0.0)
 KERNELS_FLAG = flags.DEFINE_enum(
-    "kernels", "builtin", KERNELS,
-    "Kernels of the host's runtime: TFLite's built-in ones or the XNNPACK delegate.")
+    "kernels", None, KERNELS, "TFLite's built-in kernels or the XNNPACK delegate. Default: "
+    "builtin on this machine, xnnpack on a phone.")
+BINARY = flags.DEFINE_string(
+    "benchmark_binary", "", "With --backend=adb: TFLite's native benchmark_model for the phone.")
+ADB_PATH = flags.DEFINE_string("adb_path", "adb", "The adb program.")
+ADB_SERIAL = flags.DEFINE_string(
+    "adb_serial", "", "Which phone, as `adb devices` lists it. Default: the only one.")
+CPU_MASK = flags.DEFINE_string(
+    "adb_cpu_mask", "", "Cores of the phone to run on, hexadecimal: f0 is cores 4 to 7, the large "
+    "ones of a Pixel 2. Default: all.")
+MAX_TEMPERATURE = flags.DEFINE_float(
+    "adb_max_temperature_c", 38.0, "Wait while the phone's battery is hotter, in degrees Celsius.",
+    lower_bound=0.0, upper_bound=80.0)
 CACHE_DIR = flags.DEFINE_string(
     "latency_cache_dir", "", "Folder of converted models, kept for other tables. Default: "
     "beside the table.")
 
 
+_RUNS_A_TURN = 10
+
+
 def device_config() -> DeviceConfig:
     """The device that the flags name."""
-    if BACKEND.value == "adb":
-        raise UserError("--backend=adb is not there yet; use --backend=host.")
-    return HostConfig(NUM_THREADS.value, KERNELS_FLAG.value)
+    if BACKEND.value == "host":
+        return HostConfig(NUM_THREADS.value, KERNELS_FLAG.value or "builtin")
+    return AdbConfig(
+        BINARY.value, ADB_SERIAL.value, ADB_PATH.value, CPU_MASK.value, NUM_THREADS.value,
+        KERNELS_FLAG.value or "xnnpack", _RUNS_A_TURN,
+        max_temperature_c=MAX_TEMPERATURE.value)
 
 
 def timing_config() -> TimingConfig:
     """How long to measure."""
-    return TimingConfig(NUM_RUNS.value, max_rounds=20 * NUM_RUNS.value)
+    if BACKEND.value == "host":
+        return TimingConfig(NUM_RUNS.value, max_rounds=20 * NUM_RUNS.value,
+                            max_extra_seconds=EXTRA_SECONDS.value)
+    # A turn on a phone is many inferences that yield one median.
+    turns = max(3, -(-NUM_RUNS.value // _RUNS_A_TURN))
+    return TimingConfig(turns, max_rounds=4 * turns, max_extra_seconds=10 * EXTRA_SECONDS.value)
 
 
 def latency_config(output: str, num_classes: int) -> BuildConfig:

@@ -1,18 +1,18 @@
 """Building a latency table: one small model an entry, minus what an empty graph takes."""
 
 import dataclasses
+import math
 import pathlib
 import time
 
 from nas_tf import files
 from nas_tf.errors import UserError, require
 from nas_tf.latency.devices import DeviceConfig, HostConfig, open_device
-from nas_tf.latency.entries import Entry, Identity
+from nas_tf.latency.entries import Entry, Identity, identity_from_json
 from nas_tf.latency.model_cache import EMPTY, ModelCache, layer_builders
 from nas_tf.latency.table import LatencyTable, load_table, save_table
-from nas_tf.latency.timing import Device, Samples, TimingConfig, summarize, time_models
+from nas_tf.latency.timing import Device, Samples, TimingConfig, summarize, time_with_progress
 from nas_tf.space.search_space import find_space
-from nas_tf.training.progress import Progress
 
 DTYPES = ("int8", "float32")
 _PARTIAL_FORMAT = "nas_tf.latency_samples/1"
@@ -66,7 +66,7 @@ def build_table(config: BuildConfig) -> LatencyTable:
         config.resolution, config.num_classes)
     device = open_device(config.device)
     try:
-        identity = _identity(config, device)
+        identity = identify(config, device)
         if pathlib.Path(config.output).exists():
             return _existing(config, identity)
         partial = _Partial(pathlib.Path(f"{config.output}.partial.json"), identity)
@@ -74,6 +74,8 @@ def build_table(config: BuildConfig) -> LatencyTable:
         cache = ModelCache(config.models_dir, config.dtype)
         models = cache.convert(layer_builders(specs.values()))
         samples = _measure(config, device, models, partial)
+        # Once more: a phone has by now told how hot it became.
+        identity = identify(config, device)
     finally:
         device.close()
     table = assemble(identity, samples, config.timing)
@@ -102,7 +104,7 @@ class _Partial:
     """Timings of a run under way, beside the table."""
 
     def __init__(self, path: pathlib.Path, identity: Identity):
-        self.path, self._identity = path, dataclasses.asdict(identity)
+        self.path, self._identity = path, identity
         self._saved = time.monotonic()
 
     def load(self) -> Samples:
@@ -110,39 +112,44 @@ class _Partial:
         if not self.path.exists():
             return {}
         content = files.read_json(self.path, "unfinished latency table")
+        where = f"unfinished latency table {str(self.path)!r}"
         try:
-            if content["format"] == _PARTIAL_FORMAT and content["identity"] == self._identity:
-                return {str(name): [float(t) for t in times]
-                        for name, times in content["samples"].items()}
-        except (KeyError, TypeError, ValueError, AttributeError):
-            pass
-        raise UserError(f"{str(self.path)!r} is an unfinished table of something else; "
-                        "delete it or choose another --output.")
+            require(content["format"] == _PARTIAL_FORMAT,
+                    f"The {where} has format {content['format']!r}; delete it.")
+            held = identity_from_json(content["identity"], where)
+            samples = {str(name): [float(t) for t in times]
+                       for name, times in content["samples"].items()}
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"The {where} is damaged ({error!r}); delete it.") from error
+        differing = held.differences(self._identity)
+        require(not differing, f"The {where} is of another kind ({'; '.join(differing)}); delete "
+                               "it or choose another --output.")
+        require(all(math.isfinite(t) and t > 0 for times in samples.values() for t in times),
+                f"The {where} has a latency that is not above 0; delete it.")
+        return samples
 
     def save(self, samples: Samples, at_once: bool = False) -> None:
         """Writes the timings, at most every few seconds."""
         if at_once or time.monotonic() - self._saved >= _SAVE_SECONDS:
             files.write_json(self.path, {
-                "format": _PARTIAL_FORMAT, "identity": self._identity, "samples": samples})
+                "format": _PARTIAL_FORMAT, "identity": dataclasses.asdict(self._identity),
+                "samples": samples})
             self._saved = time.monotonic()
 
 
 def _measure(config: BuildConfig, device: Device, models: dict[str, pathlib.Path],
              partial: _Partial) -> Samples:
-    samples = {name: times for name, times in partial.load().items() if name in models}
-    with Progress("latency table: measure", config.timing.num_rounds) as progress:
-        def after_round(done: int, _: int, samples: Samples) -> None:
-            partial.save(samples)
-            errors = [summarize(times).error for times in samples.values() if times]
-            progress.update(min(done, config.timing.num_rounds),
-                            worst_error_percent=100 * max(errors))
-
-        samples = time_models(device, models, config.timing, samples, after_round)
+    samples = {name: partial.load().get(name, []) for name in models}
+    try:
+        time_with_progress("latency table: measure", device, models, config.timing, samples,
+                           partial.save)
+    finally:
         partial.save(samples, at_once=True)
     return samples
 
 
-def _identity(config: BuildConfig, device: Device) -> Identity:
+def identify(config: BuildConfig, device: Device) -> Identity:
+    """What a table of this configuration on this device says of itself."""
     return Identity(**device.identity_fields(), dtype=config.dtype, space=config.space,
                     resolution=config.resolution, width_multiplier=float(config.width_multiplier),
                     num_classes=config.num_classes)

@@ -1,9 +1,10 @@
 """Which device a configuration means."""
 
 from nas_tf.latency.host import HostConfig, HostDevice
+from nas_tf.latency.phone import AdbConfig, Phone
 from nas_tf.latency.timing import Device
 
-DeviceConfig = HostConfig
+DeviceConfig = HostConfig | AdbConfig
 BACKENDS = ("host", "adb")
 
 
@@ -13,4 +14,4 @@ def open_device(config: DeviceConfig) -> Device:
     Raises:
       UserError: it is not there or cannot be used.
     """
-    return HostDevice(config)
+    return Phone(config) if isinstance(config, AdbConfig) else HostDevice(config)

@@ -8,6 +8,8 @@ from typing import Callable, Mapping, Protocol
 
 import numpy as np
 
+from nas_tf.training.progress import Progress
+
 Samples = dict[str, list[float]]
 
 
@@ -69,19 +71,17 @@ def summarize(samples: list[float]) -> Timing:
 
 
 def time_models(device: Device, models: Mapping[str, pathlib.Path], config: TimingConfig,
-                samples: Samples | None = None,
-                after_round: Callable[[int, int, Samples], None] | None = None) -> Samples:
+                samples: Samples, after_round: Callable[[int], None]) -> None:
     """Times all models in interleaved passes until each median is steady.
 
     Args:
-      samples: timings of an earlier, interrupted run; taken into account and added to.
-      after_round: called with (rounds done, rounds to come at most, samples so far).
-
-    Returns:
-      Every model's timings in ms.
+      samples: timings of each model in ms, added to in place; those of an earlier, interrupted
+        run are taken into account.
+      after_round: called with the passes done, `num_rounds` at most.
     """
-    samples = {name: list((samples or {}).get(name, [])) for name in models}
-    rounds = {name: len(times) for name, times in samples.items()}
+    for name in models:
+        samples.setdefault(name, [])
+    rounds = {name: len(samples[name]) for name in models}
     order = random.Random(0)
     extra_since = None
     while True:
@@ -89,16 +89,31 @@ def time_models(device: Device, models: Mapping[str, pathlib.Path], config: Timi
         if not pending:
             extra_since = extra_since or time.monotonic()
             if time.monotonic() - extra_since > config.max_extra_seconds:
-                return samples
+                return
             pending = [name for name in models if rounds[name] < config.max_rounds
                        and summarize(samples[name]).error > config.max_error]
         if not pending:
-            return samples
+            return
         # A new order each time: no model always follows the same one through the caches.
         order.shuffle(pending)
         for name, times in device.time_round({n: models[n] for n in pending}).items():
             samples[name] += times
             rounds[name] += 1
-        if after_round:
-            done = min(rounds.values())
-            after_round(done, max(config.num_rounds - done, 0), samples)
+        after_round(min([*rounds.values(), config.num_rounds]))
+
+
+def time_with_progress(title: str, device: Device, models: Mapping[str, pathlib.Path],
+                       config: TimingConfig, samples: Samples | None = None,
+                       save: Callable[[Samples], None] | None = None) -> Samples:
+    """`time_models` with its progress shown and `save(samples)` called after every pass."""
+    samples = {} if samples is None else samples
+    start = min((len(samples.get(name, [])) for name in models), default=0)
+    with Progress(title, config.num_rounds, min(start, config.num_rounds)) as progress:
+        def after_round(done: int) -> None:
+            if save:
+                save(samples)
+            errors = [summarize(times).error for times in samples.values() if times]
+            progress.update(done, worst_error_percent=100 * max(errors))
+
+        time_models(device, models, config, samples, after_round)
+    return samples

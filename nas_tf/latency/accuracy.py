@@ -1,0 +1,171 @@
+"""How well a table predicts whole networks, and the correction that makes it predict better."""
+
+import dataclasses
+import pathlib
+import random
+from typing import Any, Sequence
+
+import numpy as np
+
+from nas_tf.errors import require
+from nas_tf.latency.entries import Correction
+from nas_tf.latency.model_cache import ModelCache, network_builders, network_name
+from nas_tf.latency.table import LatencyTable
+from nas_tf.latency.timing import Device, Samples, TimingConfig, summarize, time_with_progress
+from nas_tf.space.architecture import Architecture
+from nas_tf.space.search_space import SearchSpace, find_space
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """A whole network's latency.
+
+    Attributes:
+      halves_ms: medians of its even and of its odd timings; how far they differ is what no
+        prediction can be better than.
+    """
+
+    architecture: Architecture
+    median_ms: float
+    halves_ms: tuple[float, float]
+
+
+def random_architectures(space: SearchSpace, count: int, seed: int,
+                         other_than: Sequence[Architecture] = ()) -> list[Architecture]:
+    """`count` different architectures, every candidate of a block equally likely."""
+    require(count + len(other_than) <= space.size(),
+            f"The space {space.name!r} has {space.size()} architectures; {count} others than "
+            f"{len(other_than)} were asked for.")
+    choices, chooser = space.choices(resolution=32), random.Random(seed)
+    found: list[Architecture] = []
+    while len(found) < count:
+        architecture = space.architecture(tuple(chooser.choice(c.operations) for c in choices))
+        if architecture not in found and architecture not in other_than:
+            found.append(architecture)
+    return found
+
+
+def convert_networks(architectures: Sequence[Architecture], table: LatencyTable,
+                     cache_dir: str) -> dict[str, pathlib.Path]:
+    """Whole networks as `.tflite` files of the table's kind, by `network_name`."""
+    own = table.identity
+    return ModelCache(cache_dir, own.dtype).convert(
+        network_builders(architectures, own.resolution, own.num_classes))
+
+
+def measure_networks(architectures: Sequence[Architecture], table: LatencyTable, device: Device,
+                     timing: TimingConfig, cache_dir: str) -> list[Measured]:
+    """Times whole networks on the table's device.
+
+    Raises:
+      UserError: the device is not the one that the table was measured on.
+    """
+    differing = [f"{name} {getattr(table.identity, name)} there, {value} here"
+                 for name, value in device.identity_fields().items()
+                 if name != "details" and getattr(table.identity, name) != value]
+    require(not differing, f"The latency table {table.path!r} is of another device or runtime: "
+                           f"{'; '.join(differing)}.")
+    models = convert_networks(architectures, table, cache_dir)
+    samples = time_with_progress("whole networks: measure", device, models, timing)
+    return measured_networks(architectures, table, samples)
+
+
+def measured_networks(architectures: Sequence[Architecture], table: LatencyTable,
+                      samples: Samples) -> list[Measured]:
+    """The networks' medians from timings by `network_name`."""
+    own, found = table.identity, []
+    for architecture in architectures:
+        times = samples[network_name(architecture, own.resolution, own.num_classes)]
+        halves = (float(np.median(times[::2])), float(np.median(times[1::2])))
+        found.append(Measured(architecture, summarize(times).median_ms, halves))
+    return found
+
+
+def predictions_ms(table: LatencyTable, networks: Sequence[Measured]) -> np.ndarray:
+    """What the table says of each network, [len(networks)] in ms."""
+    own = table.identity
+    return np.array([table.predict_ms(network.architecture, own.resolution, own.num_classes)
+                     for network in networks])
+
+
+def prediction_error(predicted_ms: np.ndarray, measured_ms: np.ndarray) -> dict[str, float]:
+    """Agreement of predictions with measurements.
+
+    Returns:
+      `mape_percent`, mean of |predicted / measured − 1|; `bias_percent`, the same with its sign;
+      `worst_percent`; `within_5_percent` and `within_10_percent`, shares in per cent;
+      `spearman`, rank correlation.
+    """
+    from scipy.stats import spearmanr  # pylint: disable=import-outside-toplevel
+
+    relative = predicted_ms / measured_ms - 1
+    return {
+        "networks": len(relative),
+        "mape_percent": float(100 * np.abs(relative).mean()),
+        "bias_percent": float(100 * relative.mean()),
+        "worst_percent": float(100 * np.abs(relative).max()),
+        "within_5_percent": float(100 * (np.abs(relative) <= 0.05).mean()),
+        "within_10_percent": float(100 * (np.abs(relative) <= 0.10).mean()),
+        "spearman": float(spearmanr(predicted_ms, measured_ms).statistic),
+    }
+
+
+def noise_floor_percent(networks: Sequence[Measured]) -> float:
+    """Mean difference of a network's two halves, in per cent: the measurement against itself."""
+    first, second = np.array([network.halves_ms for network in networks]).T
+    return float(100 * np.abs(first / second - 1).mean())
+
+
+def fit_correction(table: LatencyTable, networks: Sequence[Measured]) -> Correction:
+    """The one factor on all entries that makes them sum to these whole networks.
+
+        scale = median((measured − baseline) / Σ entries)
+
+    Raises:
+      UserError: fewer than three networks.
+    """
+    require(len(networks) >= 3, f"A correction needs 3 networks or more, not {len(networks)}.")
+    plain = dataclasses.replace(table, correction=Correction())
+    sums = predictions_ms(plain, networks) - plain.baseline_ms
+    measured = np.array([network.median_ms for network in networks]) - plain.baseline_ms
+    return Correction(float(np.median(measured / sums)), 0.0, len(networks))
+
+
+def report(table: LatencyTable, networks: Sequence[Measured]) -> dict[str, Any]:
+    """Error of the table as it is on these networks, with the noise floor beside it."""
+    measured = np.array([network.median_ms for network in networks])
+    return {**prediction_error(predictions_ms(table, networks), measured),
+            "noise_floor_percent": noise_floor_percent(networks)}
+
+
+def check_table(table: LatencyTable, device: Device, timing: TimingConfig, cache_dir: str,
+                num_networks: int, num_fit: int, seed: int,
+                ) -> tuple[dict[str, Any], LatencyTable, list[Measured]]:
+    """Measures random networks of the table's space and compares.
+
+    Args:
+      num_networks: random networks to judge by.
+      num_fit: others to fit a correction on; 0 for none.
+
+    Returns:
+      (facts `as_it_is`, and with `num_fit` also `uncorrected` and `corrected`; the table, with
+      the correction fitted here if there is one; the networks judged by).
+
+    Raises:
+      UserError: a published table, whose device is not here, or a device that differs.
+    """
+    require(bool(table.identity.space) and table.identity.backend != "published",
+            f"The latency table {table.path!r} does not say what it was measured on, so it "
+            "cannot be checked here.")
+    space = find_space(table.identity.space).scaled(table.identity.width_multiplier)
+    judged = random_architectures(space, num_networks, seed)
+    fitted_on = random_architectures(space, num_fit, seed + 1, other_than=judged)
+    networks = measure_networks([*judged, *fitted_on], table, device, timing, cache_dir)
+    judge, fit = networks[:num_networks], networks[num_networks:]
+    facts = {"as_it_is": report(table, judge)}
+    if fit:
+        plain = dataclasses.replace(table, correction=Correction())
+        table = dataclasses.replace(table, correction=fit_correction(table, fit))
+        facts |= {"uncorrected": report(plain, judge), "corrected": report(table, judge),
+                  "correction": dataclasses.asdict(table.correction)}
+    return facts, table, judge
