@@ -1,0 +1,62 @@
+"""Command: how well a latency table predicts whole networks, and its correction.
+
+    python -m nas_tf.check_latency_table --latency_table=/tmp/table.json --num_fit=8
+
+The correction is fitted on networks that are not among those it is judged by.
+"""
+
+from absl import flags
+
+from flags import common, latency
+from nas_tf import cli, files
+from nas_tf.latency.accuracy import check_table
+from nas_tf.latency.devices import open_device
+from nas_tf.latency.prediction_plot import save_plot
+from nas_tf.latency.table import load_table, save_table
+
+_TABLE = flags.DEFINE_string("latency_table", None, "Table to check, a JSON file of ours.")
+_NUM_NETWORKS = flags.DEFINE_integer(
+    "num_networks", 12, "Random whole networks to judge by; converting one takes seconds.",
+    lower_bound=3, upper_bound=10_000)
+_NUM_FIT = flags.DEFINE_integer(
+    "num_fit", 0, "Other networks to fit the table's correction on, 3 or more; 0: none.",
+    lower_bound=0, upper_bound=10_000)
+_WRITE = flags.DEFINE_boolean(
+    "write_correction", False, "Store the correction fitted on --num_fit networks in the table.")
+_OUTPUT = flags.DEFINE_string("output_json", "", "Also write the figures to this file.")
+_PLOT = flags.DEFINE_string("plot", "", "Also draw predicted against measured: .svg, .png or .pdf.")
+
+
+def _validate_fit(values: dict) -> bool:
+    return values["num_fit"] == 0 and not values["write_correction"] or values["num_fit"] >= 3
+
+
+flags.register_multi_flags_validator(
+    ["num_fit", "write_correction"], _validate_fit,
+    "--num_fit must be 0, or 3 or more; --write_correction needs it.")
+
+
+def main() -> None:
+    """Measures, compares, prints."""
+    table = load_table(_TABLE.value)
+    device = open_device(latency.device_config())
+    try:
+        facts, checked, networks = check_table(
+            table, device, latency.timing_config(),
+            latency.CACHE_DIR.value or f"{_TABLE.value}.models", _NUM_NETWORKS.value,
+            _NUM_FIT.value, common.SEED.value)
+    finally:
+        device.close()
+    if _OUTPUT.value:
+        files.write_json(_OUTPUT.value, facts)
+    if _PLOT.value:
+        save_plot(_PLOT.value, checked, networks)
+    if _WRITE.value:
+        save_table(_TABLE.value, checked)
+    for name, figures in facts.items():
+        cli.print_facts(f"Latency table, {name.replace('_', ' ')}", figures)
+
+
+if __name__ == "__main__":
+    flags.mark_flag_as_required("latency_table")
+    cli.run(main)
