@@ -5,7 +5,7 @@ from typing import Sequence
 import tensorflow as tf
 import tf_keras as keras
 
-from nas_tf.space.layer_spec import IMAGE_CHANNELS
+from nas_tf.space.layer_spec import IMAGE_CHANNELS, BlockSpec
 from nas_tf.space.operations import Zero
 from nas_tf.space.search_space import Choice, SearchSpace
 from nas_tf.tensors import layers
@@ -25,10 +25,8 @@ class MixedOperation(keras.layers.Layer):
                  jit_compile: bool = False, **kwargs):
         super().__init__(**kwargs)
         self.paths = [
-            None if isinstance(spec.operation, Zero) else Path(
-                layers.operation_layers(spec, f"{self.name}_{spec.operation.name}"), spec,
-                (spec.input_size, spec.input_size, spec.input_width), functions, jit_compile,
-                has_shortcut=spec.has_shortcut, name=f"{self.name}_{spec.operation.name}")
+            None if isinstance(spec.operation, Zero) else
+            _block_path(spec, f"{self.name}_{spec.operation.name}", functions, jit_compile)
             for spec in choice.specs]
 
     def call(self, x: tf.Tensor, active: int, training: bool = False) -> tf.Tensor:
@@ -47,7 +45,7 @@ class Supernet(keras.Model):
       jit_compile: whether XLA compiles each path.
 
     Attributes:
-      before, after: fixed `Path`s around the mixed operations.
+      stem, first, after: fixed `Path`s around the mixed operations.
       blocks: the mixed operations, in order.
     """
 
@@ -57,9 +55,10 @@ class Supernet(keras.Model):
         functions: dict[object, PathFunctions] = {}
         stem, first = space.fixed_before(resolution)
         head, classifier = space.fixed_after(resolution, num_classes)
-        self.before = Path(
-            layers.stem_layers(stem) + layers.operation_layers(first, "first"), "before",
-            (resolution, resolution, IMAGE_CHANNELS), functions, jit_compile, name="before")
+        self.stem = Path(
+            layers.stem_layers(stem), "stem", (resolution, resolution, IMAGE_CHANNELS),
+            functions, jit_compile, name="stem")
+        self.first = _block_path(first, "first", functions, jit_compile)
         self.blocks = [MixedOperation(choice, functions, jit_compile, name=f"block{index}")
                        for index, choice in enumerate(space.choices(resolution))]
         self.after = Path(
@@ -76,7 +75,8 @@ class Supernet(keras.Model):
           active: one candidate index a block.
           training: batch norm by the batch (True) or by its moving averages.
         """
-        x = self.before(images, training=training)
+        x = self.stem(images, training=training)
+        x = self.first.join(x, self.first(x, training=training))
         for block, index in zip(self.blocks, active, strict=True):
             x = block(x, int(index), training=training)
         return self.after(x, training=training)
@@ -84,9 +84,16 @@ class Supernet(keras.Model):
     def active_paths(self, active: Sequence[int]) -> list[Path]:
         """The paths that run, fixed ones included, ZeroOps left out."""
         chosen = (block.paths[int(k)] for block, k in zip(self.blocks, active, strict=True))
-        return [self.before, *(path for path in chosen if path is not None), self.after]
+        return [self.stem, self.first, *(path for path in chosen if path is not None), self.after]
 
     def all_paths(self) -> list[Path]:
         """Every path of every block, and the fixed ones."""
-        return [self.before, *(p for block in self.blocks for p in block.paths if p is not None),
-                self.after]
+        searched = (path for block in self.blocks for path in block.paths)
+        return [self.stem, self.first, *(path for path in searched if path is not None), self.after]
+
+
+def _block_path(spec: BlockSpec, name: str, functions: dict[object, PathFunctions],
+                jit_compile: bool) -> Path:
+    return Path(layers.operation_layers(spec, name), spec,
+                (spec.input_size, spec.input_size, spec.input_width), functions, jit_compile,
+                has_shortcut=spec.has_shortcut, name=name)

@@ -107,7 +107,8 @@ def gate_gradients(supernet: Supernet, images: tf.Tensor, labels: tf.Tensor,
       (loss: plain cross-entropy, correct predictions, float64 [blocks, candidates] with 0 for
       gates not involved and for ZeroOp).
     """
-    inputs, outputs = [supernet.before.train(images, supernet.before.read())[0]], []
+    fixed = [supernet.stem, supernet.first]
+    inputs, outputs = [_forward(fixed, [path.read() for path in fixed], images)[0]], []
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(inputs[0])
         for block, index in zip(supernet.blocks, active, strict=True):
