@@ -1,5 +1,6 @@
 """What every command line does the same: start fast, fail in one sentence, print the result."""
 
+import logging
 import os
 import sys
 from typing import Any, Callable
@@ -15,6 +16,8 @@ def run(main: Callable[[], None]) -> None:
     """Parses flags and runs `main`; a `UserError` becomes one sentence and exit status 1."""
     # TensorFlow's start-up chatter would bury the command's own first lines.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     _show_shared_flags_in_help()
     try:
         app.run(lambda argv: _guarded(main, argv))
