@@ -126,7 +126,7 @@ def _search(facts: RunFacts) -> str:
 def _probabilities(rows, settings) -> str:
     if not rows or "space" not in settings:
         return ""
-    space = find_space(settings["space"])
+    space = find_space(settings["space"]).scaled(settings.get("width_multiplier", 1.0))
     names = [[operation.name for operation in choice.operations]
              for choice in space.choices(settings.get("resolution", 224))]
     note = ("Probability of each candidate over the epochs, one panel a block; "

@@ -1,0 +1,205 @@
+"""The whole pipeline: every stage's library call in order, each fed by the one before.
+
+It lies in `export`, the last room, because it needs all the others. Every stage resumes by
+itself, so running the pipeline again takes up the stage that was cut short.
+"""
+
+import dataclasses
+import gc
+import pathlib
+import sys
+import time
+from typing import Any, Callable
+
+from export.benchmark_run import BenchmarkConfig, run_benchmark
+from export.convert_run import ConvertConfig, run_convert
+from export.evaluate_run import EvaluateConfig, run_evaluate
+from nas_tf import files
+from nas_tf.errors import require
+from nas_tf.latency.build import BuildConfig
+from nas_tf.latency.build_run import run_build_table
+from nas_tf.latency.table import load_table
+from nas_tf.run_folder import open_stage
+from nas_tf.search_config import SearchConfig
+from nas_tf.space.published import read_architecture
+from nas_tf.train_config import TrainConfig
+from quant.finetune_config import FinetuneConfig
+
+STAGE = "pipeline"
+# Of each stage's summary, what the pipeline's own summary repeats.
+KEY_FIGURES = {
+    "build_latency_table": ("device", "entries", "output"),
+    "search": ("predicted_latency_ms", "target_latency_ms", "steps"),
+    "train": ("top1", "top5", "params", "macs"),
+    "finetune": ("float_top1", "qat_top1", "steps"),
+    "convert": ("output", "bytes", "background_margin_steps"),
+    "evaluate": ("top1", "top5", "num_examples", "background_predictions"),
+    "benchmark": ("median_ms", "p90_ms", "device"),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class PipelineConfig:
+    """Settings of every stage.
+
+    Attributes:
+      architecture: a network that is given instead of searched; "" to search.
+      target_share: the budget as a share of the way from the fastest to the slowest network
+        of the space, for a device whose milliseconds one does not know yet; 0 to use
+        `search.budget`.
+      table: how to build the latency table, unless `search.latency_table` names one.
+    """
+
+    table: BuildConfig
+    search: SearchConfig
+    train: TrainConfig
+    finetune: FinetuneConfig
+    convert: ConvertConfig
+    evaluate: EvaluateConfig
+    benchmark: BenchmarkConfig
+    architecture: str = ""
+    target_share: float = 0.0
+
+
+def run_pipeline(workdir: str, config: PipelineConfig) -> dict[str, Any]:
+    """Runs every stage that has not ended, and writes the report.
+
+    Returns:
+      The summary: for each stage its `path` and key figures; `report`, `seconds` (this
+      process's share of the work).
+
+    Raises:
+      UserError: settings that no stage could work with, before any long work.
+    """
+    began = time.monotonic()
+    num_classes = _check(config)
+    # Every stage compares its own settings; these are the ones that no stage has.
+    stage = open_stage(workdir, STAGE, {"architecture": config.architecture,
+                                        "target_share": config.target_share})
+    summaries = {}
+    for number, (name, run) in enumerate(plan := _plan(workdir, config, num_classes), start=1):
+        print(f"\n[{number}/{len(plan)}] {name}", file=sys.stderr, flush=True)
+        summaries[name] = run()
+        _forget_graphs()
+    summary: dict[str, Any] = {
+        name: {"path": str(pathlib.Path(workdir) / name),
+               **{key: facts[key] for key in (*KEY_FIGURES[name], "seconds") if key in facts}}
+        for name, facts in summaries.items()}
+    summary |= {"report": _report(workdir), "seconds": time.monotonic() - began}
+    stage.write_summary(summary)
+    return summary
+
+
+def facts_for_people(summary: dict[str, Any]) -> dict[str, Any]:
+    """The summary in a few printable lines."""
+    search, evaluate = summary.get("search", {}), summary["evaluate"]
+    facts = {}
+    if search:
+        facts["predicted latency"] = (f"{search['predicted_latency_ms']:.4g} ms, budget "
+                                      f"{search['target_latency_ms']:.4g} ms")
+    benchmark = summary["benchmark"]
+    return facts | {
+        "measured latency": f"{benchmark['median_ms']:.4g} ms on {benchmark['device']}",
+        "float top-1": f"{summary['finetune']['float_top1']:.2%}",
+        "int8 top-1": f"{evaluate['top1']:.2%} of {evaluate['num_examples']} images",
+        "background predictions": evaluate["background_predictions"],
+        "file": f"{summary['convert']['output']} ({summary['convert']['bytes']:,} bytes)",
+        "report": summary["report"], "seconds": round(summary["seconds"])}
+
+
+def _check(config: PipelineConfig) -> int:
+    """The dataset's class count, after everything that can be refused at once was looked at."""
+    from nas_tf.data.sources import open_config  # pylint: disable=import-outside-toplevel
+
+    source = open_config(config.train.data)
+    for split in (config.train.data.train_split,
+                  source.evaluation_split(config.train.data.eval_split),
+                  source.evaluation_split(config.evaluate.split or config.train.data.eval_split)):
+        source.part_size(split)
+    if config.architecture:
+        read_architecture(config.architecture)
+        return source.num_classes
+    require(bool(config.search.budget.latency_ms) != bool(config.target_share),
+            "Give either --target_latency_ms or --target_latency_share.")
+    if config.search.latency_table:
+        _check_search(config, config.search.latency_table)
+    return source.num_classes
+
+
+def _plan(workdir: str, config: PipelineConfig, num_classes: int,
+          ) -> list[tuple[str, Callable[[], dict[str, Any]]]]:
+    """(name, call) of every stage to run, in order."""
+    # pylint: disable=import-outside-toplevel
+    from nas_tf.train_run import run_train
+    from quant.finetune_run import run_finetune
+
+    plan: list[tuple[str, Callable[[], dict[str, Any]]]] = []
+    table = config.search.latency_table
+    if not config.architecture:
+        if not table:
+            table_config = dataclasses.replace(config.table, num_classes=num_classes)
+            plan.append(("build_latency_table", lambda: run_build_table(workdir, table_config)))
+        plan.append(("search", lambda: _search(workdir, config, table)))
+    return plan + [
+        ("train", lambda: run_train(workdir, config.train)),
+        ("finetune", lambda: run_finetune(workdir, config.finetune)),
+        ("convert", lambda: run_convert(workdir, config.convert)),
+        ("evaluate", lambda: run_evaluate(workdir, config.evaluate)),
+        ("benchmark", lambda: run_benchmark(workdir, config.benchmark))]
+
+
+def _search(workdir: str, config: PipelineConfig, table: str) -> dict[str, Any]:
+    """The search with the given table, or with the one that this run built."""
+    from nas_tf.search_run import run_search  # pylint: disable=import-outside-toplevel
+
+    if not table:
+        built = pathlib.Path(workdir) / "build_latency_table" / "summary.json"
+        table = files.read_json(built, "stage summary")["output"]
+    return run_search(workdir, _with_table(config, table))
+
+
+def _check_search(config: PipelineConfig, table: str) -> None:
+    from nas_tf.search_problem import check_problem  # pylint: disable=import-outside-toplevel
+
+    check_problem(_with_table(config, table))
+
+
+def _with_table(config: PipelineConfig, table: str) -> SearchConfig:
+    """The search's settings with this table, and with the budget in milliseconds."""
+    search = dataclasses.replace(config.search, latency_table=table)
+    if not config.target_share:
+        return search
+    low, high = _latency_range(search)
+    # limit = fastest + share · (slowest − fastest), to four digits like a person would write it
+    limit = float(f"{low + config.target_share * (high - low):.4g}")
+    return dataclasses.replace(search, budget=dataclasses.replace(search.budget, latency_ms=limit))
+
+
+def _latency_range(search: SearchConfig) -> tuple[float, float]:
+    """Predicted milliseconds of the fastest and the slowest network of the space."""
+    # pylint: disable=import-outside-toplevel
+    from nas_tf.data.sources import open_config
+    from nas_tf.search_problem import make_resources, offered_candidates
+    from nas_tf.space.search_space import find_space
+
+    space = find_space(search.space).scaled(search.width_multiplier)
+    table = load_table(search.latency_table, search.missing_latency)
+    num_classes = open_config(search.data).num_classes
+    table.check_fits(search.space, search.resolution, search.width_multiplier, num_classes)
+    latency, *_ = make_resources(space, search.resolution, num_classes, table, search.budget)
+    return latency.range(offered_candidates(space))
+
+
+def _forget_graphs() -> None:
+    """Frees the graphs of a stage that has ended; a long-lived process would keep them all."""
+
+    import tf_keras as keras  # pylint: disable=import-outside-toplevel
+
+    keras.backend.clear_session()
+    gc.collect()
+
+
+def _report(workdir: str) -> str:
+    from export.report_run import write_report  # pylint: disable=import-outside-toplevel
+
+    return write_report(workdir)
