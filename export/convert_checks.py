@@ -3,18 +3,13 @@
 import numpy as np
 
 from export.converter import run_once
-from nas_tf.errors import require
+from nas_tf.errors import UserError, require
+from quant.audit_result import Audit
 from quant.flatbuffer import Graph, Tensor
 
 # The network reads (uint8 − 128) / 128, so uint8 pixels are exactly representable.
 INPUT_SCALE = 1 / 128
 _ZERO_POINTS = {"uint8": 128, "int8": 0}
-# Operators that may stand between a float input or output and the integers inside.
-_EDGES = ("QUANTIZE", "DEQUANTIZE")
-# A truly per-channel kernel reaches 127 in every channel; a per-tensor one leaves many far below.
-MIN_FILL = 64
-# Steps so small that the channel is dead; the converter does not go lower.
-_DEAD_STEP = 1e-7
 
 
 def require_types(graph: Graph, input_type: str, output_type: str, num_classes: int) -> None:
@@ -42,42 +37,26 @@ def _require_pixel_grid(image: Tensor) -> None:
             f"1/128 and {expected} are needed, the range [-1, 127/128].")
 
 
-def require_integers(graph: Graph) -> None:
+def require_integers(audit: Audit) -> None:
     """Only integer tensors inside; a float input or output may be converted at once."""
-    edges = {*graph.inputs, *graph.outputs}
-    inside = [t for t in graph.tensors if t.is_float and t.index not in edges]
-    require(not inside,
-            f"{len(inside)} tensors of the converted model are float, the first "
-            f"{inside[0].name if inside else ''!r}; python -m quant.audit shows where.")
-    for operator in graph.operators:
-        touches_float = any(graph.tensors[i].is_float for i in operator.inputs + operator.outputs)
-        require(not touches_float or operator.name in _EDGES,
-                f"The operator {operator.name} of the converted model computes in float.")
+    wrong = [*audit.missing, *audit.float_tensors]
+    require(not wrong,
+            f"{len(audit.missing)} operators of the converted model compute in float, the first at "
+            f"{wrong[0] if wrong else ''!r}; python -m quant.audit shows where.")
+    inside = audit.interior_quantize_ops
+    require(not inside, f"The converted model requantizes inside, {len(inside)} times, the first "
+            f"at {inside[0] if inside else ''!r}; python -m quant.audit shows where.")
 
 
-def channel_fill(kernel: Tensor) -> np.ndarray:
-    """Largest |int8| of each live channel of a depthwise kernel [1, h, w, channels].
-
-    Channels of zeros, or whose steps are as good as zero, say nothing and are left out.
-    """
-    fill = np.abs(kernel.values.astype(np.int32)).max(axis=(0, 1, 2))
-    return fill[(fill > 0) & (np.broadcast_to(kernel.scales, fill.shape) > _DEAD_STEP)]
-
-
-def require_per_channel(graph: Graph) -> int:
-    """Depthwise kernels with their own range a channel; returns the smallest fill, 127 at best."""
-    smallest = 127
-    for operator in graph.operators:
-        if operator.name != "DEPTHWISE_CONV_2D":
-            continue
-        kernel = graph.tensors[operator.inputs[1]]
-        fill = channel_fill(kernel)
-        poor = int((fill < MIN_FILL).sum())
-        require(poor == 0 and kernel.per_channel == (kernel.shape[-1] > 1),
-                f"The depthwise kernel {kernel.name!r} was quantized per tensor: {poor} of "
-                f"{len(fill)} channels use less than half of the int8 range.")
-        smallest = min([smallest, *map(int, fill)])
-    return smallest
+def require_per_channel(audit: Audit) -> int:
+    """Every kernel with its own range a channel; returns the smallest fill, 127 at best."""
+    poor = [kernel for kernel in audit.kernels if not kernel.per_channel]
+    if poor:
+        raise UserError(
+            f"The kernel {poor[0].name!r} was quantized per tensor: {poor[0].under_filled} of its "
+            f"{poor[0].channels} channels use less than half of the int8 range "
+            f"({len(poor)} such kernels).")
+    return min((kernel.min_fill for kernel in audit.kernels), default=127)
 
 
 def require_runs(content: bytes, graph: Graph) -> None:

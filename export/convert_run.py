@@ -12,6 +12,7 @@ from nas_tf.errors import require
 from nas_tf.model_folder import ModelDescription
 from nas_tf.run_folder import StageFolder, open_stage
 from quant import flatbuffer
+from quant.audit_tflite import audit_flatbuffer
 
 STAGE = "convert"
 INT8_NAME, FLOAT_NAME = "model_int8.tflite", "model_float32.tflite"
@@ -91,7 +92,7 @@ def facts_for_people(summary: dict[str, Any]) -> dict[str, Any]:
 
 def convert_model(folder: str, config: ConvertConfig) -> tuple[bytes, dict[str, Any]]:
     """The checked flatbuffer of a model folder, and facts about it; writes nothing."""
-    model, description = _load(folder)
+    model, description = load_model(folder)
     num_classes = _num_classes(description, config)
     chosen, steps = None, None
     if num_classes == description.num_classes:
@@ -102,17 +103,19 @@ def convert_model(folder: str, config: ConvertConfig) -> tuple[bytes, dict[str, 
         chosen = background.choose(background.classifier_biases(model), config.seed)
         wider = background.with_background(model, chosen)
         content = _converted(wider, description, config)
-    graph = flatbuffer.parse(content, "converted model").main
+    flat = flatbuffer.parse(content, "converted model")
+    graph = flat.main
     convert_checks.require_types(graph, config.input_type, config.output_type, num_classes)
     fill = None
     if description.kind == "qat":
-        convert_checks.require_integers(graph)
-        fill = convert_checks.require_per_channel(graph)
+        audit = audit_flatbuffer(flat, "converted model")
+        convert_checks.require_integers(audit)
+        fill = convert_checks.require_per_channel(audit)
     convert_checks.require_runs(content, graph)
     return content, {
         "input": _tensor_facts(graph.tensors[graph.inputs[0]]),
         "output_tensor": _tensor_facts(graph.tensors[graph.outputs[0]]),
-        "operators": len(graph.operators), "depthwise_min_fill": fill,
+        "operators": len(graph.operators), "kernel_min_fill": fill,
         "background_source": chosen and chosen.source, "background_bias": chosen and chosen.bias,
         "background_margin_steps": steps}
 
@@ -144,7 +147,7 @@ def _converted(model, description: ModelDescription, config: ConvertConfig) -> b
         model, config.input_type, config.output_type, description.kind == "qat")
 
 
-def _load(folder: str):
+def load_model(folder: str):
     """(model, description) of a float or fine-tuned model folder."""
     if model_folder.read_description(folder).kind == "float":
         return model_folder.load_float_model(folder)

@@ -4,15 +4,17 @@ import html
 
 from quant.audit_result import Audit, Node
 
-_WIDTH, _HEIGHT, _GAP_X, _GAP_Y = 250, 40, 44, 16
-_ROWS = 32  # layers in one column of the picture
+_WIDTH, _HEIGHT, _GAP_X, _GAP_Y = 270, 54, 44, 14
+_LINE = 15
+_ROWS = 28  # layers in one column of the picture
 _MAX_DRAWN = 3000
+_BOLD = ' style="font-weight:600"'
 _COLORS = {"fine": ("#e3f1e5", "#5b9a68"), "float": ("#f9d2cf", "#b3261e"),
            "problem": ("#ffe9c2", "#b26a00")}
 _STYLE = """
 body { font: 14px/1.45 system-ui, sans-serif; margin: 24px; color: #1c1c1c; background: #fff; }
-h1 { font-size: 20px; margin: 0 0 4px; } pre { background: #f5f5f5; padding: 12px; overflow-x: auto; }
-svg text { font: 11px system-ui, sans-serif; } svg .kind { font-weight: 600; }
+h1 { font-size: 20px; margin: 0 0 4px; } pre { background: #f5f5f5; padding: 12px; white-space: pre-wrap; }
+svg text { font: 11px system-ui, sans-serif; }
 .legend span { display: inline-block; padding: 2px 10px; margin-right: 8px; border: 1px solid; }
 .verdict { font-size: 16px; margin: 8px 0 12px; }
 """
@@ -94,16 +96,17 @@ def _edge(source: tuple[int, int], target: tuple[int, int]) -> str:
 def _box(node: Node, place: tuple[int, int]) -> str:
     x, y = place
     key = "float" if not node.quantized else "problem" if node.problems else "fine"
-    fill, line = _COLORS[key]
+    fill, stroke = _COLORS[key]
     tooltip = html.escape("\n".join([node.kind, node.name, node.detail, *node.problems]))
-    second = "; ".join(node.problems) if node.problems else f"{node.name}  {node.detail}"
-    first = f"{node.kind}  {node.name}" if node.problems else node.kind
+    # What is wrong matters more than shapes, which stay in the tooltip.
+    lines = (node.kind, node.name, "; ".join(node.problems) or node.detail)
+    texts = "".join(
+        f'<text x="{x + 8}" y="{y + 16 + _LINE * row}"{_BOLD if row == 0 else ""}>'
+        f"{html.escape(_cut(line))}</text>" for row, line in enumerate(lines))
     return (f'<g class="{key}"><title>{tooltip}</title><rect x="{x}" y="{y}" width="{_WIDTH}" '
-            f'height="{_HEIGHT}" rx="5" fill="{fill}" stroke="{line}" '
-            f'stroke-width="{1 if key == "fine" else 2.5}"/>'
-            f'<text class="kind" x="{x + 8}" y="{y + 16}">{html.escape(_cut(first))}</text>'
-            f'<text x="{x + 8}" y="{y + 31}">{html.escape(_cut(second))}</text></g>')
+            f'height="{_HEIGHT}" rx="5" fill="{fill}" stroke="{stroke}" '
+            f'stroke-width="{1 if key == "fine" else 2.5}"/>{texts}</g>')
 
 
-def _cut(text: str, length: int = 40) -> str:
+def _cut(text: str, length: int = 44) -> str:
     return text if len(text) <= length else f"{text[:length - 1]}…"

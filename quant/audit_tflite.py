@@ -135,7 +135,7 @@ def short_name(tensor: Tensor) -> str:
     parts = [part for part in tensor.name.split(";") if part]
     path = parts[0].split("/") if parts else []
     quantized = [p for p in path if p.startswith("quant_")]
-    name = quantized[0] if quantized else "/".join(path[-2:])
+    name = quantized[0].removeprefix("quant_") if quantized else "/".join(path[-2:])
     return name[:_MAX_DETAIL_NAME] or f"tensor {tensor.index}"
 
 
