@@ -34,6 +34,10 @@ CPU_MASK = flags.DEFINE_string(
 MAX_TEMPERATURE = flags.DEFINE_float(
     "adb_max_temperature_c", 38.0, "Wait while the phone's battery is hotter, in degrees Celsius.",
     lower_bound=0.0, upper_bound=80.0)
+CORRECTION = flags.DEFINE_integer(
+    "correction_networks", 16, "Random whole networks timed with a latency table, to correct its "
+    "sums: fitted on half, judged by the others. 6 or more; 0: no correction.", lower_bound=0,
+    upper_bound=1000)
 CACHE_DIR = flags.DEFINE_string(
     "latency_cache_dir", "", "Folder of converted models, kept for other tables. Default: "
     "beside the table.")
@@ -71,4 +75,5 @@ def latency_config(output: str, num_classes: int) -> BuildConfig:
     """
     return BuildConfig(
         output, space.SPACE.value, space.RESOLUTION.value, space.WIDTH_MULTIPLIER.value,
-        num_classes, DTYPE.value, CACHE_DIR.value, device_config(), timing_config())
+        num_classes, DTYPE.value, CACHE_DIR.value, CORRECTION.value, device_config(),
+        timing_config())

@@ -7,9 +7,11 @@ from typing import Any, Sequence
 
 import numpy as np
 
+from nas_tf import files
 from nas_tf.errors import require
 from nas_tf.latency.entries import Correction
 from nas_tf.latency.model_cache import ModelCache, network_builders, network_name
+from nas_tf.latency.stitch import stitch
 from nas_tf.latency.table import LatencyTable
 from nas_tf.latency.timing import Device, Samples, TimingConfig, summarize, time_with_progress
 from nas_tf.space.architecture import Architecture
@@ -51,6 +53,16 @@ def convert_networks(architectures: Sequence[Architecture], table: LatencyTable,
     own = table.identity
     return ModelCache(cache_dir, own.dtype).convert(
         network_builders(architectures, own.resolution, own.num_classes))
+
+
+def stitched(cache: ModelCache, architecture: Architecture, resolution: int, num_classes: int,
+             ) -> pathlib.Path:
+    """A whole network joined from the cache's models of its layers, which must be there."""
+    path = cache.path(f"stitched {network_name(architecture, resolution, num_classes)}")
+    if not path.exists():
+        keys = architecture.latency_keys(resolution, num_classes)
+        files.write_bytes(path, stitch([cache.path(key) for key in keys]))
+    return path
 
 
 def measure_networks(architectures: Sequence[Architecture], table: LatencyTable, device: Device,

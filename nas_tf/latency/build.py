@@ -1,22 +1,22 @@
 """Building a latency table: one small model an entry, minus what an empty graph takes."""
 
 import dataclasses
-import math
 import pathlib
-import time
 
 from nas_tf import files
-from nas_tf.errors import UserError, require
+from nas_tf.errors import require
+from nas_tf.latency.accuracy import (
+    Measured, fit_correction, measured_networks, random_architectures, report, stitched)
 from nas_tf.latency.devices import DeviceConfig, HostConfig, open_device
-from nas_tf.latency.entries import Entry, Identity, identity_from_json
-from nas_tf.latency.model_cache import EMPTY, ModelCache, layer_builders
+from nas_tf.latency.entries import Entry, Identity
+from nas_tf.latency.model_cache import EMPTY, ModelCache, layer_builders, network_name
+from nas_tf.latency.partial import PartialTable
 from nas_tf.latency.table import LatencyTable, load_table, save_table
 from nas_tf.latency.timing import Device, Samples, TimingConfig, summarize, time_with_progress
+from nas_tf.space.architecture import Architecture
 from nas_tf.space.search_space import find_space
 
 DTYPES = ("int8", "float32")
-_PARTIAL_FORMAT = "nas_tf.latency_samples/1"
-_SAVE_SECONDS = 2.0
 # A layer so small that it drowns in the empty graph's noise still may not cost nothing.
 _SMALLEST_MS = 1e-4
 
@@ -29,6 +29,8 @@ class BuildConfig:
       output: the table's JSON file.
       num_classes: outputs of the classifier.
       cache_dir: folder of converted models; "" means `<output>.models`.
+      correction_networks: random whole networks to time along; the correction is fitted on
+        half of them and judged by the others. 0: no correction.
     """
 
     output: str
@@ -38,6 +40,7 @@ class BuildConfig:
     num_classes: int = 1000
     dtype: str = "int8"
     cache_dir: str = ""
+    correction_networks: int = 16
     device: DeviceConfig = HostConfig()
     timing: TimingConfig = TimingConfig()
 
@@ -47,6 +50,8 @@ class BuildConfig:
                 f"--output={self.output!r} must be a file that ends in .json.")
         require(self.resolution > 0 and self.width_multiplier > 0 and self.num_classes > 0,
                 "Resolution, width multiplier and class count must be above 0.")
+        require(self.correction_networks == 0 or self.correction_networks >= 6,
+                f"correction_networks={self.correction_networks}; 0, or 6 and more.")
 
     @property
     def models_dir(self) -> str:
@@ -69,16 +74,20 @@ def build_table(config: BuildConfig) -> LatencyTable:
         identity = identify(config, device)
         if pathlib.Path(config.output).exists():
             return _existing(config, identity)
-        partial = _Partial(pathlib.Path(f"{config.output}.partial.json"), identity)
+        partial = PartialTable(pathlib.Path(f"{config.output}.partial.json"), identity)
         files.make_folder(pathlib.Path(config.output).resolve().parent)
         cache = ModelCache(config.models_dir, config.dtype)
         models = cache.convert(layer_builders(specs.values()))
+        networks = _networks(config)
+        models |= {network_name(network, config.resolution, config.num_classes): stitched(
+            cache, network, config.resolution, config.num_classes) for network in networks}
         samples = _measure(config, device, models, partial)
         # Once more: a phone has by now told how hot it became.
         identity = identify(config, device)
     finally:
         device.close()
-    table = assemble(identity, samples, config.timing)
+    table = assemble(identity, {n: samples[n] for n in (EMPTY, *specs)}, config.timing)
+    table = _corrected(table, measured_networks(networks, table, samples))
     save_table(config.output, table)
     partial.path.unlink(missing_ok=True)
     return dataclasses.replace(table, path=config.output)
@@ -100,45 +109,22 @@ def assemble(identity: Identity, samples: Samples, timing: TimingConfig) -> Late
     return LatencyTable(identity, entries, baseline.median_ms)
 
 
-class _Partial:
-    """Timings of a run under way, beside the table."""
+def _networks(config: BuildConfig) -> list[Architecture]:
+    """Random networks to correct by; fewer where the space is smaller."""
+    space = find_space(config.space).scaled(config.width_multiplier)
+    return random_architectures(space, min(config.correction_networks, space.size()), seed=0)
 
-    def __init__(self, path: pathlib.Path, identity: Identity):
-        self.path, self._identity = path, identity
-        self._saved = time.monotonic()
 
-    def load(self) -> Samples:
-        """Timings of an interrupted run of the same identity; none if there is no such run."""
-        if not self.path.exists():
-            return {}
-        content = files.read_json(self.path, "unfinished latency table")
-        where = f"unfinished latency table {str(self.path)!r}"
-        try:
-            require(content["format"] == _PARTIAL_FORMAT,
-                    f"The {where} has format {content['format']!r}; delete it.")
-            held = identity_from_json(content["identity"], where)
-            samples = {str(name): [float(t) for t in times]
-                       for name, times in content["samples"].items()}
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UserError(f"The {where} is damaged ({error!r}); delete it.") from error
-        differing = held.differences(self._identity)
-        require(not differing, f"The {where} is of another kind ({'; '.join(differing)}); delete "
-                               "it or choose another --output.")
-        require(all(math.isfinite(t) and t > 0 for times in samples.values() for t in times),
-                f"The {where} has a latency that is not above 0; delete it.")
-        return samples
-
-    def save(self, samples: Samples, at_once: bool = False) -> None:
-        """Writes the timings, at most every few seconds."""
-        if at_once or time.monotonic() - self._saved >= _SAVE_SECONDS:
-            files.write_json(self.path, {
-                "format": _PARTIAL_FORMAT, "identity": dataclasses.asdict(self._identity),
-                "samples": samples})
-            self._saved = time.monotonic()
+def _corrected(table: LatencyTable, networks: list[Measured]) -> LatencyTable:
+    """The table with a correction fitted on every other network, judged by the rest."""
+    if not networks:
+        return table
+    table = dataclasses.replace(table, correction=fit_correction(table, networks[::2]))
+    return dataclasses.replace(table, prediction_error=report(table, networks[1::2]))
 
 
 def _measure(config: BuildConfig, device: Device, models: dict[str, pathlib.Path],
-             partial: _Partial) -> Samples:
+             partial: PartialTable) -> Samples:
     samples = {name: partial.load().get(name, []) for name in models}
     try:
         time_with_progress("latency table: measure", device, models, config.timing, samples,

@@ -44,7 +44,8 @@ def _summary(config: BuildConfig) -> dict[str, Any]:
     return {
         "device": table.identity.device, "entries": len(table.entries),
         "seconds": time.monotonic() - began, "output": config.output,
-        "baseline_ms": table.baseline_ms, "unsteady": unsteady_keys(table),
+        "baseline_ms": table.baseline_ms, "correction": dataclasses.asdict(table.correction),
+        "prediction_error": table.prediction_error, "unsteady": unsteady_keys(table),
         "identity": dataclasses.asdict(table.identity)}
 
 
@@ -60,4 +61,12 @@ def facts_for_people(summary: dict[str, Any]) -> dict[str, Any]:
         "device": f"{summary['device']}, {identity['num_threads']} thread(s)",
         "runtime": f"{identity['runtime']}, {identity['kernels']} kernels, {identity['dtype']}",
         "entries": summary["entries"], "unsteady entries": len(summary["unsteady"]),
-        "seconds": summary["seconds"], "table": summary["output"]}
+        **_error_for_people(summary["prediction_error"]), "seconds": summary["seconds"], "table": summary["output"]}
+
+
+def _error_for_people(error: dict[str, Any]) -> dict[str, str]:
+    if not error:
+        return {}
+    return {"prediction error": f"{error['mape_percent']:.1f} % on {error['networks']} whole "
+                                f"networks; measuring twice differs by "
+                                f"{error['noise_floor_percent']:.1f} %"}

@@ -120,6 +120,15 @@ def correction_from_json(content: Any, where: str) -> Correction:
     return Correction(scale, intercept, int(networks))
 
 
+def figures_from_json(content: Any, where: str) -> dict[str, float]:
+    """Named finite numbers in parsed JSON; none if there are none."""
+    if content is None:
+        return {}
+    require(isinstance(content, dict) and len(content) <= 100,
+            f"The {where} has a prediction error that is not a list of figures.")
+    return {str(name): _number(content, name, where) for name in content}
+
+
 def _number(content: Any, name: str, where: str) -> float:
     value = content.get(name) if isinstance(content, dict) else None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):

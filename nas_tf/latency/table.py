@@ -8,7 +8,8 @@ import pathlib
 from nas_tf import files
 from nas_tf.errors import UserError, require
 from nas_tf.latency.entries import (
-    Correction, Entry, Identity, correction_from_json, entry_from_json, identity_from_json)
+    Correction, Entry, Identity, correction_from_json, entry_from_json, figures_from_json,
+    identity_from_json)
 from nas_tf.latency.estimate import Estimator
 from nas_tf.latency.keys import nearest, parse_key
 from nas_tf.latency.published_yaml import parse_published
@@ -28,6 +29,8 @@ class LatencyTable:
 
     Attributes:
       baseline_ms: latency of an empty graph, paid once a network.
+      prediction_error: how well it predicted whole networks that its correction was not
+        fitted on (`accuracy.report`); empty if that was never measured.
       missing: what `cost_ms` does for a layer that was not measured: "error" or "estimate".
       path: where it was read from, for messages.
     """
@@ -36,6 +39,7 @@ class LatencyTable:
     entries: dict[str, Entry]
     baseline_ms: float = 0.0
     correction: Correction = Correction()
+    prediction_error: dict[str, float] = dataclasses.field(default_factory=dict)
     missing: str = "error"
     path: str = ""
 
@@ -118,6 +122,7 @@ def save_table(path: str | os.PathLike, table: LatencyTable) -> None:
     files.write_json(path, {
         "format": FORMAT, "unit": "ms", "identity": dataclasses.asdict(table.identity),
         "baseline_ms": table.baseline_ms, "correction": dataclasses.asdict(table.correction),
+        "prediction_error": table.prediction_error,
         "entries": {key: entry.to_json() for key, entry in table.entries.items()}})
 
 
@@ -164,4 +169,5 @@ def table_from_json(content: object, where: str) -> LatencyTable:
     return LatencyTable(
         identity_from_json(content.get("identity"), where),
         {key: entry_from_json(key, value, where) for key, value in entries.items()},
-        float(baseline), correction_from_json(content.get("correction"), where))
+        float(baseline), correction_from_json(content.get("correction"), where),
+        figures_from_json(content.get("prediction_error"), where))
