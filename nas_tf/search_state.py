@@ -49,7 +49,7 @@ class SearchState:
     def trackables(self) -> dict[str, Any]:
         """What a checkpoint has to hold; call `pack` before saving and `unpack` after restoring."""
         return {"supernet": self.supernet, "weight_optimizer": self._optimizer,
-                "parameters": self.parameters, "alpha_optimizer": self.parameters.optimizer,
+                "parameters": self.parameters,
                 "numbers": self._numbers, "seconds": self.seconds}
 
     def pack(self) -> None:

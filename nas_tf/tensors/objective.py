@@ -17,7 +17,7 @@ IN_LOSS = "in_loss"  # the loss's own gradient has the latency in it (a reward)
 MUL_LOG_ALPHA, MUL_LOG_BETA = 0.2, 0.3
 ADD_LINEAR_LAMBDA = 0.1
 
-_PENALTY = 10.0  # of the relative excess, in units of the loss gradient
+PENALTY = 10.0  # of the relative excess, in units of the loss gradient
 _MULTIPLIER_RATE = 0.1  # gain of a multiplier a step and unit of relative excess
 _MULTIPLIER_BOUND = 20.0
 _SCALE_DECAY = 0.98  # of the moving average of the gradients' ratio
@@ -76,7 +76,7 @@ class Objective:
     def __init__(self, form: str, resources: list[Resource]):
         if form not in (*FORMS, IN_LOSS):
             raise UserError(f"Unknown latency loss {form!r}; allowed: {', '.join(FORMS)}.")
-        self.form, self.resources = form, resources
+        self.form, self.resources, self.penalty = form, resources, PENALTY
         self.state = np.zeros(1 + len(resources))
 
     def gradient(self, loss: float, loss_gradient: np.ndarray, p: np.ndarray,
@@ -114,7 +114,7 @@ class Objective:
         one_sided = resource is not self.resources[0]
         self.state[index] = np.clip(self.state[index] + _MULTIPLIER_RATE * excess,
                                     0.0 if one_sided else -_MULTIPLIER_BOUND, _MULTIPLIER_BOUND)
-        weight = self.state[index] + _PENALTY * excess
+        weight = self.state[index] + self.penalty * excess
         return self.state[0] * (max(weight, 0.0) if one_sided else weight) * slope
 
     def _follow_scale(self, loss_gradient: np.ndarray, slope: np.ndarray) -> None:

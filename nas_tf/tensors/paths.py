@@ -56,7 +56,7 @@ class Path(keras.layers.Layer):
         self.built = True
         if kind not in functions:
             functions[kind] = _compile(self.chain, jit_compile)
-        self._functions = functions[kind]
+        self.functions = functions[kind]
 
     def read(self) -> list[tf.Tensor]:
         """Current values of the trained variables."""
@@ -64,15 +64,15 @@ class Path(keras.layers.Layer):
 
     def train(self, x: tf.Tensor, weights: list[tf.Tensor]):
         """(y, new statistics) with these weights; nothing is assigned."""
-        return self._functions.train(x, weights, _values(self.statistics))
+        return self.functions.train(x, weights, _values(self.statistics))
 
     def frozen(self, x: tf.Tensor) -> tf.Tensor:
         """y by batch statistics; only x has a gradient, and nothing is assigned."""
-        return self._functions.frozen(x, self.read())
+        return self.functions.frozen(x, self.read())
 
     def gate_gradient(self, x: tf.Tensor, output_gradient: tf.Tensor) -> tf.Tensor:
         """∂L/∂g = Σ (F(x) · ∂L/∂y), a scalar."""
-        return self._functions.gate(x, output_gradient, self.read())
+        return self.functions.gate(x, output_gradient, self.read())
 
     def join(self, x: tf.Tensor, branch: tf.Tensor) -> tf.Tensor:
         """The block's output: F(x), plus x where it has a shortcut."""
@@ -82,7 +82,7 @@ class Path(keras.layers.Layer):
         """y; in training by batch statistics, without moving the averages."""
         if training:
             return self.train(x, self.read())[0]
-        return self._functions.infer(x, self.read(), _values(self.statistics))
+        return self.functions.infer(x, self.read(), _values(self.statistics))
 
 
 def _values(variables: Sequence[tf.Variable]) -> list[tf.Tensor]:

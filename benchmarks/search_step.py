@@ -1,0 +1,194 @@
+"""What a search costs beside training: time and memory of supernet steps against compact ones.
+
+    python benchmarks/search_step.py --rounds=30
+
+One process a memory figure; all times in one process, interleaved, medians. Ratios pair the
+supernet with the compact network of the same sampled architecture.
+"""
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from absl import app, flags
+
+_ROUNDS = flags.DEFINE_integer("rounds", 20, "Timed rounds of every kind of step.")
+_NETWORKS = flags.DEFINE_integer("networks", 2, "Sampled architectures that are timed.")
+_RESOLUTION = flags.DEFINE_integer("resolution", 112, "Side of the input, in pixels.")
+_WIDTH = flags.DEFINE_float("width_multiplier", 0.5, "Factor on every width.")
+_BATCH = flags.DEFINE_integer("batch_size", 16, "Images a step.")
+_MEMORY_STEPS = flags.DEFINE_integer("memory_steps", 30, "Steps before memory is read.")
+_ONLY = flags.DEFINE_string("only", "", "Run one part and print it as JSON (used by itself).")
+_CLASSES = 1000
+
+
+class _Bench:
+    """Supernet, images and sampling of the benchmark's setting."""
+
+    def __init__(self):
+        import numpy as np
+        import tensorflow as tf
+        from nas_tf.search_problem import offered_candidates
+        from nas_tf.space.search_space import FULL
+        from nas_tf.tensors import gates
+
+        self.space = FULL.scaled(_WIDTH.value)
+        self.offered = offered_candidates(self.space)
+        self.p = gates.probabilities(np.where(self.offered, 0.0, -np.inf))
+        self.rng = np.random.default_rng(0)
+        shape = (_BATCH.value, _RESOLUTION.value, _RESOLUTION.value, 3)
+        self.images = tf.constant(self.rng.integers(0, 256, shape), tf.uint8)
+        self.labels = tf.constant(self.rng.integers(0, _CLASSES, _BATCH.value), tf.int64)
+
+    def sample(self):
+        """A random architecture's candidates."""
+        from nas_tf.tensors import gates
+        return gates.sample(self.rng, self.p)
+
+    def supernet(self):
+        """(weight step, two step, full step) as functions of the active candidates."""
+        from nas_tf.data.preprocess import to_network_input
+        from nas_tf.tensors import gates
+        from nas_tf.tensors.supernet import Supernet
+        from nas_tf.tensors.supernet_steps import WeightOptimizer, gate_gradients, weight_step
+
+        net = Supernet(self.space, _RESOLUTION.value, _CLASSES)
+        optimizer = WeightOptimizer(net)
+
+        def weight(active):
+            return weight_step(net, optimizer, to_network_input(self.images), self.labels,
+                               active, 0.01)
+
+        def two(active):
+            involved, _ = gates.sample_pairs(self.rng, self.p, self.offered)
+            involved[range(len(active)), active] = True
+            for row, k in zip(involved, active):
+                others = [i for i in row.nonzero()[0] if i != k]
+                row[others[1:]] = False
+            return gate_gradients(net, to_network_input(self.images), self.labels, involved, active)
+
+        def full(active):
+            return gate_gradients(
+                net, to_network_input(self.images), self.labels, self.offered, active)
+
+        return weight, two, full
+
+    def compact(self, active):
+        """A training step of the compact network with these candidates."""
+        import tensorflow as tf
+        from nas_tf.tensors.network import build_network
+        from nas_tf.train_config import WeightStep
+        from nas_tf.training.weight_trainer import WeightTrainer
+
+        choices = self.space.choices(_RESOLUTION.value)
+        operations = tuple(c.specs[k].operation for c, k in zip(choices, active))
+        model = build_network(self.space.architecture(operations), _RESOLUTION.value, _CLASSES)
+        trainer = WeightTrainer(model, WeightStep(dropout=0.0), 0)
+
+        def step():
+            trainer.step(self.images, self.labels, 0, 0.01)
+            return trainer.figures()  # waits for the step
+
+        return step
+
+
+def _peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _idle() -> dict:
+    """A process that has TensorFlow loaded and has computed something."""
+    import tensorflow as tf
+    import tf_keras  # pylint: disable=unused-import
+    tf.function(lambda x: x @ x)(tf.ones([8, 8]))
+    return {"peak_mib": _peak_mib()}
+
+
+def _memory_compact() -> dict:
+    bench = _Bench()
+    step = bench.compact(bench.sample())
+    for _ in range(_MEMORY_STEPS.value):
+        step()
+    return {"peak_mib": _peak_mib()}
+
+
+def _memory_supernet(kind: str) -> dict:
+    """Weight steps with one architecture step of the kind after every fifth."""
+    import tensorflow as tf
+    bench = _Bench()
+    tf.constant(0)  # so that the time below is the supernet's and not TensorFlow's start
+    began = time.perf_counter()
+    weight, two, full = bench.supernet()
+    built = time.perf_counter()
+    weight(bench.sample())
+    first = time.perf_counter()
+    extra = {"two": two, "full": full}.get(kind)
+    for index in range(_MEMORY_STEPS.value):
+        weight(bench.sample())
+        if extra and index % 5 == 4:
+            extra(bench.sample())
+    return {"peak_mib": _peak_mib(), "build_s": built - began, "first_step_s": first - began}
+
+
+def _times() -> dict:
+    """Medians in seconds of interleaved steps, and medians of their paired ratios."""
+    bench = _Bench()
+    weight, two, full = bench.supernet()
+    networks = [bench.sample() for _ in range(_NETWORKS.value)]
+    compact = [bench.compact(active) for active in networks]
+    seconds: dict[str, list[float]] = {"compact": [], "weight": [], "two": [], "full": []}
+    for round_number in range(-2, _ROUNDS.value):
+        for index, active in enumerate(networks):
+            steps = {"compact": compact[index], "weight": lambda: weight(active),
+                     "two": lambda: two(active), "full": lambda: full(active)}
+            for name, step in steps.items():
+                began = time.perf_counter()
+                step()
+                if round_number >= 0:  # the first two rounds trace
+                    seconds[name].append(time.perf_counter() - began)
+    medians = {f"{name}_s": statistics.median(values) for name, values in seconds.items()}
+    for name, base in (("weight", "compact"), ("two", "weight"), ("full", "weight")):
+        pairs = zip(seconds[name], seconds[base])
+        medians[f"{name}_over_{base}"] = statistics.median(a / b for a, b in pairs)
+    return medians
+
+
+_PARTS = {
+    "idle": _idle, "compact": _memory_compact, "times": _times,
+    **{kind: lambda kind=kind: _memory_supernet(kind) for kind in ("weight", "two", "full")}}
+
+
+def _in_process(part: str) -> dict:
+    command = [sys.executable, __file__, *sys.argv[1:], f"--only={part}"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main(_) -> None:
+    """Prints all figures and ratios."""
+    if _ONLY.value:
+        print(json.dumps(_PARTS[_ONLY.value]()))
+        return
+    times = _in_process("times")
+    for name, value in times.items():
+        print(f"{name:<24}{value:8.3f}", flush=True)
+    idle = _in_process("idle")["peak_mib"]
+    print(f"{'idle TensorFlow':<24}{idle:8.0f} MiB", flush=True)
+    compact = _in_process("compact")["peak_mib"]
+    print(f"{'compact training':<24}{compact:8.0f} MiB, {compact - idle:.0f} above idle", flush=True)
+    for kind in ("weight", "two", "full"):
+        facts = _in_process(kind)
+        above = facts["peak_mib"] - idle
+        print(f"{'supernet ' + kind:<24}{facts['peak_mib']:8.0f} MiB, {above:.0f} above idle, "
+              f"{above / (compact - idle):.2f} x compact; built in {facts['build_s']:.1f} s, "
+              f"first weight step done at {facts['first_step_s']:.1f} s", flush=True)
+
+
+if __name__ == "__main__":
+    app.run(main)

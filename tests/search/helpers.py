@@ -1,0 +1,34 @@
+"""Problems small enough to check by hand or by enumeration."""
+
+import itertools
+
+import numpy as np
+
+from nas_tf.latency.entries import Entry, Identity
+from nas_tf.latency.table import LatencyTable, load_table, save_table
+from nas_tf.search_problem import make_resources, offered_candidates
+from nas_tf.search_config import Budget
+from nas_tf.space.search_space import FULL, find_space
+
+PHONE_TABLE = "proxylessnas/mobile_trim.yaml"
+
+
+def phone_latency(shared_data, target_ms: float = 80.0):
+    """(latency of the full space by the published table, offered candidates)."""
+    table = load_table(shared_data / PHONE_TABLE)
+    return make_resources(FULL, 224, 1000, table, Budget(target_ms))[0], offered_candidates(FULL)
+
+
+def write_table(path, space: str = "tiny", resolution: int = 32, num_classes: int = 10) -> str:
+    """A table whose entries are 0.3 ms a million multiply-adds plus 0.01 ms."""
+    specs = find_space(space).latency_specs(resolution, num_classes)
+    identity = Identity("made up", "host", "none", "builtin", 1, "int8", space, resolution, 1.0,
+                        num_classes)
+    entries = {key: Entry(0.3 * spec.macs / 1e6 + 0.01) for key, spec in specs.items()}
+    save_table(path, LatencyTable(identity, entries, 0.02))
+    return str(path)
+
+
+def all_choices(offered: np.ndarray):
+    """Every architecture, as choices."""
+    return map(np.array, itertools.product(*(row.nonzero()[0] for row in offered)))

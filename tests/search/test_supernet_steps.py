@@ -1,0 +1,211 @@
+"""Steps on the supernet against a plain Keras network, finite differences, and bit equality."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+
+from nas_tf.search_problem import offered_candidates
+from nas_tf.space.search_space import TINY
+from nas_tf.tensors.network import build_network
+from nas_tf.tensors.supernet import Supernet
+from nas_tf.tensors.supernet_steps import (
+    WeightOptimizer, cross_entropy, gate_gradients, weight_step)
+
+RESOLUTION, CLASSES = 16, 10
+ACTIVE = [0, 1, 5, 2, 4]
+WITH_ZEROS = [3, 6, 4, 6, 0]
+OFFERED = offered_candidates(TINY)
+
+
+@pytest.fixture(scope="module")
+def batch():
+    rng = np.random.default_rng(0)
+    images = tf.constant(rng.normal(size=(8, RESOLUTION, RESOLUTION, 3)), tf.float32)
+    return images, tf.constant(rng.integers(0, CLASSES, 8))
+
+
+@pytest.fixture
+def supernet():
+    return _supernet()
+
+
+def _supernet() -> Supernet:
+    keras.utils.set_random_seed(1)
+    net = Supernet(TINY, RESOLUTION, CLASSES)
+    rng = np.random.default_rng(2)
+    for variable in net.weights:  # scales and shifts away from 1 and 0, logits away from 0
+        if variable.shape.rank == 1 or "logits" in variable.name:
+            variable.assign_add(rng.uniform(0.05, 0.3, variable.shape))
+    return net
+
+
+def _variables(net: Supernet, active):
+    paths = net.active_paths(active)
+    return ([v for path in paths for v in path.variables_trained],
+            [v for path in paths for v in path.statistics])
+
+
+def _compact(net: Supernet, active) -> keras.Model:
+    """The plain Keras network with the supernet's values."""
+    choices = TINY.choices(RESOLUTION)
+    operations = tuple(c.specs[k].operation for c, k in zip(choices, active))
+    model = build_network(TINY.architecture(operations), RESOLUTION, CLASSES)
+    trained, statistics = _variables(net, active)
+    for target, source in zip(model.trainable_weights, trained, strict=True):
+        target.assign(source)
+    for target, source in zip(model.non_trainable_weights, statistics, strict=True):
+        target.assign(source)
+    return model
+
+
+@pytest.mark.parametrize("active", [ACTIVE, WITH_ZEROS])
+def test_steps_equal_those_of_the_plain_network(supernet, batch, active):
+    images, labels = batch
+    model, optimizer = _compact(supernet, active), WeightOptimizer(supernet)
+    sgd = keras.optimizers.SGD(0.1, 0.9, nesterov=True)
+    sgd.build(model.trainable_weights)
+    for rate in (0.1, 0.05):
+        with tf.GradientTape() as tape:
+            logits = model(images, training=True)
+            loss = tf.reduce_mean(keras.losses.categorical_crossentropy(
+                tf.one_hot(labels, CLASSES), logits, from_logits=True, label_smoothing=0.1))
+        gradients = [g + 4e-5 * v if v.shape.rank > 1 else g for g, v in zip(
+            tape.gradient(loss, model.trainable_weights), model.trainable_weights)]
+        sgd.apply_gradients(zip(gradients, model.trainable_weights))
+        stepped, hits = weight_step(supernet, optimizer, images, labels, active, 0.1)
+        assert stepped == pytest.approx(float(loss), abs=1e-5)
+        assert hits == np.sum(np.argmax(logits, 1) == labels.numpy())
+    trained, statistics = _variables(supernet, active)
+    for ours, theirs in zip(trained, model.trainable_weights, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    for ours, theirs in zip(statistics, model.non_trainable_weights, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_inference_equals_the_plain_network(supernet, batch):
+    logits = _compact(supernet, ACTIVE)(batch[0], training=False)
+    np.testing.assert_allclose(supernet(batch[0], ACTIVE), logits, atol=1e-5)
+
+
+def test_a_weight_step_touches_the_sampled_path_and_nothing_else(supernet, batch):
+    optimizer = WeightOptimizer(supernet)
+    weight_step(supernet, optimizer, *batch, WITH_ZEROS, 0.1)  # slots are no longer all zero
+    state = [*supernet.weights, *optimizer.variables]
+    before = [v.numpy().copy() for v in state]
+    weight_step(supernet, optimizer, *batch, ACTIVE, 0.1)
+    touched = {id(v) for group in _variables(supernet, ACTIVE) for v in group}
+    touched |= {id(s) for path in supernet.active_paths(ACTIVE)
+                for s in optimizer.slots[path.name]}
+    assert len(touched) == sum(2 * len(p.variables_trained) + len(p.statistics)
+                               for p in supernet.active_paths(ACTIVE))
+    for variable, old in zip(state, before, strict=True):
+        changed = not np.array_equal(variable.numpy(), old)
+        # The shift of a linear projection vanishes in the next batch norm; its slot has noise.
+        if not (id(variable) in touched and variable.name.startswith("beta")):
+            assert changed == (id(variable) in touched), variable.name
+
+
+@pytest.mark.parametrize("k", range(6))
+def test_every_parameter_of_every_path_gets_a_gradient(batch, k):
+    net = _supernet()
+    optimizer = WeightOptimizer(net, weight_decay=0.0)
+    weight_step(net, optimizer, *batch, [k] * len(net.blocks), 0.1)
+    for path in net.all_paths():
+        active = path in net.active_paths([k] * len(net.blocks))
+        for slot in optimizer.slots[path.name]:
+            assert bool(np.any(slot.numpy())) == active, path.name
+
+
+def _loss_of_gates(net: Supernet, images, labels, gates: np.ndarray) -> float:
+    """The loss with arbitrary gate values: y = x + Σ_k g_k F_k(x), all paths computed."""
+    x = net.stem.train(images, net.stem.read())[0]
+    x = net.first.join(x, net.first.train(x, net.first.read())[0])
+    for block, row in zip(net.blocks, gates):
+        branches = [g * path.frozen(x) for g, path in zip(row, block.paths) if path is not None]
+        has_shortcut = block.paths[0].has_shortcut
+        x = tf.add_n(branches) + (x if has_shortcut else 0.0)
+    return float(cross_entropy(net.after.frozen(x), labels)[0])
+
+
+def _one_hot(active) -> np.ndarray:
+    gates = np.zeros(OFFERED.shape)
+    gates[np.arange(len(active)), active] = 1.0
+    return gates
+
+
+@pytest.mark.parametrize("active", [ACTIVE, WITH_ZEROS])
+def test_gate_gradients_equal_finite_differences(supernet, batch, active):
+    loss, _, gradient = gate_gradients(supernet, *batch, OFFERED, active)
+    binary = _one_hot(active)
+    assert loss == pytest.approx(_loss_of_gates(supernet, *batch, binary), abs=1e-5)
+    size = 5e-3  # float32: the error of a difference is about 1e-6 / size + size²
+    numeric = np.zeros(OFFERED.shape)
+    for b, k in np.argwhere(OFFERED):
+        step = np.zeros(OFFERED.shape)
+        step[b, k] = size
+        numeric[b, k] = (_loss_of_gates(supernet, *batch, binary + step)
+                         - _loss_of_gates(supernet, *batch, binary - step)) / (2 * size)
+    assert np.abs(numeric).max() > 0.05
+    np.testing.assert_allclose(gradient, numeric, atol=2e-3, rtol=1e-2)
+
+
+def test_a_block_whose_path_is_zero_still_gets_gate_gradients(supernet, batch):
+    _, _, gradient = gate_gradients(supernet, *batch, OFFERED, WITH_ZEROS)
+    for b in (1, 3):
+        assert (gradient[b, :6] != 0).all() and gradient[b, 6] == 0
+
+
+def test_two_paths_give_the_same_gradients_as_all(supernet, batch):
+    involved = np.zeros(OFFERED.shape, bool)
+    involved[np.arange(5), ACTIVE] = involved[:, 0] = involved[1, 3] = True
+    full = gate_gradients(supernet, *batch, OFFERED, ACTIVE)[2]
+    two = gate_gradients(supernet, *batch, involved, ACTIVE)[2]
+    np.testing.assert_allclose(two, np.where(involved, full, 0.0), atol=1e-6)
+
+
+def test_an_architecture_step_changes_no_weight(supernet, batch):
+    before = [w.numpy().copy() for w in supernet.weights]
+    gate_gradients(supernet, *batch, OFFERED, ACTIVE)
+    for variable, old in zip(supernet.weights, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), old)
+
+
+def test_training_descends(supernet, batch):
+    optimizer = WeightOptimizer(supernet)
+    losses = [weight_step(supernet, optimizer, *batch, ACTIVE, 0.05)[0] for _ in range(30)]
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_equal_blocks_share_their_traces(supernet, batch):
+    paths = [path for block in supernet.blocks for path in block.paths if path is not None]
+    by_kind: dict = {}
+    for block, choice in zip(supernet.blocks, TINY.choices(RESOLUTION)):
+        for path, spec in zip(block.paths, choice.specs):
+            if path is not None:
+                by_kind.setdefault(spec, path.functions)
+                assert path.functions is by_kind[spec]
+    assert len(by_kind) == len({spec for c in TINY.choices(RESOLUTION)
+                                for spec in c.specs if spec.key})
+    for active in (ACTIVE, ACTIVE):
+        gate_gradients(supernet, *batch, OFFERED, active)
+    assert all(p.functions.gate.experimental_get_tracing_count() == 1 for p in paths)
+
+
+@pytest.mark.parametrize("settings", [{"mixed": True}, {"jit_compile": True}])
+def test_other_ways_to_compute_agree(batch, settings):
+    from nas_tf.training import precision
+    reference = _supernet()
+    keras.utils.set_random_seed(1)
+    with precision.policy(settings.get("mixed", False)):
+        net = Supernet(TINY, RESOLUTION, CLASSES, settings.get("jit_compile", False))
+    for ours, theirs in zip(net.weights, reference.weights, strict=True):
+        assert ours.dtype == tf.float32
+        ours.assign(theirs)
+    tolerance = 0.05 if "mixed" in settings else 1e-3
+    expected = gate_gradients(reference, *batch, OFFERED, ACTIVE)
+    found = gate_gradients(net, *batch, OFFERED, ACTIVE)
+    assert found[0] == pytest.approx(expected[0], rel=tolerance)
+    loss, _ = weight_step(net, WeightOptimizer(net), *batch, ACTIVE, 0.05)
+    assert loss == pytest.approx(
+        weight_step(reference, WeightOptimizer(reference), *batch, ACTIVE, 0.05)[0], rel=tolerance)
