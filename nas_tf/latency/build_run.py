@@ -67,6 +67,6 @@ def facts_for_people(summary: dict[str, Any]) -> dict[str, Any]:
 def _error_for_people(error: dict[str, Any]) -> dict[str, str]:
     if not error:
         return {}
-    return {"prediction error": f"{error['mape_percent']:.1f} % on {error['networks']} whole "
+    return {"prediction error": f"{error['mape_percent']:.1f} % on {error['networks']:.0f} whole "
                                 f"networks; measuring twice differs by "
                                 f"{error['noise_floor_percent']:.1f} %"}

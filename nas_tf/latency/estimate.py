@@ -48,6 +48,8 @@ def layer_features(spec: LayerSpec) -> np.ndarray:
     moved = spec.input_size**2 * spec.input_width + outputs * spec.output_width
     # The expanded tensor is written and read before and after the depthwise convolution.
     moved += 2 * hidden * (spec.input_size**2 + outputs)
-    kernel = spec.operation.kernel if hidden else 0
-    by_kernel = [depthwise if kernel == k or (k == 3 and 0 < kernel < 3) else 0 for k in (3, 5, 7)]
+    by_kernel = [0, 0, 0]
+    if depthwise:
+        # Kernels of other sizes count as the nearest of these.
+        by_kernel[min(range(3), key=lambda i: abs((3, 5, 7)[i] - spec.operation.kernel))] = depthwise
     return np.array([1, spec.macs - depthwise, *by_kernel, moved, spec.params], float)

@@ -1,0 +1,116 @@
+"""Prediction error, noise floor and correction, on devices whose truth is known."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from nas_tf.errors import UserError
+from nas_tf.latency import accuracy
+from nas_tf.latency.accuracy import Measured
+from nas_tf.latency.entries import Correction
+from nas_tf.latency.model_cache import ModelCache, network_name
+from nas_tf.latency.prediction_plot import save_plot
+from nas_tf.latency.timing import TimingConfig
+from nas_tf.space.search_space import TINY
+from tests.latency.fake_device import FakeDevice
+from tests.latency.test_table import tiny_table
+
+
+def networks_of(table, factor, count=8, seed=0):
+    """Networks whose measured latency is baseline + factor · Σ entries."""
+    found = []
+    for network in accuracy.random_architectures(TINY, count, seed):
+        total = table.predict_ms(network, 32, 10) - table.baseline_ms
+        value = table.baseline_ms + factor * total
+        found.append(Measured(network, value, (value, value)))
+    return found
+
+
+def test_error_figures_by_hand():
+    predicted = np.array([1.02, 1.96, 3.21, 4.6])  # +2 %, −2 %, +7 %, +15 %
+    figures = accuracy.prediction_error(predicted, np.array([1.0, 2.0, 3.0, 4.0]))
+    assert figures["mape_percent"] == pytest.approx(6.5)
+    assert figures["bias_percent"] == pytest.approx(5.5)
+    assert figures["worst_percent"] == pytest.approx(15.0)
+    assert figures["within_5_percent"] == 50 and figures["within_10_percent"] == 75
+    assert figures["spearman"] == 1.0 and figures["networks"] == 4
+    reverse = accuracy.prediction_error(predicted[::-1], np.array([1.0, 2.0, 3.0, 4.0]))
+    assert reverse["spearman"] == -1.0
+
+
+def test_noise_floor_compares_a_network_with_itself():
+    networks = [Measured(None, 1.0, (1.02, 1.0)), Measured(None, 1.0, (0.96, 1.0))]
+    assert accuracy.noise_floor_percent(networks) == pytest.approx(3.0)
+
+
+def test_correction_finds_the_factor_and_ignores_one_disturbed_network():
+    table = tiny_table(correction=Correction(3.0, 0.0, 5))  # an earlier one is not built upon
+    networks = networks_of(tiny_table(), 1.25, count=7)
+    networks[0] = dataclasses.replace(networks[0], median_ms=10 * networks[0].median_ms)
+    correction = accuracy.fit_correction(table, networks)
+    assert correction == Correction(pytest.approx(1.25), 0.0, 7)
+    corrected = dataclasses.replace(table, correction=correction)
+    others = networks_of(tiny_table(), 1.25, count=9, seed=3)
+    assert accuracy.report(corrected, others)["mape_percent"] == pytest.approx(0, abs=1e-9)
+    with pytest.raises(UserError, match="3 networks or more"):
+        accuracy.fit_correction(table, networks[:2])
+
+
+def test_random_networks_differ_and_cover_the_space():
+    first = accuracy.random_architectures(TINY, 60, seed=1)
+    others = accuracy.random_architectures(TINY, 60, seed=1, other_than=first)
+    assert len(set(first) | set(others)) == 120
+    assert first == accuracy.random_architectures(TINY, 60, seed=1)
+    for index, choice in enumerate(TINY.choices(32)):
+        drawn = {network.blocks[index + 1].operation for network in first + others}
+        assert drawn == set(choice.operations)
+    with pytest.raises(UserError, match="architectures"):
+        accuracy.random_architectures(TINY, TINY.size() + 1, seed=0)
+
+
+def prepared_cache(tmp_path, networks):
+    """A cache in which every network has a file, so that nothing is converted."""
+    cache = ModelCache(tmp_path / "cache", "int8")
+    for network in networks:
+        cache.path(network_name(network, 32, 10)).write_bytes(b"")
+    return str(cache.folder)
+
+
+def test_checking_a_table(tmp_path):
+    """A device on which sums are 20 % low: so says the check, and the correction mends it."""
+    table = tiny_table()
+    judged = accuracy.random_architectures(TINY, 10, 4)
+    fitted_on = accuracy.random_architectures(TINY, 5, 5, other_than=judged)
+    truth = {m.architecture: m.median_ms for m in networks_of(table, 1.25, 0)}
+    for network in judged + fitted_on:
+        total = table.predict_ms(network, 32, 10) - table.baseline_ms
+        truth[network_name(network, 32, 10)] = table.baseline_ms + 1.25 * total
+    device = FakeDevice(truth.get, device="cpu", runtime="runtime 1")
+    facts, corrected, networks = accuracy.check_table(
+        table, device, TimingConfig(num_rounds=4), prepared_cache(tmp_path, judged + fitted_on),
+        num_networks=10, num_fit=5, seed=4)
+    assert [n.architecture for n in networks] == judged
+    assert facts["as_it_is"] == facts["uncorrected"]
+    # Entries sum to 1 / 1.25 of the truth; the baseline is right.
+    assert -20 < facts["uncorrected"]["bias_percent"] < -19
+    assert facts["corrected"]["mape_percent"] == pytest.approx(0, abs=1e-9)
+    assert corrected.correction == Correction(pytest.approx(1.25), 0.0, 5)
+    assert facts["corrected"]["noise_floor_percent"] == 0
+    save_plot(tmp_path / "plot.svg", corrected, networks)
+    assert "<svg" in (tmp_path / "plot.svg").read_text()
+
+
+def test_refuses_to_check_another_device(tmp_path):
+    device = FakeDevice(lambda name: 1.0, device="another cpu", kernels="xnnpack")
+    with pytest.raises(UserError) as caught:
+        accuracy.check_table(tiny_table(), device, TimingConfig(), str(tmp_path), 5, 0, 0)
+    assert "device cpu there, another cpu here" in str(caught.value)
+    assert "kernels builtin there, xnnpack here" in str(caught.value)
+
+
+def test_refuses_to_check_a_published_table(tmp_path):
+    identity = dataclasses.replace(tiny_table().identity, backend="published")
+    with pytest.raises(UserError, match="cannot be checked here"):
+        accuracy.check_table(tiny_table(identity=identity), FakeDevice(None), TimingConfig(),
+                             str(tmp_path), 5, 0, 0)
