@@ -1,0 +1,122 @@
+"""The pipeline: what it refuses at once, and a whole small run that is killed and taken up."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+from nas_tf.errors import UserError
+from nas_tf.latency.entries import Entry, Identity
+from nas_tf.latency.table import LatencyTable, save_table
+from nas_tf.space.search_space import TINY
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+SMALL = (
+    f"--flagfile={REPOSITORY}/flags/quickstart.flags", "--train_split=train[:30%]",
+    "--search_warmup_epochs=1", "--search_epochs=2", "--search_alpha_every=2", "--epochs=4",
+    "--steps=10", "--finetune_calibration_images=64", "--num_runs=5")
+
+
+def command(*arguments):
+    """The pipeline's command line, with a small digits run as the default."""
+    return [sys.executable, "-m", "nas_tf.pipeline", *SMALL, *arguments]
+
+
+def run(*arguments, cwd):
+    """Runs the pipeline in a process of its own, from another folder."""
+    return subprocess.run(command(*arguments), cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def refusal(*arguments):
+    """The sentence with which the pipeline refuses these flags, without a process of its own."""
+    from flags.pipeline import pipeline_config
+    from nas_tf import pipeline
+
+    assert pipeline_config  # the flags are defined by importing it
+    with flagsaver.flagsaver():
+        flags.FLAGS(["pipeline", *SMALL, *arguments])
+        with pytest.raises(UserError) as refused:
+            pipeline.main()
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("arguments,message", [
+    (["--dataset=no_such_set"], "no_such_set"),
+    (["--train_split=lesson"], "lesson"),
+    (["--target_latency_ms=5"], "either --target_latency_ms or --target_latency_share"),
+    (["--target_latency_share=0"], "either --target_latency_ms or --target_latency_share"),
+    (["--architecture=resnet50"], "'resnet50' is neither a file nor a published name"),
+    (["--latency_table=none.json"], "no latency table 'none.json'"),
+])
+def test_mistakes_are_refused_before_any_work(tmp_path, arguments, message):
+    assert message in refusal(f"--workdir={tmp_path}/run", *arguments)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("flag", [
+    "--target_latency_share=1.5", "--epochs=0", "--batch_size=-4", "--resolution=-32"])
+def test_impossible_values_are_refused_by_their_flag(tmp_path, flag):
+    result = run(f"--workdir={tmp_path}/run", flag, cwd=tmp_path)
+    assert result.returncode == 1
+    assert f"flag {flag}" in result.stderr and "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("target", ["0.000001", "100000"])
+def test_targets_out_of_reach_name_the_range(tmp_path, target):
+    specs = TINY.latency_specs(32, 10)
+    table = LatencyTable(
+        Identity("a phone", "host", "runtime 1", "builtin", 1, "int8", "tiny", 32, 1.0, 10),
+        {key: Entry(1.0) for key in specs})
+    save_table(tmp_path / "table.json", table)
+    # One ms an entry: four fixed layers, and five blocks of which two can be skipped.
+    message = refusal(f"--workdir={tmp_path}/run", f"--latency_table={tmp_path}/table.json",
+                      "--target_latency_share=0", f"--target_latency_ms={target}")
+    assert "--target_latency_ms" in message and "7 to 9 ms" in message
+
+
+def _start_and_kill(tmp_path, workdir, stage):
+    """Starts the pipeline and kills it without warning once `stage` has begun its work."""
+    with open(tmp_path / "log", "w", encoding="utf-8") as log:
+        process = subprocess.Popen(command(f"--workdir={workdir}"), cwd=tmp_path,
+                                   stdout=log, stderr=log, start_new_session=True)
+        metrics = workdir / stage / "metrics.jsonl"
+        deadline = time.monotonic() + 600
+        while not (metrics.exists() and metrics.read_text()):
+            assert process.poll() is None, (tmp_path / "log").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.mark.slow
+def test_a_killed_run_is_taken_up_and_ends_in_a_checked_file(tmp_path):
+    workdir = tmp_path / "run"
+    for stage in ("search", "train"):
+        _start_and_kill(tmp_path, workdir, stage)
+        assert not (workdir / stage / "summary.json").exists()
+    result = run(f"--workdir={workdir}", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    summary = json.loads((workdir / "pipeline/summary.json").read_text())
+    assert summary["search"]["predicted_latency_ms"] <= summary["search"]["target_latency_ms"]
+    assert summary["evaluate"]["background_predictions"] == 0
+    assert summary["convert"]["background_margin_steps"] >= 1
+    assert pathlib.Path(summary["convert"]["output"]).stat().st_size == summary["convert"]["bytes"]
+    assert (workdir / "report.html").stat().st_size > 10_000
+    # Run again: nothing is done twice, nothing changes.
+    before = (workdir / "convert/model_int8.tflite").read_bytes()
+    again = run(f"--workdir={workdir}", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert (workdir / "convert/model_int8.tflite").read_bytes() == before
+    # Other settings in the same folder are refused, and the file is still there.
+    other = run(f"--workdir={workdir}", "--epochs=5", cwd=tmp_path)
+    assert other.returncode == 1
+    assert "other settings (epochs: there 4, asked 5)" in other.stderr
+    assert (workdir / "convert/model_int8.tflite").read_bytes() == before
