@@ -26,13 +26,19 @@ def shuffled_index(count: tf.Tensor, size: int, seed: int) -> tf.Tensor:
     Returns:
       int64 of the shape of `count`, in [0, size).
     """
-    epoch = tf.cast(count // size, tf.int32)
-    key = tf.stack([tf.fill(tf.shape(epoch), seed), epoch, tf.zeros_like(epoch)], axis=-1)
-    # The raw op: tf.random.experimental.index_shuffle takes no vector of seeds.
+    # Hashed, because the shuffle leaves small indices almost in place under small keys. The raw
+    # op, because its wrapper takes no vector of keys.
+    epoch = tf.strings.as_string(count // size)
+    key = tf.stack([_hash(f"{seed}-{word}-", epoch) for word in range(3)], axis=-1)
     return tf.raw_ops.RandomIndexShuffle(
-        index=count % size, seed=key, max_index=tf.constant(size - 1, tf.int64), rounds=4)
+        index=count % size, seed=key, max_index=tf.constant(size - 1, tf.int64), rounds=8)
 
 
 def fixed_permutation(size: int) -> np.ndarray:
     """One permutation of range(size), the same for ever."""
     return np.random.default_rng(FIXED_ORDER_SEED).permutation(size)
+
+
+def _hash(prefix: str, text: tf.Tensor) -> tf.Tensor:
+    """int32 of the shape of `text`."""
+    return tf.cast(tf.strings.to_hash_bucket_fast(prefix + text, 2**31 - 1), tf.int32)
