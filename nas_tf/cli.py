@@ -6,6 +6,7 @@ import sys
 from typing import Any, Callable
 
 from absl import app, flags
+from absl import logging as absl_logging
 
 from nas_tf.errors import UserError
 
@@ -16,7 +17,6 @@ def run(main: Callable[[], None]) -> None:
     """Parses flags and runs `main`; a `UserError` becomes one sentence and exit status 1."""
     # TensorFlow's start-up chatter would bury the command's own first lines.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    logging.getLogger("absl").setLevel(logging.ERROR)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     _show_shared_flags_in_help()
     try:
@@ -40,6 +40,9 @@ def print_facts(title: str, facts: dict[str, Any], next_command: str = "") -> No
 
 
 def _guarded(main: Callable[[], None], argv: list[str]) -> int:
+    if not flags.FLAGS["verbosity"].present:
+        # Here and not earlier: absl sets its own level when the application starts.
+        flags.FLAGS.verbosity = absl_logging.ERROR
     try:
         if len(argv) > 1:
             raise UserError(f"Unexpected argument {argv[1]!r}; flags are written --name=value.")
