@@ -194,4 +194,4 @@ def test_published_network_reaches_the_reference_accuracy(shared_data, published
     data = DataConfig(dataset="imagenet2012", data_dir=str(shared_data / "tfds"))
     summary = evaluate_model(published["model"], EvaluateConfig(data=data, split="validation"))
     assert summary["num_examples"] == 400
-    assert summary["top1"] == pytest.approx(0.6275, abs=0.005)
+    assert abs(summary["top1"] - 0.6275) <= 0.005 + 1e-9  # two images of 400
