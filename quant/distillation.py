@@ -3,41 +3,65 @@
 import dataclasses
 from typing import Iterator
 
+import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
 from nas_tf.data.preprocess import to_network_input
+from quant.quantizer_list import activation_ranges, feeding_range, following_range, kernel_ranges
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
+class LossShares:
+    """What the loss is made of.
+
+    Attributes:
+      distillation: share of the float network's outputs against the labels, in [0, 1].
+      features: weight of the relative error of the inner tensors and the logits.
+    """
+
+    distillation: float = 1.0
+    features: float = 1.0
+
+
 class FineTuner:
     """One optimizer step after another on a fake-quantized network.
 
-    Attributes:
+    Weights move in units of their own int8 steps: one learning rate then means the same to a
+    channel of large and to one of small weights, and a weight can reach the next integer in
+    the same number of steps everywhere.
+
+    Args:
       float_model: the teacher; never changes.
-      qat_model: the student.
-      optimizer: built for the student's trainable weights.
-      distillation: share of the loss from the teacher, in [0, 1].
+      qat_model: the student, its ranges set.
+      shares: what the loss is made of.
     """
 
-    float_model: keras.Model
-    qat_model: keras.Model
-    optimizer: keras.optimizers.Optimizer
-    distillation: float
-
-    def __post_init__(self):
-        self._variables = list(self.qat_model.trainable_weights)
-        self.optimizer.build(self._variables)
+    def __init__(self, float_model: keras.Model, qat_model: keras.Model, shares: LossShares):
+        self._shares = shares
+        inner = [r for r in activation_ranges(qat_model)
+                 if not isinstance(float_model.get_layer(r.source), keras.layers.InputLayer)
+                 and not _feeds_relu(float_model.get_layer(r.source))
+                 and not isinstance(float_model.get_layer(r.source), keras.layers.ReLU)]
+        self._teacher = keras.Model(float_model.input, [
+            float_model.output, *(float_model.get_layer(r.source).output for r in inner)])
+        self._student = keras.Model(
+            qat_model.input, [qat_model.output, *(r.layer.output for r in inner)])
+        self._weights, self._units = trainable_units(qat_model)
+        self._moves = [tf.Variable(tf.zeros_like(w), name="move") for w in self._weights]
+        self.optimizer = keras.optimizers.Adam(jit_compile=False)
+        self.optimizer.build(self._moves)
         # Without batch norm and dropout, `training` decides only whether ranges move.
         self._compiled = {moving: tf.function(lambda images, labels, moving=moving:
                                               self._step(images, labels, moving))
                           for moving in (False, True)}
 
     def step(self, images: tf.Tensor, labels: tf.Tensor, learning_rate: float,
-             ranges_move: bool) -> tf.Tensor:
+             ranges_move: bool = False) -> tf.Tensor:
         """One step on uint8 images [N,R,R,3] and labels [N].
 
         Args:
+          learning_rate: in int8 steps of each weight.
           ranges_move: whether ranges follow these activations and kernels.
 
         Returns:
@@ -48,12 +72,19 @@ class FineTuner:
 
     def _step(self, images: tf.Tensor, labels: tf.Tensor, ranges_move: bool) -> tf.Tensor:
         inputs = to_network_input(images)
-        teacher = tf.stop_gradient(self.float_model(inputs, training=False))
+        expected, *features = self._teacher(inputs, training=False)
         with tf.GradientTape() as tape:
-            student = self.qat_model(inputs, training=ranges_move)
-            loss = distillation_loss(teacher, student, labels, self.distillation)
-        gradients = tape.gradient(loss, self._variables)
-        self.optimizer.apply_gradients(zip(gradients, self._variables))
+            logits, *found = self._student(inputs, training=ranges_move)
+            loss = distillation_loss(expected, logits, labels, self._shares.distillation)
+            if self._shares.features:
+                loss += self._shares.features * feature_loss(features, found)
+        gradients = tape.gradient(loss, self._weights)
+        # With w = unit · u: dL/du = unit · dL/dw, and a move of u moves w by unit times it.
+        self.optimizer.apply_gradients(
+            [(g * unit, move) for g, unit, move in zip(gradients, self._units, self._moves)])
+        for weight, unit, move in zip(self._weights, self._units, self._moves):
+            weight.assign_add(unit * move)
+            move.assign(tf.zeros_like(move))
         return loss
 
 
@@ -76,6 +107,31 @@ def distillation_loss(teacher: tf.Tensor, student: tf.Tensor, labels: tf.Tensor,
     return tf.reduce_mean(share * divergence + (1.0 - share) * entropy)
 
 
+def feature_loss(teacher: list[tf.Tensor], student: list[tf.Tensor]) -> tf.Tensor:
+    """Mean over tensors of Σ (student − teacher)² / Σ teacher², the inverse of their SNR."""
+    ratios = [tf.reduce_sum(tf.square(s - t)) / (tf.reduce_sum(tf.square(t)) + 1e-6)
+              for t, s in zip(teacher, student, strict=True)]
+    return tf.add_n(ratios) / len(ratios)
+
+
+def trainable_units(model: keras.Model) -> tuple[list[tf.Variable], list[np.ndarray]]:
+    """The kernels and biases of a fake-quantized model, and the unit that each moves in.
+
+    A kernel's unit is its int8 step, a channel or a tensor; a bias's the int8 step of the
+    layer's output.
+    """
+    weights, units = [], []
+    for kernel in kernel_ranges(model):
+        scales = kernel.scales.astype(np.float32)
+        is_depthwise = kernel.channel_axis == 2
+        weights.append(kernel.kernel)
+        units.append(scales[:, np.newaxis] if is_depthwise else scales)
+        if kernel.bias is not None:
+            weights.append(kernel.bias)
+            units.append(np.float32(following_range(model, kernel.layer).scale))
+    return weights, units
+
+
 def inputs_of(batches: tf.data.Dataset, num_images: int) -> Iterator[tf.Tensor]:
     """Network inputs of the first `num_images` images of (uint8 images, labels) batches."""
     left = num_images
@@ -84,3 +140,7 @@ def inputs_of(batches: tf.data.Dataset, num_images: int) -> Iterator[tf.Tensor]:
             return
         yield to_network_input(images[:left])
         left -= int(images.shape[0])
+
+
+def _feeds_relu(layer: keras.layers.Layer) -> bool:
+    return any(isinstance(node.outbound_layer, keras.layers.ReLU) for node in layer.outbound_nodes)

@@ -77,7 +77,7 @@ def channel_gains(peak: np.ndarray, limit: float | None, power: float) -> np.nda
     """
     target = _HEADROOM * limit if limit is not None else peak.max()
     room = np.divide(target, peak, out=np.ones_like(peak), where=peak > 1e-6)
-    return np.clip(room, 1.0, _MAX_GAIN ** (1.0 / power)) ** power
+    return np.clip(np.maximum(room, 1.0) ** power, 1.0, _MAX_GAIN)
 
 
 def find_streams(model: keras.Model) -> list[Stream]:

@@ -13,12 +13,15 @@ class FinetuneConfig:
 
     Attributes:
       model: folder of the float model; empty: `<workdir>/train/model`.
-      steps: optimizer steps; 0 sets the ranges and trains nothing.
-      learning_rate: of Adam, at the start of its cosine decay.
+      steps: optimizer steps; 0 trains nothing.
+      learning_rate: of Adam, at the start of its cosine decay, in int8 steps of each weight.
       distillation: share of the loss that comes from the float network's outputs, in
         [0, 1]; the rest comes from the labels.
+      features: weight of the relative error of the inner tensors, beside that.
       range_method: how ranges are set from float activations: minmax, percentile or mse.
-      calibration_images: how many training images set the ranges.
+      calibration_images: how many training images set ranges, gains and rounding.
+      equalize: whether channels are rescaled to fill their range first.
+      reconstruct: whether kernels are rounded layer by layer before the first step.
       frozen_share: share of the steps, at the end, in which ranges no longer move.
       seed: of the order and augmentation of images.
     """
@@ -26,11 +29,14 @@ class FinetuneConfig:
     data: DataConfig
     augmentation: Augmentation
     model: str = ""
-    steps: int = 300
+    steps: int = 100
     batch_size: int = 32
-    learning_rate: float = 3e-5
+    learning_rate: float = 0.02
     distillation: float = 1.0
+    features: float = 1.0
     range_method: str = "mse"
-    calibration_images: int = 512
-    frozen_share: float = 0.5
+    calibration_images: int = 256
+    equalize: bool = True
+    reconstruct: bool = True
+    frozen_share: float = 1.0
     seed: int = 0

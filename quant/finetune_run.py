@@ -21,9 +21,12 @@ from nas_tf.training.metric_log import MetricLog
 from nas_tf.training.progress import Progress
 from quant import bias, ranges, scheme
 from quant.comparison import compare
-from quant.distillation import FineTuner, inputs_of
+from quant.distillation import FineTuner, LossShares, inputs_of
+from quant.equalization import equalize
 from quant.finetune_config import FinetuneConfig
 from quant.model import quantized_description
+from quant.reconstruction import reconstruct
+from quant.rewrite import rewrite
 
 STAGE = "finetune"
 MODEL_FOLDER = "model"
@@ -67,26 +70,30 @@ def run_finetune(workdir: str, config: FinetuneConfig) -> dict[str, Any]:
 
 
 class _Run:
-    """State of one run: models, optimizer, checkpoint, metrics."""
+    """State of one run: models, checkpoint, metrics."""
 
     def __init__(self, stage, config: FinetuneConfig, source: ImageSource, description,
                  float_model: keras.Model):
-        self._config, self._source, self._description = config, source, description
+        self._config, self._source, self._stage = config, source, stage
         self._size = (description.resolution, description.resize_size)
-        self._stage = stage
-        self.qat_model, self._float_model, self.changes = scheme.quantize(float_model)
-        optimizer = keras.optimizers.Adam(config.learning_rate, jit_compile=False)
-        self._tuner = FineTuner(
-            self._float_model, self.qat_model, optimizer, config.distillation)
+        self._inputs = self._calibration_inputs()
+        folded, changes = rewrite(float_model)
+        if config.equalize:
+            equalize(folded, self._inputs)
+        self.qat_model, self._float_model, inserted = scheme.quantize(folded)
+        self.changes = [*changes, *inserted]
+        ranges.calibrate(self._float_model, self.qat_model, self._inputs, config.range_method)
+        self._tuner = FineTuner(self._float_model, self.qat_model,
+                                LossShares(config.distillation, config.features))
         self._checkpoint = RunCheckpoint(
-            stage.path, weights=list(self.qat_model.weights), optimizer=optimizer)
+            stage.path, weights=list(self.qat_model.weights), optimizer=self._tuner.optimizer)
 
     def train(self) -> None:
-        """Calibrates and trains, or goes on from the last checkpoint."""
+        """Rounds and trains, or goes on from the last checkpoint."""
         config = self._config
         done = self._checkpoint.restore()
-        if not done:
-            self._calibrate()
+        if not done and config.reconstruct:
+            reconstruct(self._float_model, self.qat_model, np.concatenate(self._inputs))
         if done >= config.steps:
             return
         interval = self._interval()
@@ -120,20 +127,21 @@ class _Run:
         return {"float_top1": result.reference_top1, "qat_top1": result.top1,
                 "agreement": result.agreement, "snr_db": result.snr_db}
 
-    def _calibrate(self) -> None:
+    def _calibration_inputs(self) -> list[np.ndarray]:
         config = self._config
+        count = min(config.calibration_images,
+                    self._source.part_size(config.data.train_split))
         dataset = data_batches.training_batches(
-            self._source, config.data.train_split, min(config.calibration_images, _MAX_BATCH),
-            self._size[0], NO_AUGMENTATION, config.seed, resize_size=self._size[1])
-        inputs = [x.numpy() for x in inputs_of(
-            data_batches.readable(self._source, dataset), config.calibration_images)]
-        ranges.calibrate(self._float_model, self.qat_model, inputs, config.range_method)
+            self._source, config.data.train_split, min(count, _MAX_BATCH), self._size[0],
+            NO_AUGMENTATION, config.seed, resize_size=self._size[1])
+        batches = data_batches.readable(self._source, dataset)
+        return [x.numpy() for x in inputs_of(batches, count)]
 
     def _batches(self, start_step: int):
         config = self._config
         dataset = data_batches.training_batches(
             self._source, config.data.train_split, config.batch_size, self._size[0],
-            config.augmentation, config.seed, start_step, self._size[1])
+            config.augmentation, config.seed, start_step, resize_size=self._size[1])
         return data_batches.readable(self._source, dataset)
 
     def _interval(self) -> int:

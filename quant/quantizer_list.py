@@ -113,6 +113,14 @@ def feeding_range(model: keras.Model, layer: keras.layers.Layer) -> ActivationRa
             return ranges[layer.name]
 
 
+def following_range(model: keras.Model, layer: keras.layers.Layer) -> ActivationRange:
+    """The first range that the output of `layer` meets: its own, or its ReLU's."""
+    ranges = {r.layer.name: r for r in activation_ranges(model)}
+    while layer.name not in ranges:
+        layer = layer.outbound_nodes[0].outbound_layer
+    return ranges[layer.name]
+
+
 def _of_quantize_layer(layer: keras.layers.Layer) -> ActivationRange:
     sources = layer.inbound_nodes[0].inbound_layers
     source = getattr(sources, "layer", sources).name

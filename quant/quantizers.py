@@ -23,9 +23,6 @@ class DepthwiseKernelQuantizer(default_8bit_quantizers.Default8BitConvWeightsQua
 
     def build(self, tensor_shape, name, layer):
         height, width, channels, multiplier = tensor_shape
-        if multiplier != 1:
-            raise ValueError(
-                f"{layer.name}: depth multiplier {multiplier} has no per-channel int8 form here.")
         return super().build((height, width, multiplier, channels), name, layer)
 
     def __call__(self, inputs, training, weights, **kwargs):

@@ -159,6 +159,10 @@ def quantize(model: keras.Model, fold: bool = True) -> tuple[keras.Model, keras.
       UserError: mixed precision, or a form that cannot be quantized.
     """
     refuse_mixed_precision(model)
+    for layer in model.layers:
+        multiplier = getattr(layer, "depth_multiplier", 1)
+        require(multiplier == 1,
+                f"The layer {layer.name!r} has depth multiplier {multiplier}; only 1 is supported.")
     rewritten, changes = rewrite(model, fold)
     registry = Registry()
     prepared, inserted = _insert_missing(rewritten, registry)

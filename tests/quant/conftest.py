@@ -1,0 +1,57 @@
+"""A small network with lively batch norms, and its fake-quantized form."""
+
+import numpy as np
+import pytest
+
+ARCHITECTURE = "s8x2 1_3c8 3_3c16x2 3_5c16 h24"
+RESOLUTION, CLASSES = 16, 5
+
+
+def random_images(count: int, seed: int = 0) -> np.ndarray:
+    """float32 network inputs [count, 16, 16, 3] on the int8 grid."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (count, RESOLUTION, RESOLUTION, 3))
+    return ((pixels - 128) / 128).astype(np.float32)
+
+
+@pytest.fixture(scope="session")
+def images() -> np.ndarray:
+    """24 network inputs."""
+    return random_images(24)
+
+
+@pytest.fixture(scope="session")
+def float_network():
+    """Network whose batch norms change what passes through them."""
+    import tf_keras as keras
+    from nas_tf.space.architecture import from_string
+    from nas_tf.tensors.network import build_network
+
+    keras.utils.set_random_seed(3)
+    network = build_network(from_string(ARCHITECTURE), RESOLUTION, CLASSES)
+    random = np.random.default_rng(1)
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            size = layer.gamma.shape
+            layer.set_weights([random.uniform(0.5, 2, size), random.normal(0, 0.3, size),
+                               random.normal(0, 0.3, size), random.uniform(0.5, 2, size)])
+    return network
+
+
+@pytest.fixture(scope="session")
+def description():
+    """What `float_network` is."""
+    from nas_tf.model_folder import ModelDescription
+    from nas_tf.space.architecture import from_string
+
+    return ModelDescription("float", from_string(ARCHITECTURE), RESOLUTION, CLASSES,
+                            tuple("abcde"), RESOLUTION)
+
+
+@pytest.fixture()
+def quantized(float_network, images):
+    """(fake-quantized network with min/max ranges, folded float network)."""
+    from quant import ranges, scheme
+
+    qat_model, folded, _ = scheme.quantize(float_network)
+    ranges.calibrate(folded, qat_model, [images])
+    return qat_model, folded
