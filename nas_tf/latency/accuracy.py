@@ -10,7 +10,8 @@ import numpy as np
 from nas_tf import files
 from nas_tf.errors import require
 from nas_tf.latency.entries import Correction
-from nas_tf.latency.model_cache import ModelCache, network_builders, network_name
+from nas_tf.latency.model_cache import (
+    ModelCache, layer_builders, network_builders, network_name)
 from nas_tf.latency.stitch import stitch
 from nas_tf.latency.table import LatencyTable
 from nas_tf.latency.timing import Device, Samples, TimingConfig, summarize, time_with_progress
@@ -47,12 +48,19 @@ def random_architectures(space: SearchSpace, count: int, seed: int,
     return found
 
 
-def convert_networks(architectures: Sequence[Architecture], table: LatencyTable,
-                     cache_dir: str) -> dict[str, pathlib.Path]:
-    """Whole networks as `.tflite` files of the table's kind, by `network_name`."""
-    own = table.identity
-    return ModelCache(cache_dir, own.dtype).convert(
-        network_builders(architectures, own.resolution, own.num_classes))
+def network_models(architectures: Sequence[Architecture], table: LatencyTable, cache_dir: str,
+                   joined: bool) -> dict[str, pathlib.Path]:
+    """Whole networks as `.tflite` files of the table's kind, by `network_name`.
+
+    Args:
+      joined: put them together from the models of their layers instead of converting them.
+    """
+    shape = (table.identity.resolution, table.identity.num_classes)
+    cache = ModelCache(cache_dir, table.identity.dtype)
+    if not joined:
+        return cache.convert(network_builders(architectures, *shape))
+    cache.convert(layer_builders(layer for a in architectures for layer in a.layers(*shape)))
+    return {network_name(a, *shape): stitched(cache, a, *shape) for a in architectures}
 
 
 def stitched(cache: ModelCache, architecture: Architecture, resolution: int, num_classes: int,
@@ -66,8 +74,8 @@ def stitched(cache: ModelCache, architecture: Architecture, resolution: int, num
 
 
 def measure_networks(architectures: Sequence[Architecture], table: LatencyTable, device: Device,
-                     timing: TimingConfig, cache_dir: str) -> list[Measured]:
-    """Times whole networks on the table's device.
+                     timing: TimingConfig, cache_dir: str, joined: bool) -> list[Measured]:
+    """Times whole networks on the table's device; see `network_models`.
 
     Raises:
       UserError: the device is not the one that the table was measured on.
@@ -77,7 +85,7 @@ def measure_networks(architectures: Sequence[Architecture], table: LatencyTable,
                  if name != "details" and getattr(table.identity, name) != value]
     require(not differing, f"The latency table {table.path!r} is of another device or runtime: "
                            f"{'; '.join(differing)}.")
-    models = convert_networks(architectures, table, cache_dir)
+    models = network_models(architectures, table, cache_dir, joined)
     samples = time_with_progress("whole networks: measure", device, models, timing)
     return measured_networks(architectures, table, samples)
 
@@ -151,13 +159,14 @@ def report(table: LatencyTable, networks: Sequence[Measured]) -> dict[str, Any]:
 
 
 def check_table(table: LatencyTable, device: Device, timing: TimingConfig, cache_dir: str,
-                num_networks: int, num_fit: int, seed: int,
+                num_networks: int, num_fit: int, seed: int, joined: bool = False,
                 ) -> tuple[dict[str, Any], LatencyTable, list[Measured]]:
     """Measures random networks of the table's space and compares.
 
     Args:
       num_networks: random networks to judge by.
       num_fit: others to fit a correction on; 0 for none.
+      joined: see `network_models`.
 
     Returns:
       (facts `as_it_is`, and with `num_fit` also `uncorrected` and `corrected`; the table, with
@@ -172,7 +181,8 @@ def check_table(table: LatencyTable, device: Device, timing: TimingConfig, cache
     space = find_space(table.identity.space).scaled(table.identity.width_multiplier)
     judged = random_architectures(space, num_networks, seed)
     fitted_on = random_architectures(space, num_fit, seed + 1, other_than=judged)
-    networks = measure_networks([*judged, *fitted_on], table, device, timing, cache_dir)
+    networks = measure_networks(
+        [*judged, *fitted_on], table, device, timing, cache_dir, joined)
     judge, fit = networks[:num_networks], networks[num_networks:]
     facts = {"as_it_is": report(table, judge)}
     if fit:

@@ -94,10 +94,11 @@ class LatencyTable:
         """Raises `UserError` saying what differs unless the table covers this space.
 
         Args:
-          num_classes: of the classifier; None accepts the table's own.
+          num_classes: of the classifier; None accepts the table's own, and so does a table
+            that may estimate the classifier.
         """
         own, differing = self.identity, []
-        if num_classes is None:
+        if num_classes is None or self.missing == "estimate":
             num_classes = own.num_classes
         asked = {"space": space_name, "resolution": resolution,
                  "width_multiplier": width_multiplier, "num_classes": num_classes}

@@ -113,7 +113,11 @@ def test_a_table_that_lacks_entries_does_not_fit():
     table = tiny_table(entries=entries)
     with pytest.raises(UserError, match="1 entries are missing, such as 'Logits-"):
         table.check_fits("tiny", 32, 1.0)
-    dataclasses.replace(table, missing="estimate").check_fits("tiny", 32, 1.0)
+    lenient = dataclasses.replace(table, missing="estimate")
+    lenient.check_fits("tiny", 32, 1.0)
+    lenient.check_fits("tiny", 32, 1.0, num_classes=99)  # the classifier can be estimated
+    with pytest.raises(UserError, match="resolution 32 there, 64 asked"):
+        lenient.check_fits("tiny", 64, 1.0)
 
 
 def damaged(tmp_path, change) -> str:
