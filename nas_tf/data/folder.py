@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
+from nas_tf.data.decode import decode_rgb
 from nas_tf.data.order import fixed_permutation
 from nas_tf.data.sources import IndexedSource
 from nas_tf.errors import UserError, require
@@ -30,8 +31,7 @@ class FolderSource(IndexedSource):
         return self._splits[name]
 
     def image(self, cell: tf.Tensor) -> tf.Tensor:
-        image = tf.io.decode_image(tf.io.read_file(cell), channels=3, expand_animations=False)
-        return tf.ensure_shape(image, [None, None, 3])
+        return decode_rgb(tf.io.read_file(cell))
 
     def explain(self, error: Exception) -> UserError:
         for paths, _ in self._splits.values():
@@ -110,7 +110,7 @@ def _checked_size(path: pathlib.Path) -> tuple[int, int]:
 
 def _decode(path: str) -> None:
     try:
-        tf.io.decode_image(tf.io.read_file(path), channels=3, expand_animations=False)
+        decode_rgb(tf.io.read_file(path))
     except tf.errors.OpError as error:
         raise _broken(path, error) from error
 

@@ -12,6 +12,7 @@ from tensorflow_datasets.core.naming import parse_builder_name_kwargs
 
 from nas_tf.data import order
 from nas_tf.data.config import Part, as_part
+from nas_tf.data.decode import decode_rgb
 from nas_tf.data.sources import SPLIT_ERRORS, ArraySource, ImageSource, unknown_split
 from nas_tf.errors import UserError, require
 
@@ -141,15 +142,8 @@ class RecordSource(ImageSource):
             record, decoders={"image": tfds.decode.SkipDecoding()})
 
     def _decode(self, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        example = self._features.deserialize_example(record)
-        return as_rgb(example["image"]), tf.cast(example["label"], tf.int64)
-
-
-def as_rgb(image: tf.Tensor) -> tf.Tensor:
-    """uint8 [H, W, 3] of an image with one channel (grey), three, or four (the last is opacity)."""
-    if image.shape[-1] == 1:
-        return tf.repeat(image, 3, axis=-1)
-    return image[..., :3]
+        example = self._parse(record)
+        return decode_rgb(example["image"]), tf.cast(example["label"], tf.int64)
 
 
 def _numbered_records(name, skip, take, first) -> tf.data.Dataset:

@@ -36,11 +36,12 @@ def tfds_dir(tmp_path_factory):
     labels = tfds.features.ClassLabel(names=["red", "green", "blue"])
 
     def photos(first, count):
-        return [{"image": np.full((10 + i % 4, 14, 3), i, np.uint8), "label": i % 3}
+        return [(i, {"image": np.full((10 + i % 4, 14, 3), i, np.uint8), "label": i % 3})
                 for i in range(first, first + count)]
 
-    def icons(count):
-        return [{"image": np.full((8, 8, 1), i, np.uint8), "label": i % 3} for i in range(count)]
+    def icons(count, feature="image"):
+        return [(i, {feature: np.full((8, 8, 1), i, np.uint8), "label": i % 3})
+                for i in range(count)]
 
     def store(name, shape, splits, feature="image"):
         tfds.dataset_builders.store_as_tfds_dataset(
@@ -52,6 +53,5 @@ def tfds_dir(tmp_path_factory):
     store("tiny_photos", (None, None, 3),
           {"train": photos(0, NUM_TRAIN), "test": photos(100, NUM_TEST)})
     store("tiny_icons", (8, 8, 1), {"train": icons(NUM_TRAIN), "validation": icons(NUM_TEST)})
-    store("tiny_pictures", (8, 8, 1), feature="picture", splits={
-        "train": [{"picture": e["image"], "label": e["label"]} for e in icons(4)]})
+    store("tiny_pictures", (8, 8, 1), {"train": icons(4, "picture")}, "picture")
     return root
