@@ -2,9 +2,10 @@
 
 The paper gives the background the smallest of the N biases and the weights of a class chosen
 at random among the other N − 1 (the *source* class). Its logit is then the source's minus a
-fixed positive gap, so in real numbers it never wins. In int8 a gap under one output step is a
-tie, which argmax gives to index 0: `margin_steps` measures the gap on the converted file's
-integers.
+fixed positive gap, so in real numbers it never wins. In int8 it does, for two reasons: a gap
+under one output step is a tie, which argmax gives to index 0; and where the source's logit goes
+beyond the output's range, both end at 127. So the bias is lowered further until the gap is a
+margin of some steps, and `margin_steps` measures it on the converted file's integers.
 """
 
 import copy
@@ -21,6 +22,9 @@ CLASSIFIER = "logits"
 # A rescaled int32 is rounded twice (TFLite's fixed-point multiplier): a gap of exactly one step
 # may come out as none, a twentieth more may not.
 MIN_MARGIN_STEPS = 1.05
+# An eighth of the output's range: how far a logit may go beyond it without a tie at its end
+# (measured in BUILD_NOTES.md, "Background class").
+DEFAULT_MARGIN_STEPS = 32.0
 # Far over the rounding of float32 logits, far under what tells classes apart.
 FLOAT_STEP = 1e-3
 
@@ -48,12 +52,14 @@ def choose(biases: np.ndarray, seed: int) -> Background:
     smallest = int(np.argmin(biases))
     others = [i for i in range(len(biases)) if i != smallest]
     source = others[int(np.random.default_rng(seed).integers(len(others)))]
-    return lowered(Background(source, float(biases[smallest])), float(biases[source]), FLOAT_STEP)
+    return lowered(Background(source, float(biases[smallest])), float(biases[source]), FLOAT_STEP,
+                   MIN_MARGIN_STEPS)
 
 
-def lowered(background: Background, source_bias: float, output_step: float) -> Background:
-    """`background` with its bias lowered, if need be, until the gap closes the int8 tie."""
-    enough = source_bias - MIN_MARGIN_STEPS * 1.02 * output_step  # the bias itself is rounded too
+def lowered(background: Background, source_bias: float, output_step: float,
+            margin: float = DEFAULT_MARGIN_STEPS) -> Background:
+    """`background` with its bias lowered, if need be, to `margin` output steps under its source."""
+    enough = source_bias - 1.02 * margin * output_step  # the bias itself is rounded too
     return dataclasses.replace(background, bias=min(background.bias, enough))
 
 
@@ -139,11 +145,6 @@ def _classifier(graph: Graph, operator: Operator) -> Classifier:
     return Classifier(*inputs, graph.tensors[operator.outputs[0]])
 
 
-def output_step(classifier: Classifier) -> float:
-    """One step of the quantized logits, in logits."""
-    return float(classifier.output.scales[0])
-
-
 def margin_steps(classifier: Classifier, source: int) -> float:
     """How far background stays under its source class, in steps of the int8 logits.
 
@@ -171,7 +172,8 @@ def margin_steps(classifier: Classifier, source: int) -> float:
     require(scales[0] == scales[index],
             f"Background's weight scale differs from that of its source class {source}.")
     gap = int(bias.values[index]) - int(bias.values[0])
-    return gap * float(classifier.input.scales[0]) * float(scales[index]) / output_step(classifier)
+    return gap * float(classifier.input.scales[0]) * float(scales[index]) / (
+        float(classifier.output.scales[0]))
 
 
 def require_margin(steps: float) -> None:

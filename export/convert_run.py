@@ -29,6 +29,7 @@ class ConvertConfig:
       num_classes: outputs of the file, the model's N or N + 1 with background; 0 means N + 1.
       input_type, output_type: uint8, int8 or float32.
       seed: chooses the class that lends background its weights.
+      background_margin_steps: int8 output steps by which background stays under that class.
     """
 
     model: str = ""
@@ -37,6 +38,7 @@ class ConvertConfig:
     input_type: str = "uint8"
     output_type: str = "uint8"
     seed: int = 0
+    background_margin_steps: float = background.DEFAULT_MARGIN_STEPS
 
 
 def run_convert(workdir: str, config: ConvertConfig) -> dict[str, Any]:
@@ -121,23 +123,20 @@ def convert_model(folder: str, config: ConvertConfig) -> tuple[bytes, dict[str, 
 
 
 def _converted_with_background(model, description: ModelDescription, config: ConvertConfig):
-    """Adds the background and converts; once more, with a lower bias, where int8 would tie.
+    """Adds the background, converts, and measures its margin on the file.
 
     Returns:
       (flatbuffer, the `Background` used, its margin in int8 steps).
     """
+    from quant.quantizer_list import activation_ranges
+
     biases = background.classifier_biases(model)
-    chosen = background.choose(biases, config.seed)
-    wider = background.with_background(model, chosen)
-    for _ in range(2):
-        content = _converted(wider, description, config)
-        classifier = background.find_classifier(flatbuffer.parse(content).main)
-        margin = background.margin_steps(classifier, chosen.source)
-        if margin >= background.MIN_MARGIN_STEPS:
-            break
-        step = background.output_step(classifier)
-        chosen = background.lowered(chosen, float(biases[chosen.source]), step)
-        background.refill(wider, model, chosen)
+    paper = background.choose(biases, config.seed)
+    source_bias, step = float(biases[paper.source]), activation_ranges(model)[-1].scale
+    chosen = background.lowered(paper, source_bias, step, config.background_margin_steps)
+    content = _converted(background.with_background(model, chosen), description, config)
+    margin = background.margin_steps(
+        background.find_classifier(flatbuffer.parse(content).main), chosen.source)
     background.require_margin(margin)
     return content, chosen, margin
 

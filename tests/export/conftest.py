@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 LABELS = ("apple", "bear", "chair", "dog")
-ARCHITECTURE = "s8x2 1_3c8 3_3c16x2 3_3c16 h16"
+ARCHITECTURE = "s8x2 1_3c8 3_3c16x2 h16"
 RESOLUTION = 16
 
 

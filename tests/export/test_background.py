@@ -97,8 +97,9 @@ def test_the_required_margin_survives_tflites_rounding(seed):
 
 
 def test_lowered_reaches_the_margin_and_never_raises():
-    low = background.lowered(Background(2, 0.1), source_bias=0.12, output_step=0.05)
-    assert (0.12 - low.bias) / 0.05 >= MIN_MARGIN_STEPS
+    for margin in (MIN_MARGIN_STEPS, background.DEFAULT_MARGIN_STEPS):
+        low = background.lowered(Background(2, 0.1), 0.12, 0.05, margin)
+        assert margin <= (0.12 - low.bias) / 0.05 <= 1.05 * margin
     assert background.lowered(Background(2, -5.0), 0.12, 0.05).bias == -5.0
 
 
@@ -110,8 +111,10 @@ def test_a_keras_model_with_background_keeps_its_logits(kind, request, noise_ima
     x = (noise_images(64, seed=5).astype(np.float32) - 128) / 128
     biases = background.classifier_biases(model)
     expected = model(x).numpy()
-    for seed in range(4):
-        chosen = background.choose(biases, seed)
-        logits = background.with_background(model, chosen)(x).numpy()
+    choices = [background.choose(biases, seed) for seed in range(8)]
+    wider = background.with_background(model, choices[0])
+    for chosen in choices:
+        background.refill(wider, model, chosen)
+        logits = wider(x).numpy()
         np.testing.assert_array_equal(logits[:, 1:], expected)
         assert (logits.argmax(1) > 0).all()

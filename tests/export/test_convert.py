@@ -40,7 +40,7 @@ def test_summary_says_what_the_file_holds(converted):
                                 "scale": pytest.approx(1 / 128), "zero_point": 128}
     assert summary["output_tensor"]["shape"] == [1, 5]
     assert summary["kernel_min_fill"] == 127
-    assert summary["background_margin_steps"] >= 1.05
+    assert summary["background_margin_steps"] >= 32
     assert json.loads((workdir / "convert" / "summary.json").read_text()) == summary
 
 
@@ -49,7 +49,7 @@ def test_every_tensor_inside_is_an_integer(converted):
     assert {t.dtype for t in graph.tensors} <= {"uint8", "int8", "int32"}
     kernels = [graph.tensors[o.inputs[1]] for o in graph.operators
                if o.name == "DEPTHWISE_CONV_2D"]
-    assert len(kernels) == 3
+    assert len(kernels) == 2
     for kernel in kernels:  # every channel has its own range: its largest magnitude is 127
         assert (np.abs(kernel.values.astype(int)).max(axis=(0, 1, 2)) == 127).all()
 
@@ -166,7 +166,8 @@ def test_equal_biases_cannot_make_a_tie(save_quantized, tmp_path, noise_images):
         model.get_layer("logits").bias.assign([0.25, 0.25, 0.25, 0.25])
 
     folder = save_quantized(tmp_path / "model", flatten)
-    summary = run_convert(str(tmp_path / "run"), ConvertConfig(model=str(folder), seed=3))
+    summary = run_convert(str(tmp_path / "run"), ConvertConfig(
+        model=str(folder), seed=3, background_margin_steps=1.05))
     assert 1.05 <= summary["background_margin_steps"] < 2.5
     assert summary["background_bias"] < 0.25
     outputs = run_file(summary["output"], noise_images(64, seed=4)).astype(int)
