@@ -74,14 +74,19 @@ def build_table(config: BuildConfig) -> LatencyTable:
         identity = identify(config, device)
         if pathlib.Path(config.output).exists():
             return _existing(config, identity)
-        partial = PartialTable(pathlib.Path(f"{config.output}.partial.json"), identity)
         files.make_folder(pathlib.Path(config.output).resolve().parent)
+        partial = PartialTable(pathlib.Path(f"{config.output}.partial.json"), identity)
+        samples = partial.load()
         cache = ModelCache(config.models_dir, config.dtype)
         models = cache.convert(layer_builders(specs.values()))
         networks = _networks(config)
         models |= {network_name(network, config.resolution, config.num_classes): stitched(
             cache, network, config.resolution, config.num_classes) for network in networks}
-        samples = _measure(config, device, models, partial)
+        try:
+            time_with_progress("latency table: measure", device, models, config.timing, samples,
+                               partial.save)
+        finally:
+            partial.save(samples, at_once=True)
         # Once more: a phone has by now told how hot it became.
         identity = identify(config, device)
     finally:
@@ -121,17 +126,6 @@ def _corrected(table: LatencyTable, networks: list[Measured]) -> LatencyTable:
         return table
     table = dataclasses.replace(table, correction=fit_correction(table, networks[::2]))
     return dataclasses.replace(table, prediction_error=report(table, networks[1::2]))
-
-
-def _measure(config: BuildConfig, device: Device, models: dict[str, pathlib.Path],
-             partial: PartialTable) -> Samples:
-    samples = {name: partial.load().get(name, []) for name in models}
-    try:
-        time_with_progress("latency table: measure", device, models, config.timing, samples,
-                           partial.save)
-    finally:
-        partial.save(samples, at_once=True)
-    return samples
 
 
 def identify(config: BuildConfig, device: Device) -> Identity:

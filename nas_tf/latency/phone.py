@@ -18,7 +18,6 @@ FOLDER = "/data/local/tmp/nas_tf_benchmark"
 _BINARY = "benchmark_model"
 # Android's name of an architecture → e_machine of its executables (ELF specification).
 _ELF_MACHINES = {"arm64-v8a": 183, "armeabi-v7a": 40, "armeabi": 40, "x86_64": 62, "x86": 3}
-_MODELS_A_TRIP = 16
 _SECONDS_A_MODEL = 180
 _COOLING_POLL_SECONDS = 10.0
 
@@ -62,6 +61,8 @@ class AdbConfig:
 class Phone:
     """A phone with the binary on it; models are copied once and stay until `close`."""
 
+    batch_size = 16
+
     def __init__(self, config: AdbConfig):
         self._config = config
         self._adb = Adb(config.adb_path, config.serial)
@@ -90,14 +91,14 @@ class Phone:
                         "hottest_c": self.hottest_c}}
 
     def time_round(self, models: Mapping[str, pathlib.Path]) -> Samples:
-        """One turn of every model; its samples are one typical latency in ms."""
+        """One turn of every model in one command; its samples are one typical latency in ms."""
         self._push([path for path in models.values() if path not in self._remote])
-        names, samples = list(models), {}
-        for start in range(0, len(names), _MODELS_A_TRIP):
-            self._wait_until_cool()
-            samples |= self._trip({name: models[name]
-                                   for name in names[start:start + _MODELS_A_TRIP]})
-        return samples
+        self._wait_until_cool()
+        command = "; ".join(marked_command(self._remote[path], self._command(self._remote[path]))
+                            for path in models.values())
+        output = self._adb.shell(f"cd {FOLDER}; {command}",
+                                 timeout=60 + _SECONDS_A_MODEL * len(models))
+        return self._samples(models, output)
 
     def close(self) -> None:
         """Removes everything from the phone; a phone that is gone is cleaned at the next run."""
@@ -106,12 +107,7 @@ class Phone:
         except UserError:
             pass
 
-    def _trip(self, models: Mapping[str, pathlib.Path]) -> Samples:
-        """Several models in one command."""
-        command = "; ".join(marked_command(self._remote[path], self._command(self._remote[path]))
-                            for path in models.values())
-        output = self._adb.shell(f"cd {FOLDER}; {command}",
-                                 timeout=60 + _SECONDS_A_MODEL * len(models))
+    def _samples(self, models: Mapping[str, pathlib.Path], output: str) -> Samples:
         runs, samples = split_marked(output), {}
         if len(runs) < len(models):
             self._adb.require_present()

@@ -14,13 +14,20 @@ Samples = dict[str, list[float]]
 
 
 class Device(Protocol):
-    """Something that runs `.tflite` models and says how long they took."""
+    """Something that runs `.tflite` models and says how long they took.
+
+    Attributes:
+      batch_size: how many models to ask for at once; what one call returns is kept even if
+        the device is lost in the next.
+    """
+
+    batch_size: int
 
     def identity_fields(self) -> dict:
         """device, backend, runtime, kernels, num_threads and details (see `Identity`)."""
 
     def time_round(self, models: Mapping[str, pathlib.Path]) -> Samples:
-        """One pass over the models, in this order; at least one timing in ms of each."""
+        """One turn of each model, in this order; at least one timing in ms of each."""
 
     def close(self) -> None:
         """Leaves the device as it was found."""
@@ -71,13 +78,13 @@ def summarize(samples: list[float]) -> Timing:
 
 
 def time_models(device: Device, models: Mapping[str, pathlib.Path], config: TimingConfig,
-                samples: Samples, after_round: Callable[[int], None]) -> None:
+                samples: Samples, after_batch: Callable[[int], None]) -> None:
     """Times all models in interleaved passes until each median is steady.
 
     Args:
       samples: timings of each model in ms, added to in place; those of an earlier, interrupted
         run are taken into account.
-      after_round: called with the passes done, `num_rounds` at most.
+      after_batch: called with the passes done, `num_rounds` at most.
     """
     for name in models:
         samples.setdefault(name, [])
@@ -96,24 +103,26 @@ def time_models(device: Device, models: Mapping[str, pathlib.Path], config: Timi
             return
         # A new order each time: no model always follows the same one through the caches.
         order.shuffle(pending)
-        for name, times in device.time_round({n: models[n] for n in pending}).items():
-            samples[name] += times
-            rounds[name] += 1
-        after_round(min([*rounds.values(), config.num_rounds]))
+        for start in range(0, len(pending), device.batch_size):
+            batch = {name: models[name] for name in pending[start:start + device.batch_size]}
+            for name, times in device.time_round(batch).items():
+                samples[name] += times
+                rounds[name] += 1
+            after_batch(min([*rounds.values(), config.num_rounds]))
 
 
 def time_with_progress(title: str, device: Device, models: Mapping[str, pathlib.Path],
                        config: TimingConfig, samples: Samples | None = None,
                        save: Callable[[Samples], None] | None = None) -> Samples:
-    """`time_models` with its progress shown and `save(samples)` called after every pass."""
+    """`time_models` with its progress shown and `save(samples)` called after every batch."""
     samples = {} if samples is None else samples
     start = min((len(samples.get(name, [])) for name in models), default=0)
     with Progress(title, config.num_rounds, min(start, config.num_rounds)) as progress:
-        def after_round(done: int) -> None:
+        def after_batch(done: int) -> None:
             if save:
                 save(samples)
             errors = [summarize(times).error for times in samples.values() if times]
             progress.update(done, worst_error_percent=100 * max(errors))
 
-        time_models(device, models, config, samples, after_round)
+        time_models(device, models, config, samples, after_batch)
     return samples

@@ -12,6 +12,8 @@ class FakeDevice:
       fail_after: rounds after which it raises `KeyboardInterrupt`, as a killed run would end.
     """
 
+    batch_size = 1000
+
     def __init__(self, truth_ms, noise=0.0, fail_after=None, **identity):
         self._truth_ms, self._noise, self._fail_after = truth_ms, noise, fail_after
         self._random = random.Random(0)

@@ -8,6 +8,7 @@ from tests.latency.stand_in_phone import OLD_OUTPUT
 from nas_tf.errors import UserError
 from nas_tf.latency import phone as phone_module
 from nas_tf.latency.phone import FOLDER, AdbConfig, Phone
+from nas_tf.latency.timing import TimingConfig, time_models
 
 
 def config_of(phone, **changes) -> AdbConfig:
@@ -45,16 +46,26 @@ def test_says_what_it_runs_on(stand_in_phone, models):
 
 
 def test_many_models_need_few_trips(stand_in_phone, tmp_path):
+    """40 models, 16 a trip: what a trip brought is kept when the next one fails."""
     models = {}
     for index in range(40):
         models[str(index)] = tmp_path / f"m{index}.tflite"
         models[str(index)].write_bytes(b"\x1c\0\0\0TFL3" + bytes(92 + index))
     phone = Phone(config_of(stand_in_phone))
     before = len(stand_in_phone.calls("shell"))
-    samples = phone.time_round(models)
-    assert samples["39"] == [0.139] and len(samples) == 40
-    trips = stand_in_phone.calls("shell")[before:]
-    assert sum("--graph=" in c[-1] for c in trips) == 3 and len(stand_in_phone.calls("push")) == 2
+    samples, kept = {}, []
+    stand_in_phone.write("lose_after", "36")
+    with pytest.raises(UserError, match="was lost"):
+        time_models(phone, models, TimingConfig(num_rounds=1), samples, kept.append)
+    assert len(kept) == 2 and sum(map(len, samples.values())) == 32
+    for name in ("lost", "lose_after"):
+        (stand_in_phone.folder / name).unlink()
+    time_models(phone, models, TimingConfig(num_rounds=1), samples, kept.append)
+    assert {name: times for name, times in samples.items()} == {
+        str(index): [(100 + index) / 1000] for index in range(40)}
+    trips = [c for c in stand_in_phone.calls("shell")[before:] if "--graph=" in c[-1]]
+    assert len(trips) == 4 and trips[3][-1].count("--graph=") == 8
+    assert len(stand_in_phone.calls("push")) == 4  # the binary, and the models by batches
 
 
 def test_waits_until_it_is_cool(stand_in_phone, models, monkeypatch):
