@@ -28,6 +28,7 @@ def main() -> None:
     """Converts and prints what was written."""
     require(bool(common.WORKDIR.value or (_MODEL.value and _OUTPUT.value)),
             "Give --workdir, or both --model and --output.")
+    print("Converting; a network of 21 blocks takes about a minute.", flush=True)
     config = convert_config(_MODEL.value, _OUTPUT.value, _NUM_CLASSES.value)
     summary = convert_run.run_convert(common.WORKDIR.value or "", config)
     workdir = f"--workdir={common.WORKDIR.value}" if common.WORKDIR.value else ""

@@ -1,4 +1,4 @@
-"""What a converted model must satisfy; each check reads the flatbuffer and not the converter's word."""
+"""What a converted model must satisfy, read from the flatbuffer and not taken on trust."""
 
 import numpy as np
 

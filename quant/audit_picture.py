@@ -13,7 +13,8 @@ _COLORS = {"fine": ("#e3f1e5", "#5b9a68"), "float": ("#f9d2cf", "#b3261e"),
            "problem": ("#ffe9c2", "#b26a00")}
 _STYLE = """
 body { font: 14px/1.45 system-ui, sans-serif; margin: 24px; color: #1c1c1c; background: #fff; }
-h1 { font-size: 20px; margin: 0 0 4px; } pre { background: #f5f5f5; padding: 12px; white-space: pre-wrap; }
+h1 { font-size: 20px; margin: 0 0 4px; }
+pre { background: #f5f5f5; padding: 12px; white-space: pre-wrap; }
 svg text { font: 11px system-ui, sans-serif; }
 .legend span { display: inline-block; padding: 2px 10px; margin-right: 8px; border: 1px solid; }
 .verdict { font-size: 16px; margin: 8px 0 12px; }
@@ -28,8 +29,9 @@ def to_html(audit: Audit) -> str:
         f'<span style="background:{_COLORS[key][0]};border-color:{_COLORS[key][1]}">{text}</span>'
         for key, text in (("fine", "on the integer grid"), ("float", "not quantized"),
                           ("problem", "quantized, but wrong")))
-    return (f"<!DOCTYPE html><html lang='en'><meta charset='utf-8'><title>Quantization audit</title>"
-            f"<style>{_STYLE}</style><h1>Quantization audit of {html.escape(audit.model)}</h1>"
+    return ("<!DOCTYPE html><html lang='en'><meta charset='utf-8'>"
+            f"<title>Quantization audit</title><style>{_STYLE}</style>"
+            f"<h1>Quantization audit of {html.escape(audit.model)}</h1>"
             f"<p class='verdict'>{verdict}</p><p class='legend'>{legend}</p>"
             f"<pre>{html.escape(audit.to_text())}</pre>{to_svg(audit.nodes)}</html>\n")
 

@@ -148,6 +148,7 @@ class _Reader:
                        for i in range(self._bounded(model.OperatorCodesLength()))]
 
     def graph(self, table: Any) -> Graph:
+        """The plain data of one subgraph."""
         tensors = tuple(self._tensor(i, table.Tensors(i))
                         for i in range(self._bounded(table.TensorsLength())))
         operators = tuple(self._operator(table.Operators(i), len(tensors))

@@ -92,5 +92,6 @@ def _labels(path: str, num_classes: int) -> tuple[str, ...]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"Cannot read the label file {path!r}: {error}.") from error
     require(len(labels) == num_classes,
-            f"The label file {path!r} has {len(labels)} lines; the network has {num_classes} classes.")
+            f"The label file {path!r} has {len(labels)} lines; the network has {num_classes} "
+            "classes.")
     return labels

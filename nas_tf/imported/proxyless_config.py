@@ -49,7 +49,8 @@ def _network(content: dict[str, Any], where: str) -> ImportedNetwork:
     require(content.get("name") == "ProxylessNASNets",
             f"The {where} describes a {content.get('name')!r:.60}, not a 'ProxylessNASNets'.")
     bn, stem, head = content["bn"], content["first_conv"], content["feature_mix_layer"]
-    require(not bn.get("ws_eps"), f"The {where} uses weight standardization, which is not supported.")
+    require(not bn.get("ws_eps"),
+            f"The {where} uses weight standardization, which is not supported.")
     _check(stem, _CONVOLUTION | {"kernel_size": 3, "in_channels": 3}, f"first_conv of the {where}")
     blocks = _blocks(content["blocks"], _whole(stem["out_channels"]), where)
     _check(head, _CONVOLUTION | {"kernel_size": 1, "stride": 1, "in_channels": blocks[-1].width},
@@ -87,7 +88,8 @@ def _block(entry: dict[str, Any], width: int, where: str) -> Block:
         output, stride = _whole(conv["out_channels"]), _whole(conv["stride"])
     # Our blocks have the shortcut exactly where it fits.
     fits = stride == 1 and output == width
-    require((shortcut is not None) == fits and (not shortcut or shortcut["name"] == "IdentityLayer"),
+    is_identity = not shortcut or shortcut["name"] == "IdentityLayer"
+    require((shortcut is not None) == fits and is_identity,
             f"The {where} has {'a' if shortcut else 'no'} shortcut; an identity shortcut is "
             "supported exactly where stride is 1 and widths match.")
     return Block(operation, output, stride)
@@ -97,8 +99,9 @@ def _operation(conv: dict[str, Any], width: int, where: str) -> Operation:
     expansion, hidden = conv["expand_ratio"], conv.get("mid_channels")
     require(expansion in range(1, 10) and hidden in (None, width * expansion)
             and conv["kernel_size"] in (1, 3, 5, 7),
-            f"The {where} has expansion {expansion!r:.20}, {hidden!r:.20} hidden channels and kernel "
-            f"{conv['kernel_size']!r:.20}; whole expansions 1-9 and kernels 1, 3, 5, 7 are supported.")
+            f"The {where} has expansion {expansion!r:.20}, {hidden!r:.20} hidden channels and "
+            f"kernel {conv['kernel_size']!r:.20}; whole expansions 1-9 and kernels 1, 3, 5, 7 are "
+            "supported.")
     return InvertedBottleneck(int(expansion), _whole(conv["kernel_size"]))
 
 

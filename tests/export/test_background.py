@@ -11,7 +11,8 @@ from quant.flatbuffer import Tensor
 
 def tensor(dtype, values=None, scales=(0.1,), shape=None):
     shape = values.shape if values is not None else shape
-    return Tensor(0, "t", dtype, shape, np.array(scales), np.zeros(len(scales), np.int64), 0, values)
+    zero_points = np.zeros(len(scales), np.int64)
+    return Tensor(0, "t", dtype, shape, np.array(scales), zero_points, 0, values)
 
 
 def classifier(bias, scales=(0.02, 0.02, 0.03), rows=None, dtype="int8"):

@@ -115,7 +115,8 @@ def test_a_file_of_someone_else_is_not_overwritten(qat_folder, tmp_path):
 
 @pytest.mark.parametrize("count", [3, 6, 1001])
 def test_a_class_count_that_does_not_fit_is_refused(qat_folder, tmp_path, count):
-    with pytest.raises(UserError, match=rf"--num_classes={count} .* has 4 classes; allowed: 5 .*4 "):
+    message = rf"--num_classes={count} .* has 4 classes; allowed: 5 .*4 "
+    with pytest.raises(UserError, match=message):
         run_convert(str(tmp_path), ConvertConfig(model=str(qat_folder), num_classes=count))
     assert list(tmp_path.iterdir()) == []
 

@@ -50,7 +50,7 @@ def random_tensors(seed=0):
 
 
 def convolve(x, kernel, stride):
-    """PyTorch's Conv2d with padding k // 2 on [C,H,W], by definition; depthwise if in/groups is 1."""
+    """PyTorch's Conv2d with padding k // 2 on [C,H,W]; depthwise if the kernel has one input."""
     outputs, inputs, k, _ = kernel.shape
     padded = np.pad(x, ((0, 0), (k // 2, k // 2), (k // 2, k // 2)))
     size = (x.shape[1] + 2 * (k // 2) - k) // stride + 1

@@ -28,8 +28,9 @@ def small_config(**changes):
     return {
         "name": "ProxylessNASNets", "bn": {"momentum": 0.1, "eps": 1e-5},
         "first_conv": convolution(3, 8, 3, 2), "resolution": 32,
-        "blocks": [block(8, 8, 3, 1, 1), {"mobile_inverted_conv": {"name": "ZeroLayer", "stride": 1},
-                                          "shortcut": {"name": "IdentityLayer"}},
+        "blocks": [block(8, 8, 3, 1, 1),
+                   {"mobile_inverted_conv": {"name": "ZeroLayer", "stride": 1},
+                    "shortcut": {"name": "IdentityLayer"}},
                    block(8, 16, 5, 2, 3)],
         "feature_mix_layer": convolution(16, 24, 1, 1),
         "classifier": {"name": "LinearLayer", "in_features": 24, "out_features": 5, "bias": True,

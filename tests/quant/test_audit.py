@@ -131,7 +131,8 @@ def test_dead_channels_are_no_evidence():
 
 def test_ranges_near_tfmots_start_are_reported(defaults):
     for audit in defaults:
-        names = {f.name.removeprefix("quant_") for f in audit.range_faults if f.fault == "never set"}
+        names = {f.name.removeprefix("quant_") for f in audit.range_faults
+                 if f.fault == "never set"}
         assert {"stem_relu", "depth_relu", "add"} <= names
 
 
