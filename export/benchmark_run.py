@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import tempfile
+import time
 from typing import Any
 
 from export import converter
@@ -53,6 +54,7 @@ def run_benchmark(workdir: str, config: BenchmarkConfig) -> dict[str, Any]:
 
 def benchmark_model(model: pathlib.Path, config: BenchmarkConfig) -> dict[str, Any]:
     """Times a `.tflite` file or a model folder; the summary of `run_benchmark`."""
+    began = time.monotonic()
     device = open_device(config.device)
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -60,7 +62,7 @@ def benchmark_model(model: pathlib.Path, config: BenchmarkConfig) -> dict[str, A
             require_model_file(path)
             timing = _time(device, path, config.timing)
             return {"model": str(model), **_facts(timing, config.timing),
-                    **device.identity_fields()}
+                    **device.identity_fields(), "seconds": time.monotonic() - began}
     finally:
         device.close()
 

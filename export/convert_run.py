@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import pathlib
+import time
 from typing import Any
 
 from export import background, convert_checks, converter, labels
@@ -63,13 +64,15 @@ def run_convert(workdir: str, config: ConvertConfig) -> dict[str, Any]:
     require(not output.exists() or _is_ours(stage, output),
             f"--output={str(output)!r} exists and was not written by this run; "
             "name another file or remove it.")
+    began = time.monotonic()
     content, facts = convert_model(folder, config)
     names = description.labels
     if num_classes > len(names):
         names = (background.LABEL, *names)
     _write(stage, output, content, names)
     summary = {"output": str(output), "bytes": output.stat().st_size, "model": folder,
-               "num_classes": num_classes, **facts, "labels": str(output.parent / labels.FILE_NAME)}
+               "num_classes": num_classes, **facts, "labels": str(output.parent / labels.FILE_NAME),
+               "seconds": time.monotonic() - began}
     if stage:
         stage.write_summary(summary)
     return summary

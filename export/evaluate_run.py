@@ -75,6 +75,7 @@ def run_evaluate(workdir: str, config: EvaluateConfig) -> dict[str, Any]:
             summary |= {name: evaluate_model(path, config) for name, path in own.items()
                         if name != "int8" and pathlib.Path(path).exists()}
             summary["int8"] = {k: v for k, v in summary.items() if k not in own}
+            summary["seconds"] = sum(summary[name]["seconds"] for name in own if name in summary)
         stage.write_summary(summary)
     return summary
 

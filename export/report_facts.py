@@ -6,6 +6,7 @@ from typing import Any
 
 from nas_tf import files
 from nas_tf.errors import require
+from nas_tf.model_folder import DESCRIPTION_FILE, WEIGHTS_FILE, read_description
 from nas_tf.space.architecture import Architecture, from_json
 from nas_tf.training.metric_log import read_metrics
 
@@ -20,6 +21,8 @@ class RunFacts:
       summaries, settings: per stage; a stage that has not ended has no summary.
       metrics: per stage, one dict an epoch.
       architecture: the searched or given network, if there is one yet.
+      resolution, num_classes: of that network; 0 if not known yet.
+      weights_bytes: of the float network's weights file; None before training.
     """
 
     workdir: pathlib.Path
@@ -27,6 +30,9 @@ class RunFacts:
     settings: dict[str, dict[str, Any]]
     metrics: dict[str, list[dict[str, Any]]]
     architecture: Architecture | None
+    resolution: int
+    num_classes: int
+    weights_bytes: int | None
 
     def value(self, stage: str, *keys: str) -> Any:
         """A value from a stage's summary, None where the stage or the key is absent."""
@@ -49,7 +55,15 @@ def gather(workdir: str) -> RunFacts:
                              f"({', '.join(STAGES)}); run one first.")
     settings = _each(root, "settings.json", "stage settings")
     metrics = {stage: read_metrics(root / stage) for stage in STAGES}
-    return RunFacts(root, summaries, settings, metrics, _architecture(root))
+    model = root / "train/model"
+    if (model / DESCRIPTION_FILE).is_file():
+        described = read_description(model)
+        return RunFacts(root, summaries, settings, metrics, described.architecture,
+                        described.resolution, described.num_classes,
+                        (model / WEIGHTS_FILE).stat().st_size)
+    search = settings.get("search", {})
+    return RunFacts(root, summaries, settings, metrics, _searched(root),
+                    search.get("resolution", 0), search.get("num_classes", 0), None)
 
 
 def _each(root: pathlib.Path, name: str, what: str) -> dict[str, Any]:
@@ -57,9 +71,8 @@ def _each(root: pathlib.Path, name: str, what: str) -> dict[str, Any]:
             for stage in STAGES if (root / stage / name).is_file()}
 
 
-def _architecture(root: pathlib.Path) -> Architecture | None:
-    for path in (root / "train/model/model.json", root / "search/architecture.json"):
-        if path.is_file():
-            content = files.read_json(path, "architecture")
-            return from_json(content.get("architecture", content), f"architecture {str(path)!r}")
-    return None
+def _searched(root: pathlib.Path) -> Architecture | None:
+    path = root / "search/architecture.json"
+    if not path.is_file():
+        return None
+    return from_json(files.read_json(path, "architecture"), f"architecture {str(path)!r}")

@@ -20,8 +20,8 @@ def write_report(workdir: str) -> str:
     """
     facts = gather(workdir)
     body = "".join((
-        _headline(facts), _accuracy(facts), _architecture(facts), _latency(facts), _search(facts),
-        _training(facts), _stages(facts), _next(facts)))
+        _headline(facts), _accuracy(facts), _architecture(facts), _latency(facts), _sizes(facts),
+        _search(facts), _training(facts), _stages(facts), _next(facts)))
     name = facts.architecture.name if facts.architecture else ""
     words = in_words(facts.architecture) if facts.architecture else "no architecture yet"
     path = facts.workdir / "report.html"
@@ -74,13 +74,9 @@ def _accuracy(facts: RunFacts) -> str:
 
 
 def _architecture(facts: RunFacts) -> str:
-    if facts.architecture is None:
+    network, resolution, classes = facts.architecture, facts.resolution, facts.num_classes
+    if not (network and resolution and classes):
         return ""
-    resolution = facts.value("search", "resolution") or facts.value("train", "resolution")
-    classes = facts.value("train", "num_classes") or facts.value("search", "num_classes")
-    if not (resolution and classes):
-        return ""
-    network = facts.architecture
     drawing = report_drawing.draw(network, resolution, classes)
     note = (f"{network.params(classes):,} parameters, {network.macs(resolution, classes) / 1e6:.1f} "
             f"million multiply-adds at {resolution}×{resolution}, {skipped(network)} blocks skipped. "
@@ -90,14 +86,19 @@ def _architecture(facts: RunFacts) -> str:
     return report_page.section("Architecture", drawing, note)
 
 
+def _sizes(facts: RunFacts) -> str:
+    rows = [(label, f"{size / 1024:,.1f} KiB", "measured here") for label, size in (
+        ("float weights (float32, HDF5)", facts.weights_bytes),
+        ("int8 .tflite file", facts.value("convert", "bytes"))) if size]
+    return report_page.section("Sizes", report_page.table(("what", "size", "source"), rows))
+
+
 def _latency(facts: RunFacts) -> str:
     rows = []
     def add(label, value, source):
         if value is not None:
             rows.append((label, _ms(value), source))
     add("budget", facts.value("search", "target_latency_ms"), "asked for")
-    add("fastest network of the space", facts.value("search", "fastest_ms"), "predicted from the table")
-    add("slowest network of the space", facts.value("search", "slowest_ms"), "predicted from the table")
     add("this network", facts.value("search", "predicted_latency_ms"), "predicted from the table")
     add("this network's file, median", facts.value("benchmark", "median_ms"), "measured here")
     add("this network's file, 90th percentile", facts.value("benchmark", "p90_ms"), "measured here")

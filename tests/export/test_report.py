@@ -53,9 +53,8 @@ def run_folder(tmp_path):
     choices = TINY.choices(32)
     operations = tuple(choice.operations[0] for choice in choices)
     stages = {
-        "search": {"predicted_latency_ms": 0.75, "target_latency_ms": 0.8, "seconds": 61.0,
-                   "fastest_ms": 0.5, "slowest_ms": 1.2, "resolution": 32, "num_classes": 10},
-        "train": {"top1": 0.97, "seconds": 20.0, "resolution": 32, "num_classes": 10},
+        "search": {"predicted_latency_ms": 0.75, "target_latency_ms": 0.8, "seconds": 61.0},
+        "train": {"top1": 0.97, "seconds": 20.0},
         "convert": {"output": "m.tflite", "bytes": 20480, "seconds": 1.0},
         "evaluate": {kind: {"top1": top1, "top5": 1.0, "num_examples": 360,
                             "background_predictions": 0 if kind == "int8" else None}
@@ -65,7 +64,7 @@ def run_folder(tmp_path):
     for stage, summary in stages.items():
         (tmp_path / stage).mkdir()
         (tmp_path / stage / "summary.json").write_text(json.dumps(summary))
-    settings = {"space": "tiny", "resolution": 32}
+    settings = {"space": "tiny", "resolution": 32, "num_classes": 10}
     (tmp_path / "search/settings.json").write_text(json.dumps(settings))
     (tmp_path / "search/architecture.json").write_text(
         json.dumps(TINY.architecture(operations).to_json()))
