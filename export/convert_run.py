@@ -52,6 +52,7 @@ def run_convert(workdir: str, config: ConvertConfig) -> dict[str, Any]:
       UserError: no such model, a class count that does not fit, a converted model that fails a
         check, or an output file that this stage did not write.
     """
+    require(bool(workdir or config.output), "A conversion needs a workdir or an output file.")
     folder = config.model or str(pathlib.Path(workdir) / "finetune" / "model")
     description = model_folder.read_description(folder)
     num_classes = _num_classes(description, config)
@@ -162,7 +163,7 @@ def _num_classes(description: ModelDescription, config: ConvertConfig) -> int:
     asked = config.num_classes or allowed[0]
     require(asked in allowed,
             f"--num_classes={asked} does not fit the model, which has {held} classes; allowed: "
-            + " or ".join(f"{n} ({'with' if n > held else 'without another'} background class)"
+            + " or ".join(f"{n} ({'with' if n > held else 'without'} a new background class)"
                           for n in allowed) + ".")
     return asked
 
