@@ -117,7 +117,7 @@ def _check_settings(config: SearchConfig) -> None:
         value = getattr(config, name)
         require(value in allowed, f"--{name}={value!r}; allowed: {', '.join(allowed)}.")
     schedule = config.schedule
-    for name, value in (("search_epochs", schedule.epochs), ("alpha_every", schedule.alpha_every),
+    for name, value in (("search_epochs", schedule.epochs), ("search_alpha_every", schedule.alpha_every),
                         ("search_batch_size", schedule.batch_size),
                         ("num_candidates", config.num_candidates),
                         ("resolution", config.resolution)):

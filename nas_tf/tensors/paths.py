@@ -1,20 +1,25 @@
 """A path of the supernet: a chain of Keras layers run by functions that equal paths share.
 
-Weights are arguments of the compiled functions, so all paths of one shape share one trace,
-a path is traced when it is first drawn, and a tape sees the weights of sampled paths alone.
+A path's weights are one flat vector, given to the compiled functions as an argument. So all
+paths of one shape share one set of layers and one trace, a path is traced when it is first
+drawn, a tape sees the weights of sampled paths alone, and one operation updates a path.
 """
 
 import dataclasses
 import functools
-from typing import Any, Callable, Sequence
+import math
+from typing import Any, Callable, Hashable, Sequence
 
+import numpy as np
 import tensorflow as tf
 import tf_keras as keras
+
+from nas_tf.training.optimizers import decays
 
 
 @dataclasses.dataclass(frozen=True)
 class PathFunctions:
-    """Compiled functions of one kind of path; weights and statistics are lists of tensors.
+    """Compiled functions of one kind of path; weights and statistics are flat vectors.
 
     Attributes:
       train: (x, weights, statistics) → (y, new statistics); batch norm by batch statistics.
@@ -29,50 +34,113 @@ class PathFunctions:
     infer: Callable[..., Any]
 
 
-class Path(keras.layers.Layer):
-    """A chain of layers from x to y = F(x), without shortcut.
+class PathKind:
+    """What paths of one shape have in common: layers, layout of the vectors, functions.
 
     Args:
       chain: layers in order; batch norm is the only one with statistics.
-      kind: hashable; paths of equal kind have equal chains and share compiled functions.
-      input_shape: [H, W, C], to make the weights at once.
-      functions: where compiled functions are shared, kind → `PathFunctions`.
-      jit_compile: whether XLA compiles them.
-      has_shortcut: whether the block adds its input to y.
+      input_shape: [H, W, C].
+      jit_compile: whether XLA compiles the functions.
+
+    Attributes:
+      decay_mask: float32, 1 where weight decay applies, one number a weight.
     """
 
-    def __init__(self, chain: Sequence[keras.layers.Layer], kind: Any, input_shape: Sequence[int],
-                 functions: dict[Any, PathFunctions], jit_compile: bool = False,
-                 has_shortcut: bool = False, **kwargs):
-        super().__init__(**kwargs)
-        self.has_shortcut = has_shortcut
-        self.chain = list(chain)
+    def __init__(self, chain: Sequence[keras.layers.Layer], input_shape: Sequence[int],
+                 jit_compile: bool = False):
         shape = tf.TensorShape([None, *input_shape])
-        for layer in self.chain:
+        for layer in chain:
             layer.build(shape)
             shape = layer.compute_output_shape(shape)
-        self.variables_trained = [w for layer in self.chain for w in layer.trainable_weights]
-        self.statistics = [w for layer in self.chain for w in layer.non_trainable_weights]
+        self._weights = [(layer, name) for layer in chain
+                         for name in _attributes(layer, layer.trainable_weights)]
+        self._averages = [(layer, name) for layer in chain
+                          for name in _attributes(layer, layer.non_trainable_weights)]
+        self.decay_mask = tf.concat([
+            tf.fill([math.prod(w.shape)], float(decays(w)))
+            for w in self._variables(self._weights)], 0)
+        self.functions = _compile(self, chain, jit_compile)
+
+    def initial_weights(self) -> np.ndarray:
+        """Fresh initial values, flat."""
+        return np.concatenate([
+            _initial(layer, name, getattr(layer, name).shape) for layer, name in self._weights])
+
+    def initial_statistics(self) -> np.ndarray:
+        """Initial moving statistics, flat."""
+        values = [v.numpy().ravel() for v in self._variables(self._averages)]
+        return np.concatenate(values) if values else np.zeros(0, np.float32)
+
+    def unpack(self, weights) -> list[tf.Tensor]:
+        """A flat vector's parts in their shapes, in the order of Keras' `trainable_weights`."""
+        return _unpacked(weights, [v.shape for v in self._variables(self._weights)])
+
+    def unpack_statistics(self, statistics) -> list[tf.Tensor]:
+        """Means and variances in the order of Keras' `non_trainable_weights`."""
+        return _unpacked(statistics, [v.shape for v in self._variables(self._averages)])
+
+    def run(self, chain, x, weights, statistics, training: bool):
+        """(output, new statistics); without statistics, batch norm does not move any."""
+        values: dict[int, dict[str, tf.Tensor]] = {}
+        for (layer, name), value in zip(self._weights, self.unpack(weights)):
+            values.setdefault(id(layer), {})[name] = value
+        averages = iter([] if statistics is None else self.unpack_statistics(statistics))
+        moved = []
+        for layer in chain:
+            x = tf.cast(x, layer.compute_dtype)
+            own = values.get(id(layer), {})
+            if isinstance(layer, keras.layers.BatchNormalization):
+                held = None if statistics is None else (next(averages), next(averages))
+                x, new = _batch_norm(layer, x, own, held, training)
+                moved += new
+            else:
+                x = _call_with(layer, own, x)
+        return x, tf.concat(moved, 0) if moved else tf.zeros([0])
+
+    @staticmethod
+    def _variables(places) -> list[tf.Variable]:
+        return [getattr(layer, name) for layer, name in places]
+
+
+class Path(keras.layers.Layer):
+    """A chain of layers from x to y = F(x), without shortcut, with weights of its own.
+
+    Args:
+      kind: shared by all paths of this shape.
+      has_shortcut: whether the block adds its input to y.
+
+    Attributes:
+      trained: flat vector of kernels, biases, scales and shifts.
+      statistics: flat vector of moving means and variances.
+    """
+
+    def __init__(self, kind: PathKind, has_shortcut: bool = False, **kwargs):
+        super().__init__(**kwargs)
+        self.kind, self.has_shortcut = kind, has_shortcut
+        self.trained = self._vector("trained", kind.initial_weights(), True)
+        self.statistics = self._vector("statistics", kind.initial_statistics(), False)
         self.built = True
-        if kind not in functions:
-            functions[kind] = _compile(self.chain, jit_compile)
-        self.functions = functions[kind]
 
-    def read(self) -> list[tf.Tensor]:
-        """Current values of the trained variables."""
-        return _values(self.variables_trained)
+    def _vector(self, name: str, value: np.ndarray, trainable: bool) -> tf.Variable:
+        return self.add_weight(name, value.shape, tf.float32, trainable=trainable,
+                               initializer=lambda shape, dtype=None: tf.constant(value, dtype),
+                               experimental_autocast=False)
 
-    def train(self, x: tf.Tensor, weights: list[tf.Tensor]):
+    def train(self, x: tf.Tensor, weights: tf.Tensor):
         """(y, new statistics) with these weights; nothing is assigned."""
-        return self.functions.train(x, weights, _values(self.statistics))
+        return self.kind.functions.train(x, weights, _value(self.statistics))
 
     def frozen(self, x: tf.Tensor) -> tf.Tensor:
         """y by batch statistics; only x has a gradient, and nothing is assigned."""
-        return self.functions.frozen(x, self.read())
+        return self.kind.functions.frozen(x, self.read())
 
     def gate_gradient(self, x: tf.Tensor, output_gradient: tf.Tensor) -> tf.Tensor:
         """∂L/∂g = Σ (F(x) · ∂L/∂y), a scalar."""
-        return self.functions.gate(x, output_gradient, self.read())
+        return self.kind.functions.gate(x, output_gradient, self.read())
+
+    def read(self) -> tf.Tensor:
+        """Current values of the trained vector."""
+        return _value(self.trained)
 
     def join(self, x: tf.Tensor, branch: tf.Tensor) -> tf.Tensor:
         """The block's output: F(x), plus x where it has a shortcut."""
@@ -82,17 +150,41 @@ class Path(keras.layers.Layer):
         """y; in training by batch statistics, without moving the averages."""
         if training:
             return self.train(x, self.read())[0]
-        return self.functions.infer(x, self.read(), _values(self.statistics))
+        return self.kind.functions.infer(x, self.read(), _value(self.statistics))
 
 
-def _values(variables: Sequence[tf.Variable]) -> list[tf.Tensor]:
-    # The bare operation: a variable's own read costs several times as much, 400 times a step.
-    return [tf.raw_ops.ReadVariableOp(resource=v.handle, dtype=v.dtype) for v in variables]
+def _value(variable: tf.Variable) -> tf.Tensor:
+    # The bare operation: a variable's own read costs several times as much.
+    return tf.raw_ops.ReadVariableOp(resource=variable.handle, dtype=tf.float32)
 
 
-def _compile(chain: list[keras.layers.Layer], jit_compile: bool) -> PathFunctions:
+def _unpacked(vector, shapes) -> list[tf.Tensor]:
+    if not shapes:
+        return []
+    parts = tf.split(vector, [math.prod(shape) for shape in shapes])
+    return [tf.reshape(part, shape) for part, shape in zip(parts, shapes)]
+
+
+def _attributes(layer: keras.layers.Layer, variables: Sequence[tf.Variable]) -> list[str]:
+    """Names of the layer's attributes that hold these variables, in their order."""
+    return [next(name for name, value in vars(layer).items() if value is variable)
+            for variable in variables]
+
+
+def _initial(layer: keras.layers.Layer, name: str, shape: Sequence[int]) -> np.ndarray:
+    """A fresh draw of the layer's own initializer, flat."""
+    # Keras calls them kernel_initializer, gamma_initializer, …, but depthwise_initializer.
+    prefix = name.removesuffix("_kernel")
+    initializer = getattr(layer, f"{prefix}_initializer")
+    # The same instance would draw the same numbers again.
+    fresh = type(initializer).from_config(initializer.get_config())
+    return np.asarray(fresh(shape, dtype=tf.float32)).ravel()
+
+
+def _compile(kind: PathKind, chain: Sequence[keras.layers.Layer],
+             jit_compile: bool) -> PathFunctions:
     """Functions that run a chain of this form with weights given as arguments."""
-    run = functools.partial(_run, [(layer, _weight_names(layer)) for layer in chain])
+    run = functools.partial(kind.run, list(chain))
     function = functools.partial(tf.function, jit_compile=jit_compile or None)
 
     @function
@@ -101,7 +193,7 @@ def _compile(chain: list[keras.layers.Layer], jit_compile: bool) -> PathFunction
 
     @function
     def frozen(x, weights):
-        return run(x, [tf.stop_gradient(w) for w in weights], None, training=True)[0]
+        return run(x, tf.stop_gradient(weights), None, training=True)[0]
 
     @function
     def gate(x, output_gradient, weights):
@@ -116,37 +208,13 @@ def _compile(chain: list[keras.layers.Layer], jit_compile: bool) -> PathFunction
     return PathFunctions(train, frozen, gate, infer)
 
 
-def _weight_names(layer: keras.layers.Layer) -> list[str]:
-    """The attributes that hold a layer's trainable weights, in the order of `weights`."""
-    return [next(name for name, value in vars(layer).items() if value is weight)
-            for weight in layer.trainable_weights]
-
-
-def _run(chain, x, weights, statistics, training: bool):
-    """Output of the chain with the given weights, and the batch norms' new statistics."""
-    weights = iter(weights)
-    # None: batch statistics are wanted, and the averages are nobody's concern.
-    statistics = iter(statistics) if statistics is not None else None
-    moved = []
-    for layer, names in chain:
-        x = tf.cast(x, layer.compute_dtype)
-        values = [next(weights) for _ in names]
-        if isinstance(layer, keras.layers.BatchNormalization):
-            averages = [next(statistics), next(statistics)] if statistics is not None else None
-            x, averages = _batch_norm(layer, x, *values, averages, training)
-            moved += averages
-        else:
-            x = _call_with(layer, dict(zip(names, values)), x)
-    return x, moved
-
-
-def _batch_norm(layer, x, gamma, beta, averages, training: bool):
+def _batch_norm(layer, x, weights, averages, training: bool):
     """y = γ (x − mean) / √(variance + ε) + β, and averages ← μ·averages + (1 − μ)·batch's."""
-    mean, variance = averages if averages else (tf.zeros([0]), tf.zeros([0]))
+    mean, variance = averages or (tf.zeros([0]), tf.zeros([0]))
     factor = 1.0 - layer.momentum if training and averages else 1.0
     y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-        x=x, scale=gamma, offset=beta, mean=mean, variance=variance, epsilon=layer.epsilon,
-        exponential_avg_factor=factor, is_training=training)
+        x=x, scale=weights["gamma"], offset=weights["beta"], mean=mean, variance=variance,
+        epsilon=layer.epsilon, exponential_avg_factor=factor, is_training=training)
     return y, [mean, variance]
 
 

@@ -1,6 +1,6 @@
 """The supernet: fixed layers and, for every block, one path a candidate behind binary gates."""
 
-from typing import Sequence
+from typing import Callable, Hashable, Sequence
 
 import tensorflow as tf
 import tf_keras as keras
@@ -9,7 +9,30 @@ from nas_tf.space.layer_spec import IMAGE_CHANNELS, BlockSpec
 from nas_tf.space.operations import Zero
 from nas_tf.space.search_space import Choice, SearchSpace
 from nas_tf.tensors import layers
-from nas_tf.tensors.paths import Path, PathFunctions
+from nas_tf.tensors.paths import Path, PathKind
+
+
+class _Paths:
+    """Makes paths, and each kind of path once."""
+
+    def __init__(self, jit_compile: bool):
+        self._kinds: dict[Hashable, PathKind] = {}
+        self._jit_compile = jit_compile
+
+    def make(self, key: Hashable, chain: Callable[[], list], input_shape: Sequence[int],
+             name: str, has_shortcut: bool = False) -> Path:
+        """A path; `chain` makes its layers if no path of this key was made before."""
+        if key not in self._kinds:
+            self._kinds[key] = PathKind(chain(), input_shape, self._jit_compile)
+        return Path(self._kinds[key], has_shortcut, name=name)
+
+    def block(self, spec: BlockSpec, name: str) -> Path | None:
+        """The path of one candidate; None for ZeroOp."""
+        if isinstance(spec.operation, Zero):
+            return None
+        return self.make(spec, lambda: layers.operation_layers(spec, name),
+                         (spec.input_size, spec.input_size, spec.input_width), name,
+                         spec.has_shortcut)
 
 
 class MixedOperation(keras.layers.Layer):
@@ -21,13 +44,10 @@ class MixedOperation(keras.layers.Layer):
       paths: one `Path` a candidate, None for ZeroOp.
     """
 
-    def __init__(self, choice: Choice, functions: dict[object, PathFunctions],
-                 jit_compile: bool = False, **kwargs):
+    def __init__(self, choice: Choice, make: _Paths, **kwargs):
         super().__init__(**kwargs)
-        self.paths = [
-            None if isinstance(spec.operation, Zero) else
-            _block_path(spec, f"{self.name}_{spec.operation.name}", functions, jit_compile)
-            for spec in choice.specs]
+        self.paths = [make.block(spec, f"{self.name}_{spec.operation.name}")
+                      for spec in choice.specs]
 
     def call(self, x: tf.Tensor, active: int, training: bool = False) -> tf.Tensor:
         """Output with candidate `active` switched on."""
@@ -52,19 +72,18 @@ class Supernet(keras.Model):
     def __init__(self, space: SearchSpace, resolution: int, num_classes: int,
                  jit_compile: bool = False):
         super().__init__(name="supernet")
-        functions: dict[object, PathFunctions] = {}
+        make = _Paths(jit_compile)
         stem, first = space.fixed_before(resolution)
         head, classifier = space.fixed_after(resolution, num_classes)
-        self.stem = Path(
-            layers.stem_layers(stem), "stem", (resolution, resolution, IMAGE_CHANNELS),
-            functions, jit_compile, name="stem")
-        self.first = _block_path(first, "first", functions, jit_compile)
-        self.blocks = [MixedOperation(choice, functions, jit_compile, name=f"block{index}")
+        self.stem = make.make("stem", lambda: layers.stem_layers(stem),
+                              (resolution, resolution, IMAGE_CHANNELS), "stem")
+        self.first = make.block(first, "first")
+        self.blocks = [MixedOperation(choice, make, name=f"block{index}")
                        for index, choice in enumerate(space.choices(resolution))]
-        self.after = Path(
-            layers.head_layers(head) + layers.classifier_layers(classifier.output_width), "after",
-            (head.input_size, head.input_size, head.input_width), functions, jit_compile,
-            name="after")
+        self.after = make.make(
+            "after",
+            lambda: layers.head_layers(head) + layers.classifier_layers(classifier.output_width),
+            (head.input_size, head.input_size, head.input_width), "after")
         self.built = True
 
     def call(self, images: tf.Tensor, active: Sequence[int], training: bool = False) -> tf.Tensor:
@@ -91,9 +110,3 @@ class Supernet(keras.Model):
         searched = (path for block in self.blocks for path in block.paths)
         return [self.stem, self.first, *(path for path in searched if path is not None), self.after]
 
-
-def _block_path(spec: BlockSpec, name: str, functions: dict[object, PathFunctions],
-                jit_compile: bool) -> Path:
-    return Path(layers.operation_layers(spec, name), spec,
-                (spec.input_size, spec.input_size, spec.input_width), functions, jit_compile,
-                has_shortcut=spec.has_shortcut, name=name)

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from nas_tf.tensors.paths import Path
 from nas_tf.tensors.supernet import Supernet
-from nas_tf.training.optimizers import MOMENTUM, WEIGHT_DECAY, decays
+from nas_tf.training.optimizers import MOMENTUM, WEIGHT_DECAY
 
 
 @tf.function
@@ -28,32 +28,29 @@ def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, smoothing: float = 0.0):
 
 
 class WeightOptimizer(tf.Module):
-    """SGD with Nesterov momentum that touches the variables it is given and no others.
+    """SGD with Nesterov momentum that touches the paths it is given and no others.
 
         m ← μ·m + g,  w ← w − η·(g + μ·m),  g = ∂L/∂w + decay·w (kernels only)
 
-    A variable outside the sampled path keeps its value and its momentum, without decay.
+    A path that was not sampled keeps its weights and its momentum, without decay.
     """
 
     def __init__(self, supernet: Supernet, momentum: float = MOMENTUM,
                  weight_decay: float = WEIGHT_DECAY):
         super().__init__(name="weight_optimizer")
-        self._momentum, self._decay = tf.constant(momentum), tf.constant(weight_decay)
-        self.slots = {path.name: [tf.Variable(tf.zeros(v.shape), trainable=False)
-                                  for v in path.variables_trained]
+        self._momentum = tf.constant(momentum)
+        self._decay = {id(path.kind): weight_decay * path.kind.decay_mask
+                       for path in supernet.all_paths()}
+        self.slots = {path.name: tf.Variable(tf.zeros_like(path.trained), trainable=False)
                       for path in supernet.all_paths()}
 
-    def update(self, path: Path, values: list[tf.Tensor], gradients: list[tf.Tensor],
-               rate: tf.Tensor) -> None:
-        """One update of a path's trained variables; `values` are their current ones."""
-        for variable, slot, value, gradient in zip(
-                path.variables_trained, self.slots[path.name], values, gradients, strict=True):
-            if decays(variable):
-                gradient = tf.raw_ops.AddV2(
-                    x=gradient, y=tf.raw_ops.Mul(x=value, y=self._decay))
-            tf.raw_ops.ResourceApplyMomentum(
-                var=variable.handle, accum=slot.handle, lr=rate, grad=gradient,
-                momentum=self._momentum, use_nesterov=True)
+    def update(self, path: Path, values: tf.Tensor, gradient: tf.Tensor, rate: tf.Tensor) -> None:
+        """One update of a path's weights; `values` are their current ones."""
+        decay = tf.raw_ops.Mul(x=values, y=self._decay[id(path.kind)])
+        tf.raw_ops.ResourceApplyMomentum(
+            var=path.trained.handle, accum=self.slots[path.name].handle, lr=rate,
+            grad=tf.raw_ops.AddV2(x=gradient, y=decay), momentum=self._momentum,
+            use_nesterov=True)
 
 
 def weight_step(supernet: Supernet, optimizer: WeightOptimizer, images: tf.Tensor,
@@ -77,12 +74,11 @@ def weight_step(supernet: Supernet, optimizer: WeightOptimizer, images: tf.Tenso
     rate = tf.constant(learning_rate, tf.float32)
     for path, values, gradient, moved in zip(paths, weights, gradients, averages, strict=True):
         optimizer.update(path, values, gradient, rate)
-        for variable, value in zip(path.statistics, moved, strict=True):
-            tf.raw_ops.AssignVariableOp(resource=variable.handle, value=value)
+        tf.raw_ops.AssignVariableOp(resource=path.statistics.handle, value=moved)
     return float(loss), float(hits)
 
 
-def _forward(paths: Sequence[Path], weights: list[list[tf.Tensor]], x: tf.Tensor):
+def _forward(paths: Sequence[Path], weights: list[tf.Tensor], x: tf.Tensor):
     """(output, new statistics of each path) of paths in a chain; a ZeroOp is not a link of it."""
     averages = []
     for path, values in zip(paths, weights, strict=True):
