@@ -44,8 +44,9 @@ def _summary(config: BuildConfig) -> dict[str, Any]:
     return {
         "device": table.identity.device, "entries": len(table.entries),
         "seconds": time.monotonic() - began, "output": config.output,
-        "baseline_ms": table.baseline_ms, "correction": dataclasses.asdict(table.correction),
-        "prediction_error": table.prediction_error, "unsteady": unsteady_keys(table),
+        "baseline_ms": table.baseline_ms, "unsteady": unsteady_keys(table),
+        "correction": dataclasses.asdict(table.correction),
+        "prediction_error": table.prediction_error,
         "identity": dataclasses.asdict(table.identity)}
 
 
@@ -61,7 +62,8 @@ def facts_for_people(summary: dict[str, Any]) -> dict[str, Any]:
         "device": f"{summary['device']}, {identity['num_threads']} thread(s)",
         "runtime": f"{identity['runtime']}, {identity['kernels']} kernels, {identity['dtype']}",
         "entries": summary["entries"], "unsteady entries": len(summary["unsteady"]),
-        **_error_for_people(summary["prediction_error"]), "seconds": summary["seconds"], "table": summary["output"]}
+        **_error_for_people(summary["prediction_error"]), "seconds": summary["seconds"],
+        "table": summary["output"]}
 
 
 def _error_for_people(error: dict[str, Any]) -> dict[str, str]:

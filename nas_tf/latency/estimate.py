@@ -51,5 +51,6 @@ def layer_features(spec: LayerSpec) -> np.ndarray:
     by_kernel = [0, 0, 0]
     if depthwise:
         # Kernels of other sizes count as the nearest of these.
-        by_kernel[min(range(3), key=lambda i: abs((3, 5, 7)[i] - spec.operation.kernel))] = depthwise
+        nearest = min((3, 5, 7), key=lambda kernel: abs(kernel - spec.operation.kernel))
+        by_kernel[(3, 5, 7).index(nearest)] = depthwise
     return np.array([1, spec.macs - depthwise, *by_kernel, moved, spec.params], float)

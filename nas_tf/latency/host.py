@@ -18,6 +18,7 @@ except ImportError:  # Windows
 
 from nas_tf.errors import UserError, require
 from nas_tf.latency.timing import Samples
+from nas_tf.quiet import quiet
 
 KERNELS = ("builtin", "xnnpack")
 _MAX_MODEL_BYTES = 1 << 30
@@ -109,10 +110,11 @@ def load_interpreter(path: pathlib.Path, config: HostConfig):
                 else OpResolverType.AUTO)
     require_model_file(path)
     try:
-        interpreter = Interpreter(
-            model_path=str(path), num_threads=config.num_threads,
-            experimental_op_resolver_type=resolver)
-        interpreter.allocate_tensors()
+        with quiet():
+            interpreter = Interpreter(
+                model_path=str(path), num_threads=config.num_threads,
+                experimental_op_resolver_type=resolver)
+            interpreter.allocate_tensors()
         details = interpreter.get_input_details()
         require(len(details) == 1,
                 f"The model {str(path)!r} has {len(details)} inputs; one is needed.")

@@ -51,8 +51,10 @@ class ModelCache:
         if not missing:
             return
         with quiet():
-            import tf_keras as keras  # pylint: disable=import-outside-toplevel
-            from nas_tf.latency.small_models import convert  # pylint: disable=import-outside-toplevel
+            # pylint: disable=import-outside-toplevel
+            import tf_keras as keras
+
+            from nas_tf.latency.small_models import convert
 
         for name in missing:
             files.write_bytes(self.path(name), convert(builders[name](), self._dtype))

@@ -56,7 +56,7 @@ def _infer_identity(entries: dict[str, Entry], where: str) -> Identity:
     specs = [parse_key(key) for key in entries]
     stems = [s for s in specs if isinstance(s, StemSpec)]
     classes = [s.output_width for s in specs if isinstance(s, ClassifierSpec)]
-    require(bool(stems) and bool(classes), f"The {where} has no first convolution or no classifier.")
+    require(bool(stems) and bool(classes), f"The {where} lacks a first convolution or a classifier.")
     resolution = max(stem.input_size for stem in stems)
     covered = [s.name for s in SPACES.values()
                if s.latency_specs(resolution, classes[0]).keys() <= entries.keys()]

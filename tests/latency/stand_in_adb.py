@@ -61,7 +61,8 @@ def push(state: pathlib.Path, paths: list[str]) -> int:
 def shell(state: pathlib.Path, words: list[str]) -> int:
     """`adb shell`."""
     command = " ".join(words).replace(REMOTE, str(state / "device"))
-    environment = {**os.environ, "STATE": str(state), "PATH": f"{state / 'bin'}:{os.environ['PATH']}"}
+    tools = f"{state / 'bin'}:{os.environ['PATH']}"
+    environment = {**os.environ, "STATE": str(state), "PATH": tools}
     result = subprocess.run(["sh", "-c", command], capture_output=True, text=True,
                             env=environment, check=False)
     sys.stdout.write(result.stdout)
