@@ -49,7 +49,8 @@ class FineTuner:
             qat_model.input, [qat_model.output, *(r.layer.output for r in inner)])
         self._weights, self._units = trainable_units(qat_model)
         self._moves = [tf.Variable(tf.zeros_like(w), name="move") for w in self._weights]
-        self.optimizer = keras.optimizers.Adam(jit_compile=False)
+        # Gradients per int8 step are far smaller than Adam's usual epsilon, which would rule.
+        self.optimizer = keras.optimizers.Adam(epsilon=1e-12, jit_compile=False)
         self.optimizer.build(self._moves)
         # Without batch norm and dropout, `training` decides only whether ranges move.
         self._compiled = {moving: tf.function(lambda images, labels, moving=moving:

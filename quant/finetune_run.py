@@ -59,7 +59,7 @@ def run_finetune(workdir: str, config: FinetuneConfig) -> dict[str, Any]:
     began = time.monotonic()
     run = _Run(stage, config, source, description, float_model)
     run.train()
-    rounded = bias.round_biases(run.qat_model)
+    rounded = bias.round_to_grid(run.qat_model)
     target = stage.path / MODEL_FOLDER
     model_folder.save_model(target, run.qat_model, quantized_description(description))
     summary = {**run.evaluate(), "steps": config.steps, "seconds": time.monotonic() - began,
@@ -114,7 +114,7 @@ class _Run:
         log.close()
 
     def evaluate(self) -> dict[str, float]:
-        """Top-1 of float and fake-quantized network on the evaluation split, and how they differ."""
+        """Top-1 of both networks on the evaluation split, and how their logits differ."""
         split = self._source.evaluation_split(self._config.data.eval_split)
         dataset = data_batches.evaluation_batches(self._source, split, _MAX_BATCH, *self._size)
         reference, logits, labels = [], [], []

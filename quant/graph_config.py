@@ -19,7 +19,8 @@ class GraphConfig:
     """
 
     def __init__(self, model: keras.Model):
-        require(isinstance(model, keras.Model) and model._is_graph_network,  # pylint: disable=protected-access
+        # pylint: disable-next=protected-access
+        require(isinstance(model, keras.Model) and model._is_graph_network,
                 f"The model {getattr(model, 'name', model)!r} is not a functional Keras model; "
                 "only such a model can be quantized.")
         for layer in model.layers:

@@ -110,7 +110,8 @@ class IntegerModel:
             return _mean(inner, given[0], own), own
         if own is None:  # padding, flattening: integers in, the same integers out
             return inner, given[0]
-        raise UserError(f"The layer {inner.name!r} ({type(inner).__name__}) has no integer form here.")
+        raise UserError(
+            f"The layer {inner.name!r} ({type(inner).__name__}) has no integer form here.")
 
 
 def _quantize(grid: Grid) -> Callable:

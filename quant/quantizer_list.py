@@ -7,7 +7,8 @@ import tensorflow as tf
 import tf_keras as keras
 from tensorflow_model_optimization.python.core.quantization.keras import (
     quantize_layer, quantize_wrapper)
-from tensorflow_model_optimization.python.core.quantization.keras import quantizers as tfmot_quantizers
+from tensorflow_model_optimization.python.core.quantization.keras import (
+    quantizers as tfmot_quantizers)
 
 
 @dataclasses.dataclass(frozen=True)

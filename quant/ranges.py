@@ -57,7 +57,8 @@ def calibrate(float_model: keras.Model, qat_model: keras.Model, batches: Iterabl
     Returns:
       Layer name → (minimum, maximum) of the activation ranges that were set.
     """
-    require(method in RANGE_METHODS, f"Unknown range method {method!r}; allowed: {', '.join(RANGE_METHODS)}.")
+    require(method in RANGE_METHODS,
+            f"Unknown range method {method!r}; allowed: {', '.join(RANGE_METHODS)}.")
     open_ranges = [r for r in activation_ranges(qat_model) if r.fixed is None]
     names = [r.source for r in open_ranges]
     observe = _observer(float_model, names)

@@ -14,6 +14,7 @@ from typing import Iterator
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
+from threadpoolctl import threadpool_limits
 
 from nas_tf.training.progress import Progress
 from quant.quantizer_list import KernelRange, kernel_ranges
@@ -24,27 +25,32 @@ _DEPTHWISE_ROWS = 4000
 
 
 def reconstruct(float_model: keras.Model, qat_model: keras.Model, images: np.ndarray,
-                ridge: float = 0.01, seed: int = 0) -> dict[str, tuple[float, float]]:
+                ridge: float = 0.01, kernels: bool = True, seed: int = 0
+                ) -> dict[str, tuple[float, float]]:
     """Replaces the kernels and biases of `qat_model`, whose ranges are set.
 
     Args:
       float_model: the network that it was made of.
       images: float32 network inputs [N,R,R,3].
       ridge: pull towards the float kernel, relative to the mean power of the inputs.
+      kernels: whether kernels change; else they are rounded to nearest and only biases are
+        corrected (Nagel et al. 2019, "bias correction").
       seed: of the choice of output positions.
 
     Returns:
       Layer → relative error of its output, rounded to nearest and reconstructed, on the
       positions fitted to.
     """
-    kernels = {k.layer.name: k for k in kernel_ranges(qat_model)}
+    found = {k.layer.name: k for k in kernel_ranges(qat_model)}
+    strength = ridge if kernels else np.inf
     random = np.random.default_rng(seed)
     errors = {}
-    with Progress("reconstruct", len(kernels)) as progress:
+    # Thousands of small products: BLAS threads would wait for each other more than compute.
+    with Progress("reconstruct", len(found)) as progress, threadpool_limits(1, "blas"):
         for layer, given, wanted in _walk(float_model, qat_model, images):
-            if layer.name in kernels:
-                kernel = kernels[layer.name]
-                errors[kernel.source] = _fit_layer(kernel, given, wanted, ridge, random)
+            if layer.name in found:
+                kernel = found[layer.name]
+                errors[kernel.source] = _fit_layer(kernel, given, wanted, strength, random)
                 progress.update(len(errors), error=errors[kernel.source][1])
     return errors
 
@@ -94,9 +100,11 @@ def _fit_layer(kernel: KernelRange, given: np.ndarray, wanted: np.ndarray, ridge
     nearest = np.clip(np.round(weights / scales[:, None]), -127, 127) * scales[:, None]
     before = _relative_error(patches, nearest, bias, targets)
     mean_in, mean_out = patches.mean(axis=0), targets.mean(axis=0)
-    hessian, moment = _normal_equations(patches - mean_in, targets - mean_out, weights, ridge)
-    solved = np.linalg.solve(hessian, moment[..., None])[..., 0]
-    rounded = round_with_compensation(solved, hessian, scales) * scales[:, None]
+    rounded = nearest
+    if np.isfinite(ridge):
+        hessian, moment = _normal_equations(patches - mean_in, targets - mean_out, weights, ridge)
+        solved = np.linalg.solve(hessian, moment[..., None])[..., 0]
+        rounded = round_with_compensation(solved, hessian, scales) * scales[:, None]
     # The bias that makes the mean output right.
     bias = mean_out - np.sum(rounded * _by_row(mean_in, is_depthwise), axis=1)
     after = _relative_error(patches, rounded, bias, targets)

@@ -144,7 +144,8 @@ CUSTOM_OBJECTS = {cls.__name__: cls for cls in (
     BorderPadding2D)}
 
 
-def quantize(model: keras.Model, fold: bool = True) -> tuple[keras.Model, keras.Model, list[Change]]:
+def quantize(model: keras.Model, fold: bool = True
+             ) -> tuple[keras.Model, keras.Model, list[Change]]:
     """Inserts fake quantizers into any functional float model.
 
     Args:

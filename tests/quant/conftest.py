@@ -47,11 +47,42 @@ def description():
                             tuple("abcde"), RESOLUTION)
 
 
+@pytest.fixture(scope="session")
+def quantized_once(float_network):
+    """(fake-quantized network, folded float network), and the weights that they began with."""
+    from quant import scheme
+
+    qat_model, folded, _ = scheme.quantize(float_network)
+    return qat_model, folded, qat_model.get_weights(), folded.get_weights()
+
+
 @pytest.fixture()
-def quantized(float_network, images):
-    """(fake-quantized network with min/max ranges, folded float network)."""
-    from quant import ranges, scheme
+def quantized(quantized_once, images):
+    """(fake-quantized network with min/max ranges, folded float network), as if just made."""
+    from quant import ranges
+
+    qat_model, folded, qat_weights, folded_weights = quantized_once
+    qat_model.set_weights(qat_weights)
+    folded.set_weights(folded_weights)
+    ranges.calibrate(folded, qat_model, [images])
+    return qat_model, folded
+
+
+@pytest.fixture(scope="session")
+def unset_model(float_network):
+    """The fake-quantized network whose ranges nobody has set."""
+    from quant import scheme
+
+    return scheme.quantize(float_network)[0]
+
+
+@pytest.fixture(scope="session")
+def converted(float_network, images):
+    """(fake-quantized network on its integer grid, its int8 file's bytes)."""
+    from export.converter import convert_keras
+    from quant import bias, ranges, scheme
 
     qat_model, folded, _ = scheme.quantize(float_network)
     ranges.calibrate(folded, qat_model, [images])
-    return qat_model, folded
+    bias.round_to_grid(qat_model)
+    return qat_model, convert_keras(qat_model, "uint8", "uint8", quantized=True)

@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from quant.bias import round_biases
+from quant.bias import round_to_grid
 from quant.quantizer_list import feeding_range, kernel_ranges
 
 
 def test_biases_land_on_multiples_of_the_accumulator_step(quantized):
     qat_model, _ = quantized
     before = {k.source: k.bias.numpy() for k in kernel_ranges(qat_model)}
-    largest = round_biases(qat_model)
+    largest = round_to_grid(qat_model)
     assert 0 < largest <= 0.5 + 1e-3
     for entry in kernel_ranges(qat_model):
         step = feeding_range(qat_model, entry.layer).scale * entry.scales
@@ -20,8 +20,8 @@ def test_biases_land_on_multiples_of_the_accumulator_step(quantized):
 
 def test_rounding_twice_changes_nothing_more(quantized):
     qat_model, _ = quantized
-    round_biases(qat_model)
+    round_to_grid(qat_model)
     first = [w.copy() for w in qat_model.get_weights()]
-    assert round_biases(qat_model) < 2e-3
+    assert round_to_grid(qat_model) < 2e-3
     for old, new in zip(first, qat_model.get_weights()):
         np.testing.assert_allclose(old, new, rtol=1e-6)

@@ -1,0 +1,187 @@
+"""The rows of `benchmarks.quantization_loss`: ways of making an int8 file of a float network."""
+
+import dataclasses
+import pathlib
+from typing import Callable
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_model_optimization as tfmot
+import tf_keras as keras
+
+from export.converter import convert_keras
+from nas_tf import files, model_folder
+from nas_tf.data import batches
+from nas_tf.data.config import DataConfig
+from nas_tf.data.preprocess import to_network_input
+from nas_tf.data.sources import open_config
+from quant import bias, ranges, scheme
+from quant.equalization import equalize
+from quant.finetune_config import FinetuneConfig
+from quant.finetune_run import run_finetune
+from quant.integer_model import IntegerModel
+from quant.model import load_qat_model
+from quant.reconstruction import reconstruct
+from quant.rewrite import rewrite
+
+_BATCH = 50
+_NONE = np.zeros((0,), np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """Logits float32 [N, classes] of the int8 file, of its Keras simulation and of its integer
+    form (empty where there is none), and the file's size in bytes."""
+
+    file: np.ndarray
+    simulated: np.ndarray
+    integer: np.ndarray
+    size: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What all rows share; images are uint8 [N,R,R,3]."""
+
+    folder: pathlib.Path
+    network: keras.Model
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    images: np.ndarray
+    labels: np.ndarray
+    split: str
+    finetune: FinetuneConfig
+    default_steps: int
+
+    def float_logits(self) -> np.ndarray:
+        """The float network's logits."""
+        return predict(self.network, self.images)
+
+    def calibration(self) -> list[np.ndarray]:
+        """Network inputs of the training images, in batches."""
+        inputs = to_network_input(self.train_images).numpy()
+        return [inputs[i:i + _BATCH] for i in range(0, len(inputs), _BATCH)]
+
+
+def open_job(workdir: str, model: str, data: DataConfig, finetune: FinetuneConfig,
+             default_steps: int) -> Job:
+    """Reads the float model and both splits."""
+    network, description = model_folder.load_float_model(model)
+    source = open_config(data)
+    split = source.evaluation_split(data.eval_split)
+    arrays = []
+    for part in (data.train_split, split):
+        dataset = batches.evaluation_batches(
+            source, part, _BATCH, description.resolution, description.resize_size)
+        images, labels = zip(*batches.readable(source, dataset))
+        arrays += [np.concatenate(images), np.concatenate(labels)]
+    return Job(files.make_folder(workdir), network, *arrays, split, finetune, default_steps)
+
+
+def post_training(job: Job) -> Row:
+    """TFLite's post-training full-integer quantization, calibrated on the training images."""
+    converter = tf.lite.TFLiteConverter.from_keras_model(job.network)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: (
+        [image[None]] for batch in job.calibration() for image in batch)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = tf.uint8
+    content = converter.convert()
+    return Row(run_file(content, job.images), _NONE, _NONE, len(content))
+
+
+def tfmot_default(job: Job) -> Row:
+    """tfmot's own scheme as its guide has it: annotate, apply, fine-tune on the labels."""
+    known = scheme.Registry()
+
+    def annotate(layer):
+        supported = known.supports(layer) or isinstance(layer, keras.layers.BatchNormalization)
+        own = type(layer).__module__.startswith("nas_tf")
+        return tfmot.quantization.keras.quantize_annotate_layer(layer) \
+            if supported and not own else layer
+    annotated = keras.models.clone_model(job.network, clone_function=annotate)
+    annotated.set_weights(job.network.get_weights())
+    with tfmot.quantization.keras.quantize_scope(scheme.CUSTOM_OBJECTS):
+        model = tfmot.quantization.keras.quantize_apply(annotated)
+    model.compile(keras.optimizers.Adam(1e-5), keras.losses.SparseCategoricalCrossentropy(True))
+    data = tf.data.Dataset.from_tensor_slices((job.train_images, job.train_labels))
+    data = data.shuffle(len(job.train_labels), seed=0).repeat().batch(job.finetune.batch_size)
+    if job.default_steps:
+        model.fit(data.map(lambda x, y: (to_network_input(x), y)).take(job.default_steps),
+                  verbose=0)
+    return row_of(model, job, exact=False)
+
+
+def ours(job: Job, method: str = "mse", gains: bool = False, rounding: str = "") -> Row:
+    """Our scheme without training: ranges, and what is asked for beside.
+
+    Args:
+      method: how ranges are set.
+      gains: whether channels are equalized.
+      rounding: "" (to nearest), "bias" (biases corrected) or "kernel" (reconstruction).
+    """
+    inputs = job.calibration()
+    folded, _ = rewrite(job.network)
+    if gains:
+        equalize(folded, inputs)
+    model, teacher, _ = scheme.quantize(folded)
+    ranges.calibrate(teacher, model, inputs, method)
+    if rounding:
+        reconstruct(teacher, model, np.concatenate(inputs), kernels=rounding == "kernel")
+    bias.round_to_grid(model)
+    return row_of(model, job)
+
+
+def fine_tuned(job: Job) -> Row:
+    """The whole of `quant.finetune`, by the flags given."""
+    summary = run_finetune(str(job.folder), job.finetune)
+    model, _ = load_qat_model(summary["model"])
+    return row_of(model, job)
+
+
+MAIN: dict[str, Callable[[Job], Row]] = {
+    "post_training": post_training,
+    "tfmot_default": tfmot_default,
+    "ours_ranges": ours,
+    "ours_fine_tuned": fine_tuned,
+}
+ALL: dict[str, Callable[[Job], Row]] = {
+    **MAIN,
+    "minmax": lambda job: ours(job, "minmax"),
+    "percentile": lambda job: ours(job, "percentile"),
+    "equalized": lambda job: ours(job, gains=True),
+    "bias_corrected": lambda job: ours(job, rounding="bias"),
+    "reconstructed": lambda job: ours(job, rounding="kernel"),
+    "eq_reconstructed": lambda job: ours(job, gains=True, rounding="kernel"),
+}
+
+
+def row_of(model: keras.Model, job: Job, exact: bool = True) -> Row:
+    """Converts a fake-quantized model and runs both."""
+    content = convert_keras(model, "uint8", "uint8", quantized=True)
+    integer = predict(IntegerModel(model), job.images) if exact else _NONE
+    return Row(run_file(content, job.images), predict(model, job.images), integer, len(content))
+
+
+def predict(model: Callable, images: np.ndarray) -> np.ndarray:
+    """Logits of uint8 images."""
+    return np.concatenate([
+        np.asarray(model(to_network_input(images[i:i + _BATCH]), training=False))
+        for i in range(0, len(images), _BATCH)])
+
+
+def run_file(content: bytes, images: np.ndarray) -> np.ndarray:
+    """Logits float32 of a uint8 file for uint8 images, by the default (XNNPACK) runtime."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=content, num_threads=1)
+    interpreter.allocate_tensors()
+    given, out = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    scale, zero_point = out["quantization"]
+    logits = []
+    for image in images:
+        interpreter.set_tensor(given["index"], image[None])
+        interpreter.invoke()
+        logits.append((interpreter.get_tensor(out["index"])[0].astype(np.float32)
+                       - zero_point) * scale)
+    return np.stack(logits)

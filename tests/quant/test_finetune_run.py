@@ -1,0 +1,125 @@
+"""The stage: what it writes, that it resumes after a kill, and what it refuses."""
+
+import dataclasses
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
+from nas_tf import model_folder
+from nas_tf.data.config import NO_AUGMENTATION, DataConfig
+from nas_tf.errors import UserError
+from nas_tf.space.architecture import from_string
+from quant import finetune_run
+from quant.finetune_config import FinetuneConfig
+from quant.finetune_run import run_finetune
+from quant.model import load_qat_model
+
+SMALL = FinetuneConfig(
+    data=DataConfig("digits", train_split="train[:128]", eval_split="test[:64]"),
+    augmentation=NO_AUGMENTATION, steps=4, batch_size=16, calibration_images=32)
+
+
+@pytest.fixture(scope="module")
+def float_folder(tmp_path_factory) -> str:
+    """A float model for the digits."""
+    import tf_keras as keras
+    from nas_tf.tensors.network import build_network
+
+    keras.utils.set_random_seed(0)
+    architecture = from_string("s8x2 1_3c8 3_3c16x2 h24")
+    folder = tmp_path_factory.mktemp("float") / "model"
+    model_folder.save_model(
+        folder, build_network(architecture, 8, 10),
+        model_folder.ModelDescription("float", architecture, 8, 10, tuple("0123456789"), 8))
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def finished(float_folder, tmp_path_factory):
+    """(run folder, summary) of a run that nothing interrupted."""
+    workdir = tmp_path_factory.mktemp("run")
+    return workdir, run_finetune(str(workdir), dataclasses.replace(SMALL, model=float_folder))
+
+
+def _weights(summary: dict) -> list[np.ndarray]:
+    return load_qat_model(summary["model"])[0].get_weights()
+
+
+def test_summary_and_files(finished):
+    workdir, summary = finished
+    assert {"float_top1", "qat_top1", "agreement", "snr_db", "steps", "seconds"} <= set(summary)
+    assert summary["steps"] == 4 and summary["snr_db"] > 15
+    assert json.loads((workdir / "finetune" / "summary.json").read_text()) == summary
+    lines = (workdir / "finetune" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4]
+
+
+def test_the_model_reloads_bit_for_bit(finished):
+    _, summary = finished
+    first, description = load_qat_model(summary["model"])
+    second, _ = load_qat_model(summary["model"])
+    images = np.random.default_rng(0).uniform(-1, 1, (5, 8, 8, 3)).astype(np.float32)
+    np.testing.assert_array_equal(first(images), second(images))
+    assert description.kind == "qat" and np.any(first(images))
+
+
+def test_a_run_killed_half_way_ends_as_an_uninterrupted_one(
+        finished, float_folder, tmp_path, monkeypatch):
+    class Killed(BaseException):
+        """Stands for kill -9: nothing in the code catches it."""
+
+    step, calls = finetune_run.FineTuner.step, []
+
+    def dying(self, *arguments):
+        calls.append(1)
+        if len(calls) == 3:
+            raise Killed
+        return step(self, *arguments)
+
+    config = dataclasses.replace(SMALL, model=float_folder)
+    monkeypatch.setattr(finetune_run.FineTuner, "step", dying)
+    with pytest.raises(Killed):
+        run_finetune(str(tmp_path), config)
+    assert not (tmp_path / "finetune" / "summary.json").exists()
+    monkeypatch.setattr(finetune_run.FineTuner, "step", step)
+    resumed = run_finetune(str(tmp_path), config)
+    for expected, found in zip(_weights(finished[1]), _weights(resumed)):
+        np.testing.assert_array_equal(expected, found)
+
+
+def test_a_finished_run_is_returned_as_it_is(finished, float_folder):
+    workdir, summary = finished
+    before = {p: p.stat().st_mtime_ns for p in pathlib.Path(workdir).rglob("*") if p.is_file()}
+    again = run_finetune(str(workdir), dataclasses.replace(SMALL, model=float_folder))
+    assert again == summary
+    assert before == {p: p.stat().st_mtime_ns for p in before}
+
+
+def test_other_settings_are_refused(finished, float_folder):
+    workdir, _ = finished
+    with pytest.raises(UserError, match="holds a run with other settings .*steps: there 4, asked 9"):
+        run_finetune(str(workdir), dataclasses.replace(SMALL, model=float_folder, steps=9))
+
+
+def test_a_quantized_model_is_refused(finished, tmp_path):
+    with pytest.raises(UserError, match="holds a qat model; a float model is needed"):
+        run_finetune(str(tmp_path), dataclasses.replace(SMALL, model=finished[1]["model"]))
+
+
+def test_a_missing_model_is_refused(tmp_path):
+    with pytest.raises(UserError, match="is not a model folder"):
+        run_finetune(str(tmp_path), SMALL)
+
+
+def test_a_float_folder_is_no_qat_model(float_folder):
+    with pytest.raises(UserError, match="run quant.finetune on it first"):
+        load_qat_model(float_folder)
+
+
+def test_another_class_count_is_refused(float_folder, tmp_path, shared_data):
+    data = DataConfig("imagenet2012", str(shared_data / "tfds"))
+    with pytest.raises(UserError, match="has 10 classes, but the dataset 'imagenet2012' has 1000"):
+        run_finetune(str(tmp_path), dataclasses.replace(SMALL, model=float_folder, data=data))
+    assert not (tmp_path / "finetune").exists()
