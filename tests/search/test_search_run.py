@@ -15,11 +15,20 @@ from nas_tf.search_problem import check_problem
 from nas_tf.search_run import run_search
 from nas_tf.search_state import SearchState
 from nas_tf.space.architecture import from_json
+from nas_tf.space.search_space import SPACES
 from nas_tf.training.metric_log import read_metrics
-from tests.search.helpers import write_table
+from tests.search.helpers import MICRO, write_table
 
-TARGET_MS = 0.3
-STEPS = 6  # an epoch, of 200 images
+TARGET_MS = 0.2
+STEPS = 7  # an epoch, of 193 images
+
+
+@pytest.fixture(scope="module", autouse=True)
+def micro_space():
+    """Registers the two-block space while these tests run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SPACES, MICRO.name, MICRO)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +42,7 @@ def _config(table: str, **changes) -> SearchConfig:
         held_out=0.1)
     config = SearchConfig(
         DataConfig("digits", train_split="train[:214]"), table, Budget(TARGET_MS),
-        NO_AUGMENTATION, space="tiny", resolution=16, schedule=schedule, num_candidates=4)
+        NO_AUGMENTATION, space="micro", resolution=16, schedule=schedule, num_candidates=3)
     return dataclasses.replace(config, **changes)
 
 
@@ -62,7 +71,7 @@ def test_the_result_meets_the_target_by_the_table(table, finished):
 
 def test_candidates_are_listed_best_first_within_the_target(finished):
     candidates = json.loads((finished[0] / "search/candidates.json").read_text())
-    assert len(candidates) == 4
+    assert len(candidates) == 3
     scores = [c["log_probability"] for c in candidates]
     assert scores == sorted(scores, reverse=True)
     assert all(c["predicted_latency_ms"] <= TARGET_MS for c in candidates)
@@ -75,13 +84,13 @@ def test_metrics_hold_a_line_an_epoch(finished):
     assert [line["epoch"] for line in lines] == [0, 1, 2]
     for line in lines:
         assert {"loss", "top1", "entropy", "expected_latency_ms", "learning_rate"} <= line.keys()
-        assert [len(row) for row in line["probabilities"]] == [6, 7, 6, 7, 6]
+        assert [len(row) for row in line["probabilities"]] == [2, 3]
         for row in line["probabilities"]:
             assert sum(row) == pytest.approx(1.0)
     # Alpha is frozen in the warm-up, and N(0, 1e-3) at the start.
     assert lines[0]["alpha_loss"] is None
-    np.testing.assert_allclose(lines[0]["probabilities"][0], 1 / 6, rtol=0.01)
-    assert max(abs(p - 1 / 6) for p in lines[-1]["probabilities"][0]) > 0.005
+    np.testing.assert_allclose(lines[0]["probabilities"][0], 1 / 2, rtol=0.01)
+    assert max(abs(p - 1 / 2) for p in lines[-1]["probabilities"][0]) > 0.005
 
 
 def test_a_finished_run_is_returned_at_once(table, finished, monkeypatch):
@@ -139,10 +148,10 @@ def test_weight_steps_never_see_the_held_out_images(table):
 def test_every_algorithm_runs_to_its_end(table, tmp_path, algorithm, latency_loss, gate_mode):
     config = _schedule(table, warmup_epochs=0, epochs=1, alpha_every=3)
     config = dataclasses.replace(config, algorithm=algorithm, latency_loss=latency_loss,
-                                 gate_mode=gate_mode, budget=Budget(TARGET_MS, 20_000, 900_000))
+                                 gate_mode=gate_mode, budget=Budget(TARGET_MS, 8_000, 400_000))
     summary = run_search(str(tmp_path), config)
     assert summary["predicted_latency_ms"] <= TARGET_MS
-    assert summary["params"] <= 20_000 and summary["macs"] <= 900_000
+    assert summary["params"] <= 8_000 and summary["macs"] <= 400_000
 
 
 @pytest.mark.parametrize("changes, message", [
@@ -152,7 +161,7 @@ def test_every_algorithm_runs_to_its_end(table, tmp_path, algorithm, latency_los
     ({"budget": Budget(TARGET_MS, params=10)}, "--max_params=10 is below the smallest"),
     ({"budget": Budget(TARGET_MS, macs=10**9)}, "--max_macs=1e.09 is above the largest"),
     ({"resolution": 32}, "does not fit this search: resolution 16 there, 32 asked"),
-    ({"space": "small"}, "does not fit this search: space tiny there, small asked"),
+    ({"space": "small"}, "does not fit this search: space micro there, small asked"),
     ({"width_multiplier": 0.5}, "does not fit this search: width_multiplier 1.0 there, 0.5"),
     ({"latency_table": "nowhere.json"}, "There is no latency table 'nowhere.json'"),
     ({"gate_mode": "three"}, "--gate_mode='three'; allowed: full, two"),
