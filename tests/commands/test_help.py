@@ -6,9 +6,10 @@ import sys
 import pytest
 
 COMMANDS = (
-    "nas_tf.pipeline", "nas_tf.build_latency_table", "nas_tf.search", "nas_tf.train",
-    "nas_tf.check_latency_table", "nas_tf.describe", "nas_tf.import_checkpoint", "quant.finetune", "quant.audit",
-    "export.convert", "export.evaluate", "export.benchmark", "export.table1", "export.report")
+    "nas_tf.pipeline", "nas_tf.build_latency_table", "nas_tf.check_latency_table",
+    "nas_tf.search", "nas_tf.train", "nas_tf.describe", "nas_tf.import_checkpoint",
+    "quant.finetune", "quant.audit", "quant.parity", "export.convert", "export.evaluate",
+    "export.benchmark", "export.table1", "export.report")
 
 # Runs a command with --help in this process and then looks at what was imported.
 _PROBE = """
