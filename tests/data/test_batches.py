@@ -24,7 +24,7 @@ def take(dataset, start, stop):
     return [(i.numpy(), l.numpy()) for i, l in itertools.islice(dataset, start, stop)]
 
 
-@pytest.mark.parametrize("start", [1, 4, 7])
+@pytest.mark.parametrize("start", [3, 5])
 def test_a_resumed_run_sees_the_same_batches(source, start):
     """Bit for bit, across the end of an epoch (23 photographs) too."""
     def stream(start_step):

@@ -99,6 +99,7 @@ def test_a_file_with_background_agrees_with_its_own_interpreter(tflite, config, 
     assert summary["input_type"] == "uint8"
 
 
+@pytest.mark.slow
 def test_every_input_type_gives_the_same_scores(qat_folder, tmp_path, crops):
     def scores(input_type):
         output = tmp_path / f"{input_type}.tflite"
@@ -190,7 +191,7 @@ def test_the_stage_writes_its_summary_once(converted, config, monkeypatch):
     assert json.loads((workdir / "evaluate" / "summary.json").read_text()) == summary
     monkeypatch.setattr(evaluate_run, "evaluate_model", None)
     assert run_evaluate(str(workdir), config) == summary
-    with pytest.raises(UserError, match="other settings .split: there '', asked 'train'"):
+    with pytest.raises(UserError, match='other settings .split: there "", asked "train"'):
         run_evaluate(str(workdir), dataclasses.replace(config, split="train"))
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import tensorflow as tf
+from tensorflow.python.checkpoint import checkpoint_management
 
 from nas_tf.errors import UserError
 from nas_tf.training import optimizers
@@ -55,8 +56,7 @@ def test_a_save_that_fails_leaves_the_one_before(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     # The state file is what makes a save the latest one.
-    monkeypatch.setattr("tensorflow.python.checkpoint.checkpoint_management."
-                        "update_checkpoint_state_internal", killed)
+    monkeypatch.setattr(checkpoint_management, "update_checkpoint_state_internal", killed)
     with pytest.raises(KeyboardInterrupt):
         run.checkpoint.save(2)
     monkeypatch.undo()

@@ -70,11 +70,12 @@ def test_smoothed_cross_entropy(smoothing):
 def test_training_lowers_the_loss_and_counts():
     subject = trainer(dropout=0.0)
     losses = []
-    for number in range(12):
+    for number in range(60):
         subject.begin_epoch()
-        step(subject, number, 0.05)
+        step(subject, number, 0.1)
         losses.append(subject.figures()["loss"])
-    assert losses[-1] < 0.7 * losses[0]
+    # Six images are learned by heart: what is left is mostly the entropy of smoothed labels, 0.29.
+    assert losses[-1] < 0.5 * losses[0]
     assert subject.figures()["train_top1"] in [i / 6 for i in range(7)]
 
 
