@@ -17,9 +17,11 @@ IN_LOSS = "in_loss"  # the loss's own gradient has the latency in it (a reward)
 MUL_LOG_ALPHA, MUL_LOG_BETA = 0.2, 0.3
 ADD_LINEAR_LAMBDA = 0.1
 
-PENALTY = 10.0  # of the relative excess, in units of the loss gradient
-_MULTIPLIER_RATE = 0.1  # gain of a multiplier a step and unit of relative excess
-_MULTIPLIER_BOUND = 20.0
+# Weights of a constraint are in units of the loss gradient's size.
+PENALTY = 100.0  # μ, a unit of relative excess
+MULTIPLIER_RATE = 0.1  # gain of m a step and unit of relative excess
+FAR = 0.02  # relative excess beyond which m gains no faster, or it would overshoot
+LARGEST_WEIGHT = 2.0  # so that the loss has a say while the target is far
 _SCALE_DECAY = 0.98  # of the moving average of the gradients' ratio
 
 
@@ -76,7 +78,7 @@ class Objective:
     def __init__(self, form: str, resources: list[Resource]):
         if form not in (*FORMS, IN_LOSS):
             raise UserError(f"Unknown latency loss {form!r}; allowed: {', '.join(FORMS)}.")
-        self.form, self.resources, self.penalty = form, resources, PENALTY
+        self.form, self.resources = form, resources
         self.state = np.zeros(1 + len(resources))
 
     def gradient(self, loss: float, loss_gradient: np.ndarray, p: np.ndarray,
@@ -106,16 +108,16 @@ class Objective:
 
     def _constraint(self, resource: Resource, loss_gradient: np.ndarray, p: np.ndarray,
                     involved_p: np.ndarray) -> np.ndarray:
-        """s (m + μ h) ∇h, after m ← m + η h."""
+        """s (m + μ h) ∇h, after m ← m + η h; both within bounds."""
         index = 1 + self.resources.index(resource)
         excess = resource.expected(p) / resource.limit - 1.0
         slope = gates.alpha_gradient(resource.costs / resource.limit, involved_p)
         self._follow_scale(loss_gradient, slope)
-        one_sided = resource is not self.resources[0]
-        self.state[index] = np.clip(self.state[index] + _MULTIPLIER_RATE * excess,
-                                    0.0 if one_sided else -_MULTIPLIER_BOUND, _MULTIPLIER_BOUND)
-        weight = self.state[index] + self.penalty * excess
-        return self.state[0] * (max(weight, 0.0) if one_sided else weight) * slope
+        least = -LARGEST_WEIGHT if resource is self.resources[0] else 0.0
+        gain = MULTIPLIER_RATE * np.clip(excess, -FAR, FAR)
+        self.state[index] = np.clip(self.state[index] + gain, least, LARGEST_WEIGHT)
+        weight = np.clip(self.state[index] + PENALTY * excess, least, LARGEST_WEIGHT)
+        return self.state[0] * weight * slope
 
     def _follow_scale(self, loss_gradient: np.ndarray, slope: np.ndarray) -> None:
         """s ← moving average of |∇CE| / |∇h|."""

@@ -6,7 +6,8 @@ import tensorflow as tf
 
 from nas_tf.errors import UserError
 from nas_tf.tensors import gates
-from nas_tf.tensors.objective import FORMS, IN_LOSS, Objective, Resource
+from nas_tf.tensors.objective import (
+    FORMS, IN_LOSS, LARGEST_WEIGHT, PENALTY, Objective, Resource)
 from tests.search.helpers import phone_latency
 
 COSTS = np.array([[1.0, 2.0, 4.0], [3.0, 5.0, 0.0]])
@@ -45,7 +46,7 @@ def test_add_linear_is_the_authors_form():
     np.testing.assert_allclose(_ours("add_linear", 6.0), expected, rtol=1e-10)
 
 
-@pytest.mark.parametrize("limit", [5.0, 9.0])
+@pytest.mark.parametrize("limit", [8.5, 8.6])
 def test_constrained_is_an_augmented_lagrangian(limit):
     p = gates.probabilities(ALPHA)
     objective = Objective("constrained", [_latency(limit)])
@@ -54,10 +55,20 @@ def test_constrained_is_an_augmented_lagrangian(limit):
     scale, multiplier = objective.state
     excess = _latency(limit).expected(p) / limit - 1
     assert (multiplier > 0.7) == (excess > 0)
-    penalty = objective.penalty
     expected = _automatic(lambda loss, e: loss + scale * (
-        multiplier * (e / limit - 1) + penalty / 2 * (e / limit - 1)**2))
+        multiplier * (e / limit - 1) + PENALTY / 2 * (e / limit - 1)**2))
     np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("limit, sign", [(4.0, 1), (12.0, -1)])
+def test_far_from_the_target_the_constraint_weighs_its_most(limit, sign):
+    p = gates.probabilities(ALPHA)
+    gradient = gates.alpha_gradient(QUALITY, p)
+    pull = Objective("constrained", [_latency(limit)]).gradient(2.0, gradient, p, p) - gradient
+    # The scale makes the pull's size a multiple of the loss gradient's.
+    assert np.linalg.norm(pull) == pytest.approx(LARGEST_WEIGHT * np.linalg.norm(gradient))
+    slope = gates.alpha_gradient(COSTS, p)
+    np.testing.assert_allclose(pull / np.linalg.norm(pull), sign * slope / np.linalg.norm(slope))
 
 
 def test_a_reward_that_has_the_latency_in_it_is_left_alone():
