@@ -61,10 +61,12 @@ def _kept(path: pathlib.Path, compute: Callable) -> rows.Row:
     if not path.exists():
         began = time.monotonic()
         row = compute()
+        # Prefixed: `savez` has an argument `file` of its own.
+        arrays = {f"row_{key}": value for key, value in dataclasses.asdict(row).items()}
         with files.replacing(path) as temporary:
-            np.savez(temporary, seconds=time.monotonic() - began, **dataclasses.asdict(row))
+            np.savez(temporary, seconds=time.monotonic() - began, **arrays)
     content = np.load(path, allow_pickle=False)
-    return rows.Row(**{f.name: content[f.name] for f in dataclasses.fields(rows.Row)})
+    return rows.Row(**{f.name: content[f"row_{f.name}"] for f in dataclasses.fields(rows.Row)})
 
 
 def _figures(row: rows.Row, reference: np.ndarray, labels: np.ndarray) -> dict:

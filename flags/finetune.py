@@ -12,7 +12,7 @@ STEPS = flags.DEFINE_integer(
 BATCH_SIZE = flags.DEFINE_integer(
     "finetune_batch_size", 32, "Images in a fine-tuning step.", lower_bound=1, upper_bound=65536)
 LEARNING_RATE = flags.DEFINE_float(
-    "finetune_learning_rate", 0.02, "Adam's learning rate at the start of the cosine decay, in "
+    "finetune_learning_rate", 0.01, "Adam's learning rate at the start of the cosine decay, in "
     "int8 steps of each weight.", lower_bound=0.0, upper_bound=10.0)
 DISTILLATION = flags.DEFINE_float(
     "finetune_distillation", 1.0,

@@ -31,7 +31,7 @@ class FinetuneConfig:
     model: str = ""
     steps: int = 100
     batch_size: int = 32
-    learning_rate: float = 0.02
+    learning_rate: float = 0.01
     distillation: float = 1.0
     features: float = 1.0
     range_method: str = "mse"

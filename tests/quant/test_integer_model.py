@@ -53,11 +53,12 @@ def test_fake_quantization_differs_by_single_steps_only(converted):
     assert len(table) == len(rows) + 1 and "quant_logits" in to_table(rows)
 
 
-def test_the_builtin_kernels_round_differently_but_little(converted):
+def test_the_builtin_kernels_round_a_little_differently_in_every_layer(converted):
     qat_model, content = converted
     rows = compare_layers(qat_model, content, _pixels(), "builtin")
-    assert max(row.largest_steps for row in rows) <= 4
-    assert rows[-1].snr_db > 25
+    # They round twice where XNNPACK rounds once; their mean rounds in its own way.
+    alone = {row.layer: row.alone for row in rows if "pool" not in row.layer}
+    assert 0 < max(alone.values()) < 0.02
 
 
 def test_a_changed_bias_is_found_where_it_is(converted):
