@@ -15,6 +15,7 @@ setup(
         "importlib_resources>=6",  # needed by parts of tensorflow-datasets that do not list it
         "matplotlib>=3.8,<4",
         "numpy>=1.26,<3",
+        "Pillow>=10,<14",
         "PyYAML>=6,<7",
         "scikit-learn>=1.4,<2",
         "scipy>=1.11,<2",
