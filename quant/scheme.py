@@ -172,7 +172,8 @@ def quantize(model: keras.Model, fold: bool = True
         known = registry.supports(layer) or isinstance(layer, keras.layers.BatchNormalization)
         return tfmot.quantization.keras.quantize_annotate_layer(layer) if known else layer
 
-    with tfmot.quantization.keras.quantize_scope(CUSTOM_OBJECTS):
+    classes = {type(layer).__name__: type(layer) for layer in prepared.layers}
+    with tfmot.quantization.keras.quantize_scope(CUSTOM_OBJECTS, classes):
         annotated = keras.models.clone_model(prepared, clone_function=annotate)
         annotated.set_weights(prepared.get_weights())
         quantized = tfmot.quantization.keras.quantize_apply(annotated, Scheme())
