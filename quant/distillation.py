@@ -8,7 +8,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from nas_tf.data.preprocess import to_network_input
-from quant.quantizer_list import activation_ranges, feeding_range, following_range, kernel_ranges
+from quant.quantizer_list import KernelRange, activation_ranges, following_range, kernel_ranges
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +48,7 @@ class FineTuner:
         self._student = keras.Model(
             qat_model.input, [qat_model.output, *(r.layer.output for r in inner)])
         self._weights, self._units = trainable_units(qat_model)
+        self._kernels = kernel_ranges(qat_model)
         self._moves = [tf.Variable(tf.zeros_like(w), name="move") for w in self._weights]
         # Gradients per int8 step are far smaller than Adam's usual epsilon, which would rule.
         self.optimizer = keras.optimizers.Adam(epsilon=1e-12, jit_compile=False)
@@ -86,6 +87,7 @@ class FineTuner:
         for weight, unit, move in zip(self._weights, self._units, self._moves):
             weight.assign_add(unit * move)
             move.assign(tf.zeros_like(move))
+        keep_full_range(self._kernels)
         return loss
 
 
@@ -123,14 +125,29 @@ def trainable_units(model: keras.Model) -> tuple[list[tf.Variable], list[np.ndar
     """
     weights, units = [], []
     for kernel in kernel_ranges(model):
-        scales = kernel.scales.astype(np.float32)
-        is_depthwise = kernel.channel_axis == 2
         weights.append(kernel.kernel)
-        units.append(scales[:, np.newaxis] if is_depthwise else scales)
+        units.append(kernel.unit.numpy())
         if kernel.bias is not None:
             weights.append(kernel.bias)
             units.append(np.float32(following_range(model, kernel.layer).scale))
     return weights, units
+
+
+def keep_full_range(kernels: list[KernelRange]) -> None:
+    """Puts each channel's largest weight back to 127 steps where it has shrunk.
+
+    Ranges stay while weights move; a channel whose largest weight left the end of its range
+    would waste the integers beyond it.
+    """
+    for kernel in kernels:
+        steps = tf.math.divide_no_nan(kernel.kernel, kernel.unit)
+        rank = steps.shape.rank
+        axes = [a for a in range(rank)
+                if kernel.maximum.shape.rank == 0 or a != kernel.channel_axis % rank]
+        largest = tf.reduce_max(tf.abs(steps), axis=axes, keepdims=True)
+        full = tf.sign(steps) * 127.0 * kernel.unit
+        shrunk = (tf.abs(steps) == largest) & (largest < 127.0)
+        kernel.kernel.assign(tf.where(shrunk, full, kernel.kernel))
 
 
 def inputs_of(batches: tf.data.Dataset, num_images: int) -> Iterator[tf.Tensor]:

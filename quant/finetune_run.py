@@ -21,10 +21,11 @@ from nas_tf.training.metric_log import MetricLog
 from nas_tf.training.progress import Progress
 from quant import bias, ranges, scheme
 from quant.comparison import compare
-from quant.distillation import FineTuner, LossShares, inputs_of
+from quant.distillation import FineTuner, LossShares, inputs_of, keep_full_range
 from quant.equalization import equalize
 from quant.finetune_config import FinetuneConfig
 from quant.model import quantized_description
+from quant.quantizer_list import kernel_ranges
 from quant.reconstruction import reconstruct
 from quant.rewrite import rewrite
 
@@ -94,6 +95,7 @@ class _Run:
         done = self._checkpoint.restore()
         if not done and config.reconstruct:
             reconstruct(self._float_model, self.qat_model, np.concatenate(self._inputs))
+            keep_full_range(kernel_ranges(self.qat_model))
         if done >= config.steps:
             return
         interval = self._interval()

@@ -74,6 +74,12 @@ class KernelRange:
         """Width of one int8 step, one a channel (or one for all)."""
         return self.maximum.numpy().astype(np.float64) / 127.0
 
+    @property
+    def unit(self) -> tf.Tensor:
+        """`scales` as a float32 tensor that broadcasts against the kernel."""
+        scales = self.maximum / 127.0
+        return scales[:, tf.newaxis] if self.channel_axis == 2 and scales.shape.rank else scales
+
     def fit(self) -> None:
         """Sets the ranges to the largest magnitudes of the kernel now."""
         magnitudes = np.abs(np.moveaxis(self.kernel.numpy(), self.channel_axis, -1))

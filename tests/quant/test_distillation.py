@@ -52,6 +52,18 @@ def test_adams_first_step_moves_every_weight_by_the_rate_in_its_unit(quantized, 
         assert np.median(moved[moved > 1e-3]) == pytest.approx(0.25, rel=0.02)
 
 
+def test_every_channel_keeps_its_full_range_while_weights_move(quantized, images):
+    qat_model, folded = quantized
+    tuner = FineTuner(folded, qat_model, LossShares(1.0, 1.0))
+    pixels = tf.cast(tf.round(images[:8] * 128 + 128), tf.uint8)
+    for _ in range(5):
+        tuner.step(pixels, tf.zeros([8], tf.int64), 0.5)
+    for entry in kernel_ranges(qat_model):
+        steps = np.abs(np.moveaxis(entry.kernel.numpy(), entry.channel_axis, -1)) / entry.scales
+        largest = steps.reshape(-1, steps.shape[-1]).max(axis=0)
+        assert largest.min() >= 127.0 - 1e-3, entry.source
+
+
 def test_training_undoes_a_shift_of_the_biases_and_keeps_the_ranges(quantized, images):
     qat_model, folded = quantized
     ranges_before = [w.numpy() for w in qat_model.non_trainable_weights]
