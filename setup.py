@@ -24,6 +24,7 @@ setup(
         "tensorflow-datasets>=4.9.9,<4.10",
         "tensorflow-model-optimization>=0.8.1,<0.9",
         "tf_keras>=2.21,<2.22",
+        "threadpoolctl>=3.2,<4",
         "tqdm>=4.66,<5",
     ],
     extras_require={"test": ["pytest>=8,<10"]},
