@@ -21,7 +21,8 @@ def draw(architecture: Architecture, resolution: int, num_classes: int) -> str:
                         if isinstance(layer, BlockSpec) and layer.has_shortcut
                         and not isinstance(layer.operation, Zero))
     return (f'<svg viewBox="0 0 {width} 262" role="img" aria-label="architecture" '
-            f'style="min-width:{min(width, 760)}px">{columns}{shortcuts}</svg>')
+            f'style="min-width:{min(width, 760)}px;max-width:{width * 3 // 2}px">'
+            f"{columns}{shortcuts}</svg>")
 
 
 def _appearance(layer: LayerSpec) -> tuple[str, str, int]:

@@ -79,7 +79,7 @@ def _architecture(facts: RunFacts) -> str:
         return ""
     drawing = report_drawing.draw(network, resolution, classes)
     note = (f"{network.params(classes):,} parameters, {network.macs(resolution, classes) / 1e6:.1f} "
-            f"million multiply-adds at {resolution}×{resolution}, {skipped(network)} blocks skipped. "
+            f"million multiply-adds at {resolution}×{resolution}, blocks skipped: {skipped(network)}. "
             "Colour: kernel (blue 3×3, green 5×5, orange 7×7). Height: expansion. "
             "Below: channels, output size, ↓2 where the resolution halves, an arc for an "
             "identity shortcut. MB6 7×7 is an inverted bottleneck with expansion 6.")
