@@ -63,8 +63,7 @@ def run_evaluate(workdir: str, config: EvaluateConfig) -> dict[str, Any]:
     model = config.model or own["int8"]
     require(pathlib.Path(model).exists(), f"There is no model {model!r} to evaluate.")
     settings = dataclasses.asdict(config) | {"model": model, "bytes": _size(model)}
-    for name in ("data_dir", "download"):
-        del settings["data"][name]
+    settings["data"] = config.data.identity()
     for name in ("batch_size", "num_workers"):
         del settings[name]
     stage = open_stage(workdir, STAGE, settings)

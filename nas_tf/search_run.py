@@ -54,8 +54,7 @@ def run_search(workdir: str, config: SearchConfig) -> dict[str, Any]:
 def _settings(problem: SearchProblem) -> dict[str, Any]:
     """What decides the outcome; where data and table lie and how often to save do not."""
     settings = dataclasses.asdict(problem.config)
-    for name in ("data_dir", "download"):
-        del settings["data"][name]
+    settings["data"] = problem.config.data.identity()
     for name in ("checkpoint_minutes", "latency_table"):
         del settings[name]
     # The table by what it says and not by its path, which may change between runs.

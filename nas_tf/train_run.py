@@ -116,8 +116,7 @@ def _check(workdir: str, config: TrainConfig) -> _Job:
 def _settings(job: _Job) -> dict[str, Any]:
     """What decides the outcome; where the data lies and how often to save do not."""
     settings = dataclasses.asdict(job.config)
-    for name in ("data_dir", "download"):
-        del settings["data"][name]
+    settings["data"] = job.config.data.identity()
     del settings["checkpoint_minutes"]
     settings |= {"architecture": job.architecture.to_json(), "eval_split": job.eval_split,
                  "num_classes": job.source.num_classes, "steps_per_epoch": job.steps_per_epoch}

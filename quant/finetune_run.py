@@ -53,7 +53,8 @@ def run_finetune(workdir: str, config: FinetuneConfig) -> dict[str, Any]:
     require(source.num_classes == description.num_classes,
             f"The model in {source_folder!r} has {description.num_classes} classes, but the "
             f"dataset {config.data.dataset!r} has {source.num_classes}.")
-    settings = dataclasses.asdict(dataclasses.replace(config, model=source_folder))
+    settings = dataclasses.asdict(config) | {
+        "model": source_folder, "data": config.data.identity()}
     stage = run_folder.open_stage(workdir, STAGE, settings)
     if (summary := stage.summary()) is not None:
         return summary

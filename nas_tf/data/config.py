@@ -1,6 +1,7 @@
 """Which images a stage reads and how, as plain data. Imports no TensorFlow."""
 
 import dataclasses
+from typing import Any
 
 SMALL_IMAGE = 64  # pixels; see `default_resize_size`
 
@@ -24,6 +25,12 @@ class DataConfig:
     eval_split: str = ""
     resize_size: int = 0
     download: bool = False
+
+    def identity(self) -> dict[str, Any]:
+        """What decides which images are read; where they lie does not, and may change."""
+        fields = dataclasses.asdict(self)
+        del fields["data_dir"], fields["download"]
+        return fields
 
 
 @dataclasses.dataclass(frozen=True)
