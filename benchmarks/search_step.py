@@ -58,13 +58,14 @@ class _Bench:
         from nas_tf.data.preprocess import to_network_input
         from nas_tf.tensors import gates
         from nas_tf.tensors.supernet import Supernet
-        from nas_tf.tensors.supernet_steps import WeightOptimizer, gate_gradients, weight_step
+        from nas_tf.tensors.supernet_steps import (
+            WeightOptimizer, gate_gradients, make_steps, weight_step)
 
         net = Supernet(self.space, _RESOLUTION.value, _CLASSES)
-        optimizer = WeightOptimizer(net)
+        optimizer, steps = WeightOptimizer(net), make_steps(net)
 
         def weight(active):
-            return weight_step(net, optimizer, to_network_input(self.images), self.labels,
+            return weight_step(steps, optimizer, to_network_input(self.images), self.labels,
                                active, 0.01)
 
         def two(active):
@@ -73,11 +74,11 @@ class _Bench:
             for row, k in zip(involved, active):
                 others = [i for i in row.nonzero()[0] if i != k]
                 row[others[1:]] = False
-            return gate_gradients(net, to_network_input(self.images), self.labels, involved, active)
+            return gate_gradients(steps, to_network_input(self.images), self.labels, involved, active)
 
         def full(active):
             return gate_gradients(
-                net, to_network_input(self.images), self.labels, self.offered, active)
+                steps, to_network_input(self.images), self.labels, self.offered, active)
 
         return weight, two, full
 

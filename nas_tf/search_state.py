@@ -13,7 +13,8 @@ from nas_tf.tensors.architecture_parameters import ArchitectureParameters
 from nas_tf.tensors.objective import IN_LOSS, Objective
 from nas_tf.tensors.reinforce import Reinforce
 from nas_tf.tensors.supernet import Supernet
-from nas_tf.tensors.supernet_steps import WeightOptimizer, gate_gradients, weight_step
+from nas_tf.tensors.supernet_steps import (
+    WeightOptimizer, gate_gradients, make_steps, weight_step)
 from nas_tf.training import precision
 
 _WEIGHT_DRAW, _ALPHA_DRAW = 0, 1
@@ -31,6 +32,7 @@ class SearchState:
         with precision.policy(config.mixed_precision):
             self.supernet = Supernet(problem.space, config.resolution,
                                      problem.source.num_classes, config.jit_compile)
+        self._steps = make_steps(self.supernet)
         self.parameters = ArchitectureParameters(
             problem.offered, config.schedule.alpha_learning_rate, config.seed)
         latency_reward = config.algorithm == "reinforce" and config.latency_loss == "mul_log"
@@ -69,7 +71,7 @@ class SearchState:
         """Trains the weights of one sampled network; images are uint8."""
         active = self.parameters(self._rng(step, _WEIGHT_DRAW))
         loss, hits = weight_step(
-            self.supernet, self._optimizer, to_network_input(images), labels, active, rate,
+            self._steps, self._optimizer, to_network_input(images), labels, active, rate,
             self._config.schedule.label_smoothing)
         self._add(weight_steps=1, loss=loss, hits=hits, images=len(labels))
 
@@ -88,7 +90,7 @@ class SearchState:
             else:
                 active = gates.sample(rng, p)
             loss, _, gate_gradient = gate_gradients(
-                self.supernet, images, labels, involved, active)
+                self._steps, images, labels, involved, active)
             involved_p = gates.renormalised(p, involved)
             loss_gradient = gates.alpha_gradient(gate_gradient, involved_p)
         gradient = self.objective.gradient(loss, loss_gradient, p, involved_p)

@@ -4,9 +4,9 @@ import numpy as np
 import tensorflow as tf
 
 from nas_tf.tensors import gates
+from nas_tf.tensors.losses import cross_entropy
 from nas_tf.tensors.objective import Resource
 from nas_tf.tensors.supernet import Supernet
-from nas_tf.tensors.supernet_steps import cross_entropy
 
 NUM_NETWORKS = 10  # a batch of held-out images
 REWARD_EXPONENT = 0.1

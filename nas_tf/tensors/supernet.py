@@ -9,30 +9,40 @@ from nas_tf.space.layer_spec import IMAGE_CHANNELS, BlockSpec
 from nas_tf.space.operations import Zero
 from nas_tf.space.search_space import Choice, SearchSpace
 from nas_tf.tensors import layers
-from nas_tf.tensors.paths import Path, PathKind
+from nas_tf.tensors.chains import Chain
+from nas_tf.tensors.paths import (
+    Path, PathFunctions, PathKind, compiled_functions, shared_functions)
 
 
 class _Paths:
-    """Makes paths, and each kind of path once."""
+    """Makes paths, each kind of path once, and functions once for all that can share them."""
 
     def __init__(self, jit_compile: bool):
         self._kinds: dict[Hashable, PathKind] = {}
+        self._functions: dict[Hashable, PathFunctions] = {}
         self._jit_compile = jit_compile
 
-    def make(self, key: Hashable, chain: Callable[[], list], input_shape: Sequence[int],
-             name: str, has_shortcut: bool = False) -> Path:
-        """A path; `chain` makes its layers if no path of this key was made before."""
+    def make(self, key: Hashable, layers_of: Callable[[], list], channels: int, name: str,
+             has_shortcut: bool = False) -> Path:
+        """A path; `layers_of` makes its layers if no path of this key was made before."""
         if key not in self._kinds:
-            self._kinds[key] = PathKind(chain(), input_shape, self._jit_compile)
+            chain = Chain(layers_of(), channels)
+            self._kinds[key] = PathKind(chain, self._functions_of(chain))
         return Path(self._kinds[key], has_shortcut, name=name)
+
+    def _functions_of(self, chain: Chain) -> PathFunctions:
+        if self._jit_compile:
+            return compiled_functions(chain)
+        if chain.form not in self._functions:
+            self._functions[chain.form] = shared_functions(chain)
+        return self._functions[chain.form]
 
     def block(self, spec: BlockSpec, name: str) -> Path | None:
         """The path of one candidate; None for ZeroOp."""
         if isinstance(spec.operation, Zero):
             return None
-        return self.make(spec, lambda: layers.operation_layers(spec, name),
-                         (spec.input_size, spec.input_size, spec.input_width), name,
-                         spec.has_shortcut)
+        return self.make(spec, lambda: layers.operation_layers(spec, name), spec.input_width,
+                         name, spec.has_shortcut)
 
 
 class MixedOperation(keras.layers.Layer):
@@ -65,6 +75,7 @@ class Supernet(keras.Model):
       jit_compile: whether XLA compiles each path.
 
     Attributes:
+      resolution, num_classes, jit_compile: as given.
       stem, first, after: fixed `Path`s around the mixed operations.
       blocks: the mixed operations, in order.
     """
@@ -72,18 +83,19 @@ class Supernet(keras.Model):
     def __init__(self, space: SearchSpace, resolution: int, num_classes: int,
                  jit_compile: bool = False):
         super().__init__(name="supernet")
+        self.resolution, self.num_classes = resolution, num_classes
+        self.jit_compile = jit_compile
         make = _Paths(jit_compile)
         stem, first = space.fixed_before(resolution)
         head, classifier = space.fixed_after(resolution, num_classes)
-        self.stem = make.make("stem", lambda: layers.stem_layers(stem),
-                              (resolution, resolution, IMAGE_CHANNELS), "stem")
+        self.stem = make.make("stem", lambda: layers.stem_layers(stem), IMAGE_CHANNELS, "stem")
         self.first = make.block(first, "first")
         self.blocks = [MixedOperation(choice, make, name=f"block{index}")
                        for index, choice in enumerate(space.choices(resolution))]
         self.after = make.make(
             "after",
             lambda: layers.head_layers(head) + layers.classifier_layers(classifier.output_width),
-            (head.input_size, head.input_size, head.input_width), "after")
+            head.input_width, "after")
         self.built = True
 
     def call(self, images: tf.Tensor, active: Sequence[int], training: bool = False) -> tf.Tensor:

@@ -10,7 +10,7 @@ from nas_tf.space.search_space import FULL, TINY
 from nas_tf.tensors.network import build_network
 from nas_tf.tensors.supernet import Supernet
 from nas_tf.tensors.supernet_steps import (
-    WeightOptimizer, gate_gradients, weight_step)
+    EagerSteps, GraphSteps, WeightOptimizer, gate_gradients, make_steps, weight_step)
 from nas_tf.training import precision
 from tests.search.helpers import MICRO
 
@@ -27,13 +27,18 @@ def batch():
     return images, tf.constant(rng.integers(0, CLASSES, 8))
 
 
+@pytest.fixture(params=[GraphSteps, EagerSteps])
+def steps(request):
+    return request.param(_supernet())
+
+
 @pytest.fixture
-def supernet():
-    return _supernet()
+def supernet(steps):
+    return steps.supernet
 
 
 def _supernet() -> Supernet:
-    keras.utils.set_random_seed(1)
+    keras.utils.set_random_seed(3)
     net = Supernet(TINY, RESOLUTION, CLASSES)
     rng = np.random.default_rng(2)
     for path in net.all_paths():  # scales, shifts and statistics away from 1 and 0
@@ -47,8 +52,8 @@ def _supernet() -> Supernet:
 def _values(net: Supernet, active):
     """(trained, statistics) of the active paths, each in the order of the plain network."""
     paths = net.active_paths(active)
-    return ([v for path in paths for v in path.kind.unpack(path.trained)],
-            [v for path in paths for v in path.kind.unpack_statistics(path.statistics)])
+    return ([v for path in paths for v in path.kind.chain.unpack(path.trained)],
+            [v for path in paths for v in path.kind.chain.unpack_statistics(path.statistics)])
 
 
 def _compact(net: Supernet, active) -> keras.Model:
@@ -65,7 +70,7 @@ def _compact(net: Supernet, active) -> keras.Model:
 
 
 @pytest.mark.parametrize("active", [ACTIVE, WITH_ZEROS])
-def test_steps_equal_those_of_the_plain_network(supernet, batch, active):
+def test_steps_equal_those_of_the_plain_network(steps, supernet, batch, active):
     images, labels = batch
     model, optimizer = _compact(supernet, active), WeightOptimizer(supernet)
     sgd = keras.optimizers.SGD(0.1, 0.9, nesterov=True)
@@ -78,7 +83,7 @@ def test_steps_equal_those_of_the_plain_network(supernet, batch, active):
         gradients = [g + 4e-5 * v if v.shape.rank > 1 else g for g, v in zip(
             tape.gradient(loss, model.trainable_weights), model.trainable_weights)]
         sgd.apply_gradients(zip(gradients, model.trainable_weights))
-        stepped, hits = weight_step(supernet, optimizer, images, labels, active, 0.1)
+        stepped, hits = weight_step(steps, optimizer, images, labels, active, 0.1)
         assert stepped == pytest.approx(float(loss), abs=1e-5)
         assert hits == np.sum(np.argmax(logits, 1) == labels.numpy())
     trained, statistics = _values(supernet, active)
@@ -93,12 +98,12 @@ def test_inference_equals_the_plain_network(supernet, batch):
     np.testing.assert_allclose(supernet(batch[0], ACTIVE), logits, atol=1e-5)
 
 
-def test_a_weight_step_touches_the_sampled_path_and_nothing_else(supernet, batch):
+def test_a_weight_step_touches_the_sampled_path_and_nothing_else(steps, supernet, batch):
     optimizer = WeightOptimizer(supernet)
-    weight_step(supernet, optimizer, *batch, WITH_ZEROS, 0.1)  # slots are no longer all zero
+    weight_step(steps, optimizer, *batch, WITH_ZEROS, 0.1)  # slots are no longer all zero
     state = [*supernet.weights, *optimizer.variables]
     before = [v.numpy().copy() for v in state]
-    weight_step(supernet, optimizer, *batch, ACTIVE, 0.1)
+    weight_step(steps, optimizer, *batch, ACTIVE, 0.1)
     touched = {id(v) for path in supernet.active_paths(ACTIVE)
                for v in (path.trained, path.statistics, optimizer.slots[path.name])}
     for variable, old in zip(state, before, strict=True):
@@ -107,13 +112,13 @@ def test_a_weight_step_touches_the_sampled_path_and_nothing_else(supernet, batch
 
 
 @pytest.mark.parametrize("k", range(6))
-def test_every_parameter_of_every_path_gets_a_gradient(batch, k):
-    net = _supernet()
+def test_every_parameter_of_every_path_gets_a_gradient(steps, batch, k):
+    net = steps.supernet
     optimizer = WeightOptimizer(net, weight_decay=0.0)
-    weight_step(net, optimizer, *batch, [k] * len(net.blocks), 0.1)
+    weight_step(steps, optimizer, *batch, [k] * len(net.blocks), 0.1)
     for path in net.all_paths():
         active = path in net.active_paths([k] * len(net.blocks))
-        for part in path.kind.unpack(optimizer.slots[path.name]):
+        for part in path.kind.chain.unpack(optimizer.slots[path.name]):
             assert bool(np.any(part)) == active, path.name
 
 
@@ -125,7 +130,7 @@ def _normalized(x, scale, shift):
 
 def _branch(x, path, stride: int):
     """F(x) written anew in float64, from the path's kernels."""
-    parts = [tf.cast(v, tf.float64) for v in path.kind.unpack(path.trained)]
+    parts = [tf.cast(v, tf.float64) for v in path.kind.chain.unpack(path.trained)]
     if len(parts) == 9:
         kernel, scale, shift = parts[:3]
         x = tf.nn.relu6(_normalized(tf.nn.conv2d(x, kernel, 1, "SAME"), scale, shift))
@@ -140,7 +145,7 @@ def _loss_of_gates(net: Supernet, images, labels):
     """The loss as a function of any gate values, y = x + Σ_k g_k F_k(x), in float64."""
     @tf.function
     def loss(gates):
-        kernel, scale, shift = (tf.cast(v, tf.float64) for v in net.stem.kind.unpack(
+        kernel, scale, shift = (tf.cast(v, tf.float64) for v in net.stem.kind.chain.unpack(
             net.stem.trained))
         x = tf.nn.conv2d(tf.cast(images, tf.float64), kernel, 2, "SAME")
         x = tf.nn.relu6(_normalized(x, scale, shift))
@@ -150,7 +155,7 @@ def _loss_of_gates(net: Supernet, images, labels):
                         for k, path in enumerate(block.paths) if path is not None]
             x = tf.add_n(branches) + (x if choice.specs[0].has_shortcut else 0.0)
         kernel, scale, shift, logits, bias = (
-            tf.cast(v, tf.float64) for v in net.after.kind.unpack(net.after.trained))
+            tf.cast(v, tf.float64) for v in net.after.kind.chain.unpack(net.after.trained))
         x = tf.nn.relu6(_normalized(tf.nn.conv2d(x, kernel, 1, "SAME"), scale, shift))
         x = tf.reduce_mean(x, [1, 2]) @ logits[0, 0] + bias
         return tf.reduce_mean(
@@ -165,8 +170,8 @@ def _one_hot(active) -> np.ndarray:
 
 
 @pytest.mark.parametrize("active", [ACTIVE, WITH_ZEROS])
-def test_gate_gradients_equal_finite_differences(supernet, batch, active):
-    loss, _, gradient = gate_gradients(supernet, *batch, OFFERED, active)
+def test_gate_gradients_equal_finite_differences(steps, supernet, batch, active):
+    loss, _, gradient = gate_gradients(steps, *batch, OFFERED, active)
     reference, binary = _loss_of_gates(supernet, *batch), _one_hot(active)
     assert loss == pytest.approx(reference(binary), rel=1e-5)
     numeric = np.zeros(OFFERED.shape)
@@ -178,44 +183,46 @@ def test_gate_gradients_equal_finite_differences(supernet, batch, active):
     np.testing.assert_allclose(gradient, numeric, atol=1e-4, rtol=1e-3)
 
 
-def test_a_block_whose_path_is_zero_still_gets_gate_gradients(supernet, batch):
-    _, _, gradient = gate_gradients(supernet, *batch, OFFERED, WITH_ZEROS)
+def test_a_block_whose_path_is_zero_still_gets_gate_gradients(steps, batch):
+    _, _, gradient = gate_gradients(steps, *batch, OFFERED, WITH_ZEROS)
     for b in (1, 3):
         assert (gradient[b, :6] != 0).all() and gradient[b, 6] == 0
 
 
-def test_two_paths_give_the_same_gradients_as_all(supernet, batch):
+def test_two_paths_give_the_same_gradients_as_all(steps, batch):
     involved = np.zeros(OFFERED.shape, bool)
     involved[np.arange(5), ACTIVE] = involved[:, 0] = involved[1, 3] = True
-    full = gate_gradients(supernet, *batch, OFFERED, ACTIVE)[2]
-    two = gate_gradients(supernet, *batch, involved, ACTIVE)[2]
+    full = gate_gradients(steps, *batch, OFFERED, ACTIVE)[2]
+    two = gate_gradients(steps, *batch, involved, ACTIVE)[2]
     np.testing.assert_allclose(two, np.where(involved, full, 0.0), atol=1e-6)
 
 
-def test_an_architecture_step_changes_no_weight(supernet, batch):
+def test_an_architecture_step_changes_no_weight(steps, supernet, batch):
     before = [w.numpy().copy() for w in supernet.weights]
-    gate_gradients(supernet, *batch, OFFERED, ACTIVE)
+    gate_gradients(steps, *batch, OFFERED, ACTIVE)
     for variable, old in zip(supernet.weights, before, strict=True):
         np.testing.assert_array_equal(variable.numpy(), old)
 
 
-def test_training_descends(supernet, batch):
+def test_training_descends(steps, supernet, batch):
     optimizer = WeightOptimizer(supernet)
-    losses = [weight_step(supernet, optimizer, *batch, ACTIVE, 0.05)[0] for _ in range(30)]
+    losses = [weight_step(steps, optimizer, *batch, ACTIVE, 0.05)[0] for _ in range(30)]
     assert losses[-1] < 0.7 * losses[0]
 
 
-def test_a_path_is_traced_once(supernet, batch):
-    gate_gradients(supernet, *batch, OFFERED, ACTIVE)
-    gate_gradients(supernet, *batch, OFFERED, WITH_ZEROS)
-    kinds: dict = {}
-    for block, choice in zip(supernet.blocks, TINY.choices(RESOLUTION)):
-        for path, spec in zip(block.paths, choice.specs):
-            if path is not None:
-                assert path.kind is kinds.setdefault(spec, path.kind)
-    assert len(kinds) == 30
-    for kind in kinds.values():
-        assert kind.functions.gate.experimental_get_tracing_count() == 1
+def test_nothing_is_traced_again_for_another_network(batch):
+    steps = GraphSteps(_supernet())
+    functions = {id(f): f for path in steps.supernet.all_paths()
+                 for f in [path.kind.functions.train, path.kind.functions.gate]}
+    optimizer = WeightOptimizer(steps.supernet)
+    weight_step(steps, optimizer, *batch, ACTIVE, 0.1)
+    gate_gradients(steps, *batch, OFFERED, ACTIVE)
+    counts = [f.experimental_get_tracing_count() for f in functions.values()]
+    weight_step(steps, optimizer, *batch, WITH_ZEROS, 0.1)
+    gate_gradients(steps, *batch, OFFERED, WITH_ZEROS)
+    assert counts == [f.experimental_get_tracing_count() for f in functions.values()]
+    # Stem, first block, head, and the blocks of either stride.
+    assert len(functions) == 2 * 5 and max(counts) == 1
 
 
 def test_equal_blocks_share_one_kind():
@@ -235,10 +242,11 @@ def test_other_ways_to_compute_agree(batch, settings):
         assert ours.dtype == tf.float32
         ours.assign(theirs)
     tolerance, gate_tolerance = (0.02, 0.15) if "mixed" in settings else (1e-4, 1e-3)
-    expected = gate_gradients(reference, *batch, offered, active)
-    found = gate_gradients(net, *batch, offered, active)
+    reference_steps, steps = make_steps(reference), make_steps(net)
+    expected = gate_gradients(reference_steps, *batch, offered, active)
+    found = gate_gradients(steps, *batch, offered, active)
     assert found[0] == pytest.approx(expected[0], rel=tolerance)
     np.testing.assert_allclose(found[2], expected[2], atol=gate_tolerance * np.abs(expected[2]).max())
-    loss, _ = weight_step(net, WeightOptimizer(net), *batch, active, 0.05)
+    loss, _ = weight_step(steps, WeightOptimizer(net), *batch, active, 0.05)
     assert loss == pytest.approx(
-        weight_step(reference, WeightOptimizer(reference), *batch, active, 0.05)[0], rel=tolerance)
+        weight_step(reference_steps, WeightOptimizer(reference), *batch, active, 0.05)[0], rel=tolerance)
