@@ -99,8 +99,10 @@ def tfmot_default(job: Job) -> Row:
         own = type(layer).__module__.startswith("nas_tf")
         return tfmot.quantization.keras.quantize_annotate_layer(layer) \
             if supported and not own else layer
-    annotated = keras.models.clone_model(job.network, clone_function=annotate)
-    annotated.set_weights(job.network.get_weights())
+    # Its border snapped to plain zeros, which tfmot knows; batch norm left as its guide has it.
+    network, _ = rewrite(job.network, fold=False)
+    annotated = keras.models.clone_model(network, clone_function=annotate)
+    annotated.set_weights(network.get_weights())
     with tfmot.quantization.keras.quantize_scope(scheme.CUSTOM_OBJECTS):
         model = tfmot.quantization.keras.quantize_apply(annotated)
     model.compile(keras.optimizers.Adam(1e-5), keras.losses.SparseCategoricalCrossentropy(True))

@@ -14,6 +14,7 @@ import tf_keras as keras
 
 _WEIGHTLESS = (keras.layers.ReLU, keras.layers.ZeroPadding2D, keras.layers.Flatten,
                keras.layers.GlobalAveragePooling2D)
+_KERNELS = ("kernel", "depthwise_kernel")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,11 +35,6 @@ class Weight:
     def size(self) -> int:
         """How many numbers."""
         return math.prod(self.shape)
-
-    @property
-    def decays(self) -> bool:
-        """Whether weight decay applies: to kernels, not to biases nor batch norm's vectors."""
-        return len(self.shape) > 1
 
     def initial(self) -> np.ndarray:
         """A fresh draw of the initializer, flat."""
@@ -119,6 +115,12 @@ class Chain:
             else:
                 x = compute(layer, x, own)
         return x, tf.concat(moved, 0) if moved else tf.zeros([0])
+
+    def penalty(self, weights: tf.Tensor, layout: tf.Tensor | None = None) -> tf.Tensor:
+        """½ Σ w² over the kernels, which weight decay applies to; a scalar."""
+        kernels = [value for own in self.values(weights, layout)
+                   for name, value in own.items() if name in _KERNELS]
+        return tf.add_n(list(map(tf.nn.l2_loss, kernels)))
 
     def values(self, weights: tf.Tensor, layout: tf.Tensor | None = None,
                ) -> list[dict[str, tf.Tensor]]:

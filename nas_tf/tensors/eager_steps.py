@@ -24,20 +24,22 @@ class EagerSteps:
         self.supernet = supernet
 
     def weight_gradients(self, images: tf.Tensor, labels: tf.Tensor, active: Sequence[int],
-                         smoothing: float):
-        """(loss, correct, gradients, new statistics), the latter two a vector a path of
-        `supernet.active_paths(active)`."""
+                         smoothing: float, weight_decay: float):
+        """(loss, correct, gradients of loss + decay/2 · Σ kernels², new statistics), the latter
+        two a vector a path of `supernet.active_paths(active)`."""
         paths = self.supernet.active_paths(active)
         weights = [value_of(path.trained) for path in paths]
-        moved, x = [], images
+        moved, penalties, x = [], [], images
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(weights)
             for path, values in zip(paths, weights, strict=True):
-                branch, statistics = path.train(x, values)
+                branch, statistics, penalty = path.train(x, values)
                 moved.append(statistics)
+                penalties.append(penalty)
                 x = path.join(x, branch)
             loss, hits = cross_entropy(x, labels, smoothing)
-        return loss, hits, tape.gradient(loss, weights), moved
+            total = loss + weight_decay * tf.add_n(penalties)
+        return loss, hits, tape.gradient(total, weights), moved
 
     def gate_gradients(self, images: tf.Tensor, labels: tf.Tensor, involved: np.ndarray,
                        active: Sequence[int]):

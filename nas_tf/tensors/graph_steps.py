@@ -60,19 +60,19 @@ class GraphSteps:
         self._yes, self._no = tf.constant(True), tf.constant(False)
         operands = [_Operand(tf.TensorSpec([], tf.bool), _VECTOR, _LAYOUT)] * len(self._places)
         self._weight_graph = tf.function(self._weight_step, input_signature=(
-            *self._batch, tf.TensorSpec([], tf.float32), operands,
+            *self._batch, *[tf.TensorSpec([], tf.float32)] * 2, operands,
             [_VECTOR] * len(self._places)))
         # One graph for every number of involved paths a block: in practice "two" and "full".
         self._gate_graph = functools.cache(self._make_gate_graph)
 
     def weight_gradients(self, images: tf.Tensor, labels: tf.Tensor, active: Sequence[int],
-                         smoothing: float):
-        """(loss, correct, gradients, new statistics), the latter two a vector a path of
-        `supernet.active_paths(active)`."""
+                         smoothing: float, weight_decay: float):
+        """(loss, correct, gradients of loss + decay/2 · Σ kernels², new statistics), the latter
+        two a vector a path of `supernet.active_paths(active)`."""
         paths = self._paths(active)
         statistics = [self._nothing[0] if p is None else value_of(p.statistics) for p in paths]
         loss, hits, *vectors = self._weight_graph(
-            images, tf.cast(labels, tf.int64), tf.constant(smoothing),
+            images, tf.cast(labels, tf.int64), tf.constant(smoothing), tf.constant(weight_decay),
             list(map(self._operand, paths)), statistics)
         return loss, hits, *([v for v, path in zip(values, paths, strict=True)
                               if path is not None] for values in vectors)
@@ -105,20 +105,23 @@ class GraphSteps:
             return _Operand(self._no, *self._nothing)
         return _Operand(self._yes, value_of(path.trained), path.kind.chain.layout)
 
-    def _weight_step(self, images, labels, smoothing, operands, statistics):
+    def _weight_step(self, images, labels, smoothing, weight_decay, operands, statistics):
         """The graph of `weight_gradients`."""
-        weights, moved, x = [operand.weights for operand in operands], [], images
+        weights = [operand.weights for operand in operands]
+        moved, penalties, x = [], [], images
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(weights)
             for place, operand, averages in zip(self._places, operands, statistics, strict=True):
-                branch, new = _if_present(
+                branch, new, penalty = _if_present(
                     place, operand,
                     lambda: place.functions.train(x, operand.weights, averages, operand.layout),
-                    lambda: (_zeros_like(x, place), averages))
+                    lambda: (_zeros_like(x, place), averages, tf.zeros([])))
                 moved.append(new)
+                penalties.append(penalty)
                 x = _join(place, x, branch)
             loss, hits = cross_entropy(self._logits(x), labels, smoothing)
-        return loss, hits, tape.gradient(loss, weights), moved
+            total = loss + weight_decay * tf.add_n(penalties)
+        return loss, hits, tape.gradient(total, weights), moved
 
     def _make_gate_graph(self, counts: tuple[int, ...]):
         operand = _Operand(tf.TensorSpec([], tf.bool), _VECTOR, _LAYOUT)

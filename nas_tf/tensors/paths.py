@@ -2,7 +2,6 @@
 that equal paths share."""
 
 import dataclasses
-import functools
 from typing import Any, Callable
 
 import numpy as np
@@ -21,7 +20,8 @@ class PathFunctions:
     """Compiled functions of paths; weights, statistics and layout are vectors.
 
     Attributes:
-      train: (x, weights, statistics, layout) → (y, new statistics); batch norm by the batch.
+      train: (x, weights, statistics, layout) → (y, new statistics, ½ Σ kernels²); batch norm by
+        the batch.
       frozen: (x, weights, layout) → y; as `train`, gradients flow to x alone.
       gate: (x, dy, weights, layout, mean, covariance) → Σ y · dy, the gradient of the loss in
         the path's gate; see `gate_values`.
@@ -42,12 +42,6 @@ class PathKind:
 
     chain: Chain
     functions: PathFunctions
-
-    @functools.cached_property
-    def decay_mask(self) -> tf.Tensor:
-        """float32, 1 where weight decay applies, one number a weight."""
-        return tf.concat(
-            [tf.fill([w.size], float(w.decays)) for w in self.chain.weights], 0)
 
 
 class Path(keras.layers.Layer):
@@ -75,7 +69,7 @@ class Path(keras.layers.Layer):
                                experimental_autocast=False)
 
     def train(self, x: tf.Tensor, weights: tf.Tensor):
-        """(y, new statistics) with these weights; nothing is assigned."""
+        """(y, new statistics, ½ Σ kernels²) with these weights; nothing is assigned."""
         return self.kind.functions.train(x, weights, value_of(self.statistics),
                                          self.kind.chain.layout)
 
@@ -129,7 +123,8 @@ def compiled_functions(chain: Chain) -> PathFunctions:
 
 def _compile(chain: Chain, shapes: Callable, options: dict[str, dict]) -> PathFunctions:
     def train(x, weights, statistics, layout):
-        return chain.run(x, weights, statistics, shapes(layout))
+        y, moved = chain.run(x, weights, statistics, shapes(layout))
+        return y, moved, chain.penalty(weights, shapes(layout))
 
     def frozen(x, weights, layout):
         return chain.run(x, tf.stop_gradient(weights), None, shapes(layout))[0]

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from nas_tf.tensors.eager_steps import EagerSteps
 from nas_tf.tensors.graph_steps import GraphSteps
-from nas_tf.tensors.paths import Path, value_of
+from nas_tf.tensors.paths import Path
 from nas_tf.tensors.supernet import Supernet
 from nas_tf.training.optimizers import MOMENTUM, WEIGHT_DECAY
 
@@ -29,24 +29,24 @@ class WeightOptimizer(tf.Module):
         m ← μ·m + g,  w ← w − η·(g + μ·m),  g = ∂L/∂w + decay·w (kernels only)
 
     A path that was not sampled keeps its weights and its momentum, without decay.
+
+    Attributes:
+      weight_decay: to be part of the gradients that `update` is given.
     """
 
     def __init__(self, supernet: Supernet, momentum: float = MOMENTUM,
                  weight_decay: float = WEIGHT_DECAY):
         super().__init__(name="weight_optimizer")
         self._momentum = tf.constant(momentum)
-        self._decay = tf.constant(weight_decay)
+        self.weight_decay = weight_decay
         self.slots = {path.name: tf.Variable(tf.zeros_like(path.trained), trainable=False)
                       for path in supernet.all_paths()}
 
     def update(self, path: Path, gradient: tf.Tensor, rate: tf.Tensor) -> None:
         """One update of a path's weights."""
-        kernels = tf.raw_ops.Mul(x=value_of(path.trained), y=path.kind.decay_mask)
-        decay = tf.raw_ops.Mul(x=kernels, y=self._decay)
         tf.raw_ops.ResourceApplyMomentum(
             var=path.trained.handle, accum=self.slots[path.name].handle, lr=rate,
-            grad=tf.raw_ops.AddV2(x=gradient, y=decay), momentum=self._momentum,
-            use_nesterov=True)
+            grad=gradient, momentum=self._momentum, use_nesterov=True)
 
 
 def weight_step(steps: Steps, optimizer: WeightOptimizer, images: tf.Tensor,
@@ -61,7 +61,8 @@ def weight_step(steps: Steps, optimizer: WeightOptimizer, images: tf.Tensor,
       (loss, correct predictions) before the step.
     """
     paths = steps.supernet.active_paths(active)
-    loss, hits, gradients, moved = steps.weight_gradients(images, labels, active, smoothing)
+    loss, hits, gradients, moved = steps.weight_gradients(
+        images, labels, active, smoothing, optimizer.weight_decay)
     rate = tf.constant(learning_rate, tf.float32)
     for path, gradient, statistics in zip(paths, gradients, moved, strict=True):
         optimizer.update(path, gradient, rate)

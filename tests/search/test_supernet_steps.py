@@ -42,8 +42,9 @@ def _supernet() -> Supernet:
     net = Supernet(TINY, RESOLUTION, CLASSES)
     rng = np.random.default_rng(2)
     for path in net.all_paths():  # scales, shifts and statistics away from 1 and 0
-        path.trained.assign_add(rng.uniform(0.05, 0.2, path.trained.shape)
-                                * (1 - path.kind.decay_mask.numpy()))
+        is_vector = np.concatenate([
+            np.full(w.size, len(w.shape) == 1) for w in path.kind.chain.weights])
+        path.trained.assign_add(rng.uniform(0.05, 0.2, path.trained.shape) * is_vector)
         path.statistics.assign_add(rng.uniform(0.05, 0.2, path.statistics.shape))
     net.after.trained.assign(3.0 * net.after.trained)  # logits away from 0
     return net
