@@ -52,7 +52,8 @@ class Chain:
 
     Attributes:
       weights: in the order of Keras' `trainable_weights`.
-      layout: int32 vector, the shapes of `weights` one after the other.
+      layout: int32 vector, of all `weights` the shapes, then the sizes, then where in the flat
+        vector they start.
       form: equal for chains that differ in nothing but the shapes of their weights.
 
     Raises:
@@ -69,7 +70,8 @@ class Chain:
                 Weight(position, name, shape,
                        getattr(layer, f"{name.removesuffix('_kernel')}_initializer"))
                 for name, shape in shapes.items()]
-        self.layout = tf.constant([n for w in self.weights for n in w.shape], tf.int32)
+        shapes, sizes, starts = zip(*_places([weight.shape for weight in self.weights]))
+        self.layout = tf.constant(np.concatenate([*shapes, *sizes, *starts]), tf.int32)
         self.form: Hashable = tuple(map(_form, self.layers))
 
     def initial_weights(self) -> np.ndarray:
@@ -84,14 +86,16 @@ class Chain:
 
     def unpack(self, weights: tf.Tensor) -> list[tf.Tensor]:
         """A flat vector's parts in their shapes, in the order of Keras' `trainable_weights`."""
-        return _unpacked(weights, [weight.shape for weight in self.weights])
+        return [tf.reshape(part, weight.shape) for part, weight in zip(
+            tf.split(weights, [weight.size for weight in self.weights]), self.weights)]
 
     def unpack_statistics(self, statistics: tf.Tensor) -> list[tf.Tensor]:
         """Means and variances in the order of Keras' `non_trainable_weights`."""
-        return _unpacked(statistics, [(n,) for n in self._norm_sizes() for _ in range(2)])
+        return tf.split(statistics, np.repeat(self._norm_sizes(), 2)) if self._norm_sizes() else []
 
     def run(self, x: tf.Tensor, weights: tf.Tensor, statistics: tf.Tensor | None = None,
-            layout: tf.Tensor | None = None, training: bool = True):
+            layout: tf.Tensor | None = None, training: bool = True,
+            weight_decay: float | tf.Tensor = 0.0):
         """The chain's output.
 
         Args:
@@ -99,11 +103,12 @@ class Chain:
           weights, statistics: flat; without statistics, batch norm moves no averages.
           layout: of a chain of the same form, for its weights; None for this chain's own.
           training: batch norm by the batch (True) or by `statistics`.
+          weight_decay: the gradient in the weights is that of loss + decay/2 · Σ kernels².
 
         Returns:
           (y, new statistics, flat).
         """
-        values = self.values(weights, layout)
+        values = self.values(weights, layout, weight_decay)
         averages = iter(() if statistics is None else _averages(values, statistics))
         moved: list[tf.Tensor] = []
         for layer, own in zip(self.layers, values, strict=True):
@@ -116,21 +121,22 @@ class Chain:
                 x = compute(layer, x, own)
         return x, tf.concat(moved, 0) if moved else tf.zeros([0])
 
-    def penalty(self, weights: tf.Tensor, layout: tf.Tensor | None = None) -> tf.Tensor:
-        """½ Σ w² over the kernels, which weight decay applies to; a scalar."""
-        kernels = [value for own in self.values(weights, layout)
-                   for name, value in own.items() if name in _KERNELS]
-        return tf.add_n(list(map(tf.nn.l2_loss, kernels)))
-
     def values(self, weights: tf.Tensor, layout: tf.Tensor | None = None,
-               ) -> list[dict[str, tf.Tensor]]:
-        """For every layer its weights by name, out of the flat vector."""
+               weight_decay: float | tf.Tensor = 0.0) -> list[dict[str, tf.Tensor]]:
+        """For every layer its weights by name, out of the flat vector.
+
+        A gradient that comes back through them has decay · w added for kernels.
+        """
+        ranks = [len(weight.shape) for weight in self.weights]
         if layout is None:
-            shapes = [weight.shape for weight in self.weights]
+            places = _places([weight.shape for weight in self.weights])
         else:
-            shapes = tf.split(layout, [len(weight.shape) for weight in self.weights])
+            numbers = tf.split(layout, [*ranks, *[1] * (2 * len(ranks))])
+            places = [numbers[i::len(ranks)] for i in range(len(ranks))]
+        decays = [weight.name in _KERNELS for weight in self.weights]
         result: list[dict[str, tf.Tensor]] = [{} for _ in self.layers]
-        for weight, value in zip(self.weights, _unpacked(weights, shapes), strict=True):
+        parts = _parts(weights, places, decays, weight_decay)
+        for weight, value in zip(self.weights, parts, strict=True):
             result[weight.layer][weight.name] = value
         return result
 
@@ -170,13 +176,32 @@ def _form(layer: keras.layers.Layer) -> Hashable:
             *(getattr(layer, name, None) for name in ("strides", "padding", "use_bias")))
 
 
-def _unpacked(vector: tf.Tensor, shapes: Sequence) -> list[tf.Tensor]:
-    """Consecutive parts of a vector; shapes as tuples or as int32 vectors."""
-    if not shapes:
-        return []
-    sizes = [tf.reduce_prod(s) if isinstance(s, tf.Tensor) else math.prod(s) for s in shapes]
-    parts = tf.split(vector, tf.stack(sizes), num=len(shapes))
-    return [tf.reshape(part, shape) for part, shape in zip(parts, shapes, strict=True)]
+def _places(shapes: Sequence[tuple[int, ...]]) -> list[tuple]:
+    """(shape, [size], [start]) of consecutive parts of a flat vector."""
+    sizes = [math.prod(shape) for shape in shapes]
+    starts = np.cumsum([0, *sizes[:-1]]).tolist()
+    return [(shape, [size], [start]) for shape, size, start in zip(shapes, sizes, starts)]
+
+
+def _parts(vector: tf.Tensor, places: Sequence[tuple], decays: Sequence[bool],
+           weight_decay: float | tf.Tensor) -> list[tf.Tensor]:
+    """Parts of a vector in their shapes.
+
+    Slices, which share the vector's memory where a split would copy; but the gradient of
+    slices would be a sum of vectors that are zero almost everywhere.
+    """
+    @tf.custom_gradient
+    def unpack(flat):
+        parts = [tf.reshape(tf.slice(flat, start, size), shape) for shape, size, start in places]
+
+        def gradient(*upstream):
+            # ∂(loss + decay/2 · Σ w²)/∂w = ∂loss/∂w + decay · w
+            decayed = [g + weight_decay * w if decaying else g
+                       for g, w, decaying in zip(upstream, parts, decays, strict=True)]
+            return tf.concat([tf.reshape(g, [-1]) for g in decayed], 0)
+        return parts, gradient
+
+    return unpack(vector)
 
 
 def _averages(values: list[dict[str, tf.Tensor]], statistics: tf.Tensor) -> Iterator[tf.Tensor]:

@@ -29,17 +29,15 @@ class EagerSteps:
         two a vector a path of `supernet.active_paths(active)`."""
         paths = self.supernet.active_paths(active)
         weights = [value_of(path.trained) for path in paths]
-        moved, penalties, x = [], [], images
+        moved, x, decay = [], images, tf.constant(weight_decay)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(weights)
             for path, values in zip(paths, weights, strict=True):
-                branch, statistics, penalty = path.train(x, values)
+                branch, statistics = path.train(x, values, decay)
                 moved.append(statistics)
-                penalties.append(penalty)
                 x = path.join(x, branch)
             loss, hits = cross_entropy(x, labels, smoothing)
-            total = loss + weight_decay * tf.add_n(penalties)
-        return loss, hits, tape.gradient(total, weights), moved
+        return loss, hits, tape.gradient(loss, weights), moved
 
     def gate_gradients(self, images: tf.Tensor, labels: tf.Tensor, involved: np.ndarray,
                        active: Sequence[int]):

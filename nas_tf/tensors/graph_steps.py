@@ -108,20 +108,19 @@ class GraphSteps:
     def _weight_step(self, images, labels, smoothing, weight_decay, operands, statistics):
         """The graph of `weight_gradients`."""
         weights = [operand.weights for operand in operands]
-        moved, penalties, x = [], [], images
+        moved, x = [], images
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(weights)
             for place, operand, averages in zip(self._places, operands, statistics, strict=True):
-                branch, new, penalty = _if_present(
+                branch, new = _if_present(
                     place, operand,
-                    lambda: place.functions.train(x, operand.weights, averages, operand.layout),
-                    lambda: (_zeros_like(x, place), averages, tf.zeros([])))
+                    lambda: place.functions.train(
+                        x, operand.weights, averages, operand.layout, weight_decay),
+                    lambda: (_zeros_like(x, place), averages))
                 moved.append(new)
-                penalties.append(penalty)
                 x = _join(place, x, branch)
             loss, hits = cross_entropy(self._logits(x), labels, smoothing)
-            total = loss + weight_decay * tf.add_n(penalties)
-        return loss, hits, tape.gradient(total, weights), moved
+        return loss, hits, tape.gradient(loss, weights), moved
 
     def _make_gate_graph(self, counts: tuple[int, ...]):
         operand = _Operand(tf.TensorSpec([], tf.bool), _VECTOR, _LAYOUT)

@@ -11,8 +11,9 @@ import tf_keras as keras
 from nas_tf.tensors.chains import Chain
 from nas_tf.tensors.gate_values import Moments, gate_value
 
-# Called and not copied into the graphs around them, which have dozens of such calls.
-_AS_A_CALL = {"_noinline": True}
+# Called and not copied into the graphs around them: the graph of an architecture step would
+# have a hundred copies. A weight step has one a block, and copies overlap better.
+_AS_A_CALL = {"experimental_attributes": {"_noinline": True}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +21,7 @@ class PathFunctions:
     """Compiled functions of paths; weights, statistics and layout are vectors.
 
     Attributes:
-      train: (x, weights, statistics, layout) → (y, new statistics, ½ Σ kernels²); batch norm by
+      train: (x, weights, statistics, layout, weight decay) → (y, new statistics); batch norm by
         the batch.
       frozen: (x, weights, layout) → y; as `train`, gradients flow to x alone.
       gate: (x, dy, weights, layout, mean, covariance) → Σ y · dy, the gradient of the loss in
@@ -68,10 +69,10 @@ class Path(keras.layers.Layer):
                                initializer=lambda shape, dtype=None: tf.constant(value, dtype),
                                experimental_autocast=False)
 
-    def train(self, x: tf.Tensor, weights: tf.Tensor):
-        """(y, new statistics, ½ Σ kernels²) with these weights; nothing is assigned."""
+    def train(self, x: tf.Tensor, weights: tf.Tensor, weight_decay: tf.Tensor):
+        """(y, new statistics) with these weights; nothing is assigned."""
         return self.kind.functions.train(x, weights, value_of(self.statistics),
-                                         self.kind.chain.layout)
+                                         self.kind.chain.layout, weight_decay)
 
     def frozen(self, x: tf.Tensor) -> tf.Tensor:
         """y by batch statistics; only x has a gradient, and nothing is assigned."""
@@ -107,12 +108,12 @@ def shared_functions(chain: Chain) -> PathFunctions:
     gradient = tf.TensorSpec(None, chain.layers[-1].compute_dtype)
     vector, layout = tf.TensorSpec([None], tf.float32), tf.TensorSpec([None], tf.int32)
     moments = (vector, tf.TensorSpec([None, None], tf.float32))
+    decay = tf.TensorSpec([], tf.float32)
     return _compile(chain, lambda layout: layout, {
-        name: {"input_signature": signature, "experimental_attributes": _AS_A_CALL}
-        for name, signature in {
-            "train": (image, vector, vector, layout), "frozen": (image, vector, layout),
-            "gate": (image, gradient, vector, layout, *moments),
-            "infer": (image, vector, vector, layout)}.items()})
+        "train": {"input_signature": (image, vector, vector, layout, decay)},
+        "frozen": {"input_signature": (image, vector, layout), **_AS_A_CALL},
+        "gate": {"input_signature": (image, gradient, vector, layout, *moments), **_AS_A_CALL},
+        "infer": {"input_signature": (image, vector, vector, layout), **_AS_A_CALL}})
 
 
 def compiled_functions(chain: Chain) -> PathFunctions:
@@ -122,9 +123,8 @@ def compiled_functions(chain: Chain) -> PathFunctions:
 
 
 def _compile(chain: Chain, shapes: Callable, options: dict[str, dict]) -> PathFunctions:
-    def train(x, weights, statistics, layout):
-        y, moved = chain.run(x, weights, statistics, shapes(layout))
-        return y, moved, chain.penalty(weights, shapes(layout))
+    def train(x, weights, statistics, layout, weight_decay):
+        return chain.run(x, weights, statistics, shapes(layout), weight_decay=weight_decay)
 
     def frozen(x, weights, layout):
         return chain.run(x, tf.stop_gradient(weights), None, shapes(layout))[0]
