@@ -26,8 +26,9 @@ RANGE_METHOD = flags.DEFINE_enum(
     "finetune_range_method", "mse", RANGE_METHODS,
     "How activation ranges are set from float activations before the first step.")
 CALIBRATION_IMAGES = flags.DEFINE_integer(
-    "finetune_calibration_images", 256,
-    "Training images that set ranges, channel gains and rounding.", lower_bound=1)
+    "finetune_calibration_images", 512,
+    "Training images that set ranges, channel gains and rounding; where the split has fewer, "
+    "random views of them are added.", lower_bound=1)
 EQUALIZE = flags.DEFINE_bool(
     "finetune_equalize", True, "Rescale channels to fill their int8 range first.")
 RECONSTRUCT = flags.DEFINE_bool(

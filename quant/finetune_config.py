@@ -19,7 +19,8 @@ class FinetuneConfig:
         [0, 1]; the rest comes from the labels.
       features: weight of the relative error of the inner tensors, beside that.
       range_method: how ranges are set from float activations: minmax, percentile or mse.
-      calibration_images: how many training images set ranges, gains and rounding.
+      calibration_images: how many training images set ranges, gains and rounding; random views
+        of them are added where the split has fewer.
       equalize: whether channels are rescaled to fill their range first.
       reconstruct: whether kernels are rounded layer by layer before the first step.
       frozen_share: share of the steps, at the end, in which ranges no longer move.
@@ -35,7 +36,7 @@ class FinetuneConfig:
     distillation: float = 1.0
     features: float = 1.0
     range_method: str = "mse"
-    calibration_images: int = 256
+    calibration_images: int = 512
     equalize: bool = True
     reconstruct: bool = True
     frozen_share: float = 1.0

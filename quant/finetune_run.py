@@ -11,7 +11,7 @@ import tf_keras as keras
 
 from nas_tf import model_folder, run_folder
 from nas_tf.data import batches as data_batches
-from nas_tf.data.config import NO_AUGMENTATION
+from nas_tf.data.config import NO_AUGMENTATION, Augmentation
 from nas_tf.data.preprocess import to_network_input
 from nas_tf.data.sources import ImageSource, open_config
 from nas_tf.errors import require
@@ -24,6 +24,7 @@ from quant.comparison import compare
 from quant.distillation import FineTuner, LossShares, inputs_of, keep_full_range
 from quant.equalization import equalize
 from quant.finetune_config import FinetuneConfig
+from quant.integer_model import simulation
 from quant.model import quantized_description
 from quant.quantizer_list import kernel_ranges
 from quant.reconstruction import reconstruct
@@ -32,6 +33,8 @@ from quant.rewrite import rewrite
 STAGE = "finetune"
 MODEL_FOLDER = "model"
 _MAX_BATCH = 64
+_RECONSTRUCTION_IMAGES = 320  # whose activations are held in memory, a layer at a time
+_LEAST_CROP = 0.35  # a view for calibration keeps at least this share of the image
 
 
 def run_finetune(workdir: str, config: FinetuneConfig) -> dict[str, Any]:
@@ -78,6 +81,7 @@ class _Run:
                  float_model: keras.Model):
         self._config, self._source, self._stage = config, source, stage
         self._size = (description.resolution, description.resize_size)
+        self._given_model = float_model
         self._inputs = self._calibration_inputs()
         folded, changes = rewrite(float_model)
         if config.equalize:
@@ -95,7 +99,8 @@ class _Run:
         config = self._config
         done = self._checkpoint.restore()
         if not done and config.reconstruct:
-            reconstruct(self._float_model, self.qat_model, np.concatenate(self._inputs))
+            reconstruct(self._float_model, self.qat_model,
+                        spread(np.concatenate(self._inputs), _RECONSTRUCTION_IMAGES))
             keep_full_range(kernel_ranges(self.qat_model))
         if done >= config.steps:
             return
@@ -117,26 +122,39 @@ class _Run:
         log.close()
 
     def evaluate(self) -> dict[str, float]:
-        """Top-1 of both networks on the evaluation split, and how their logits differ."""
+        """Top-1 of both networks on the evaluation split, and how their logits differ.
+
+        The float network is the one given, not its equalized form; the quantized one is
+        computed as the int8 kernels will.
+        """
         split = self._source.evaluation_split(self._config.data.eval_split)
         dataset = data_batches.evaluation_batches(self._source, split, _MAX_BATCH, *self._size)
+        quantized = simulation(self.qat_model)
         reference, logits, labels = [], [], []
         for images, targets in data_batches.readable(self._source, dataset):
             inputs = to_network_input(images)
-            reference.append(self._float_model(inputs, training=False).numpy())
-            logits.append(self.qat_model(inputs, training=False).numpy())
+            reference.append(self._given_model(inputs, training=False).numpy())
+            logits.append(quantized(inputs, training=False).numpy())
             labels.append(targets.numpy())
         result = compare(*map(np.concatenate, (reference, logits, labels)))
         return {"float_top1": result.reference_top1, "qat_top1": result.top1,
                 "agreement": result.agreement, "snr_db": result.snr_db}
 
     def _calibration_inputs(self) -> list[np.ndarray]:
+        """Images as in evaluation; where they are too few, random views of them as well."""
         config = self._config
-        count = min(config.calibration_images,
-                    self._source.part_size(config.data.train_split))
+        plain = min(config.calibration_images, self._source.part_size(config.data.train_split))
+        crop = max(config.augmentation.min_crop_area, _LEAST_CROP)
+        views = dataclasses.replace(config.augmentation, min_crop_area=crop)
+        return [*self._inputs_of(NO_AUGMENTATION, plain),
+                *self._inputs_of(views, config.calibration_images - plain)]
+
+    def _inputs_of(self, augmentation: Augmentation, count: int) -> list[np.ndarray]:
+        if not count:
+            return []
         dataset = data_batches.training_batches(
-            self._source, config.data.train_split, min(count, _MAX_BATCH), self._size[0],
-            NO_AUGMENTATION, config.seed, resize_size=self._size[1])
+            self._source, self._config.data.train_split, min(count, _MAX_BATCH), self._size[0],
+            augmentation, self._config.seed, resize_size=self._size[1])
         batches = data_batches.readable(self._source, dataset)
         return [x.numpy() for x in inputs_of(batches, count)]
 
@@ -153,3 +171,10 @@ class _Run:
         epoch = schedules.steps_per_epoch(
             self._source.part_size(config.data.train_split), config.batch_size)
         return max(1, min(epoch, config.steps // 10))
+
+
+def spread(images: np.ndarray, count: int) -> np.ndarray:
+    """At most `count` of the images, evenly from first to last."""
+    if len(images) <= count:
+        return images
+    return images[np.linspace(0, len(images) - 1, count).astype(int)]

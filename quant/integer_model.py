@@ -48,6 +48,22 @@ def grid_of(entry: ActivationRange) -> Grid:
     return Grid(np.float32(scale), -zero, 255 - zero)
 
 
+class NoIntegerForm(UserError):
+    """A layer whose integer kernel is not imitated here."""
+
+
+def simulation(qat_model: keras.Model) -> Callable:
+    """What the int8 file will answer: images float32 [N,R,R,3] → logits float32.
+
+    In integers where every layer has an integer form; else the fake-quant graph itself, whose
+    float sums now and then turn a rounding the other way.
+    """
+    try:
+        return IntegerModel(qat_model)
+    except NoIntegerForm:
+        return qat_model
+
+
 class IntegerModel:
     """A fake-quantized model in integer arithmetic.
 
@@ -110,7 +126,7 @@ class IntegerModel:
             return _mean(inner, given[0], own), own
         if own is None:  # padding, flattening: integers in, the same integers out
             return inner, given[0]
-        raise UserError(
+        raise NoIntegerForm(
             f"The layer {inner.name!r} ({type(inner).__name__}) has no integer form here.")
 
 

@@ -23,7 +23,7 @@ from quant.quantizer_list import KernelRange, kernel_ranges
 _CHUNK = 20  # images computed at once
 _ROWS = 12000  # output positions that a layer is fitted to
 _DEPTHWISE_ROWS = 4000
-_RIDGES = (None, np.inf, 1.0, 0.1, 0.01)  # None: rounded to nearest, only the bias is fitted
+_RIDGES = (np.inf, 1.0, 0.1)  # infinite: the float kernel, rounded with compensation
 _HELD_OUT = 4  # one position in so many is held out
 
 
@@ -64,40 +64,35 @@ def _fit_layer(kernel: KernelRange, given: np.ndarray, wanted: np.ndarray, kerne
                                 _DEPTHWISE_ROWS if is_depthwise else _ROWS)
     weights = _as_rows(kernel.kernel.numpy(), is_depthwise).astype(np.float64)
     scales = np.maximum(np.broadcast_to(kernel.scales, weights.shape[:1]), 1e-12)
-    ridge = None
+    nearest = np.clip(np.round(weights / scales[:, None]), -127, 127) * scales[:, None]
+    before = _error(patches, targets, nearest, kernel.bias.numpy())
+    rows = nearest
     if kernels:
         # The positions are in the order of the images: the last ones are of other images.
         fitted = len(patches) - len(patches) // _HELD_OUT
-        errors = {r: _error(patches[fitted:], targets[fitted:], *_solved(
-            patches[:fitted], targets[:fitted], weights, scales, r)) for r in _RIDGES}
-        ridge = min(errors, key=errors.get)
-    before = _error(patches, targets, _nearest(weights, scales), kernel.bias.numpy())
-    rows, bias = _solved(patches, targets, weights, scales, ridge)
+        candidates = [nearest, *_solutions(patches[:fitted], targets[:fitted], weights, scales)]
+        rows = min(candidates, key=lambda r: _error(
+            patches[fitted:], targets[fitted:], r, _bias(patches[:fitted], targets[:fitted], r)))
+    bias = _bias(patches, targets, rows)
     kernel.kernel.assign(_as_kernel(rows, kernel.kernel.shape, is_depthwise))
     kernel.bias.assign(bias)
     return before, _error(patches, targets, rows, bias)
 
 
-def _solved(patches: np.ndarray, targets: np.ndarray, weights: np.ndarray, scales: np.ndarray,
-            ridge: float | None) -> tuple[np.ndarray, np.ndarray]:
-    """Weights on their grid, [rows, D], and the bias that makes the mean output right, [rows].
-
-    Args:
-      ridge: pull towards `weights`; None: round them to nearest.
-    """
-    mean_in, mean_out = patches.mean(axis=0), targets.mean(axis=0)
-    if ridge is None:
-        rows = _nearest(weights, scales)
-    else:
-        hessian, moment = rounding.moments(patches - mean_in, targets - mean_out)
+def _solutions(patches: np.ndarray, targets: np.ndarray, weights: np.ndarray,
+               scales: np.ndarray) -> Iterator[np.ndarray]:
+    """Weights on their grid, [rows, D], for each strength of the pull towards `weights`."""
+    hessian, moment = rounding.moments(patches - patches.mean(axis=0),
+                                       targets - targets.mean(axis=0))
+    for ridge in _RIDGES:
         solved = rounding.ridge_regression(weights, hessian, moment, ridge)
-        rows = scales[:, None] * rounding.round_with_compensation(
+        yield scales[:, None] * rounding.round_with_compensation(
             solved, rounding.damped(hessian), scales)
-    return rows, mean_out - np.sum(rows * mean_in.T, axis=1)
 
 
-def _nearest(weights: np.ndarray, scales: np.ndarray) -> np.ndarray:
-    return np.clip(np.round(weights / scales[:, None]), -127, 127) * scales[:, None]
+def _bias(patches: np.ndarray, targets: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """The bias that makes the mean output right, [rows]."""
+    return targets.mean(axis=0) - np.sum(rows * patches.mean(axis=0).T, axis=1)
 
 
 def _error(patches: np.ndarray, targets: np.ndarray, rows: np.ndarray, bias: np.ndarray) -> float:
