@@ -17,6 +17,8 @@ def run(main: Callable[[], None]) -> None:
     """Parses flags and runs `main`; a `UserError` becomes one sentence and exit status 1."""
     # TensorFlow's start-up chatter would bury the command's own first lines.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Depthwise convolutions two to three times as fast; TensorFlow's default on newer processors.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     _show_shared_flags_in_help()
     try:
