@@ -12,20 +12,19 @@ import tf_keras as keras
 from export.converter import convert_keras
 from nas_tf import files, model_folder
 from nas_tf.data import batches
-from nas_tf.data.config import DataConfig
+from nas_tf.data.config import NO_AUGMENTATION, DataConfig
 from nas_tf.data.preprocess import to_network_input
 from nas_tf.data.sources import open_config
-from quant import bias, ranges, scheme
-from quant.equalization import equalize
+from quant import scheme
 from quant.finetune_config import FinetuneConfig
 from quant.finetune_run import run_finetune
 from quant.integer_model import IntegerModel
 from quant.model import load_qat_model
-from quant.reconstruction import reconstruct
 from quant.rewrite import rewrite
 
 _BATCH = 50
 _NONE = np.zeros((0,), np.float32)
+_RATE, _STEPS = FinetuneConfig.learning_rate, FinetuneConfig.steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,47 +113,50 @@ def tfmot_default(job: Job) -> Row:
     return row_of(model, job, exact=False)
 
 
-def ours(job: Job, method: str = "mse", gains: bool = False, rounding: str = "") -> Row:
-    """Our scheme without training: ranges, and what is asked for beside.
-
-    Args:
-      method: how ranges are set.
-      gains: whether channels are equalized.
-      rounding: "" (to nearest), "bias" (biases corrected) or "kernel" (reconstruction).
-    """
-    inputs = job.calibration()
-    folded, _ = rewrite(job.network)
-    if gains:
-        equalize(folded, inputs)
-    model, teacher, _ = scheme.quantize(folded)
-    ranges.calibrate(teacher, model, inputs, method)
-    if rounding:
-        reconstruct(teacher, model, np.concatenate(inputs), kernels=rounding == "kernel")
-    bias.round_to_grid(model)
-    return row_of(model, job)
+def ours(name: str, **changes) -> Callable[[Job], Row]:
+    """`quant.finetune` by the flags given, but for `changes`, in a run folder of its own."""
+    def row(job: Job) -> Row:
+        config = dataclasses.replace(job.finetune, **changes)
+        summary = run_finetune(str(job.folder / name), config)
+        model, _ = load_qat_model(summary["model"])
+        return row_of(model, job)
+    return row
 
 
-def fine_tuned(job: Job) -> Row:
-    """The whole of `quant.finetune`, by the flags given."""
-    summary = run_finetune(str(job.folder), job.finetune)
-    model, _ = load_qat_model(summary["model"])
-    return row_of(model, job)
+def _rows(changes: dict[str, dict]) -> dict[str, Callable[[Job], Row]]:
+    return {name: ours(name, **change) for name, change in changes.items()}
 
 
+_RANGES_ONLY = {"steps": 0, "equalize": False, "rounding": "nearest"}
 MAIN: dict[str, Callable[[Job], Row]] = {
     "post_training": post_training,
     "tfmot_default": tfmot_default,
-    "ours_ranges": ours,
-    "ours_fine_tuned": fine_tuned,
+    **_rows({"ours_ranges": _RANGES_ONLY, "ours_fine_tuned": {}}),
 }
 ALL: dict[str, Callable[[Job], Row]] = {
     **MAIN,
-    "minmax": lambda job: ours(job, "minmax"),
-    "percentile": lambda job: ours(job, "percentile"),
-    "equalized": lambda job: ours(job, gains=True),
-    "bias_corrected": lambda job: ours(job, rounding="bias"),
-    "reconstructed": lambda job: ours(job, rounding="kernel"),
-    "eq_reconstructed": lambda job: ours(job, gains=True, rounding="kernel"),
+    # Built up: one thing more in each row.
+    **_rows({
+        "minmax": {**_RANGES_ONLY, "range_method": "minmax"},
+        "percentile": {**_RANGES_ONLY, "range_method": "percentile"},
+        "equalized": {**_RANGES_ONLY, "equalize": True},
+        "bias_corrected": {"steps": 0, "rounding": "bias"},
+        "untrained": {"steps": 0},
+    }),
+    # Taken away or changed: one thing in each row, from all of it without training.
+    **_rows({
+        "no_equalization": {"steps": 0, "equalize": False},
+        "no_views": {"steps": 0, "calibration_images": 200},
+    }),
+    # Changed in the training.
+    **_rows({
+        "rate_x10": {"learning_rate": _RATE * 10},
+        "steps_x3": {"steps": _STEPS * 3},
+        "labels": {"distillation": 0.0},
+        "no_features": {"features": 0.0},
+        "no_augmentation": {"augmentation": NO_AUGMENTATION},
+        "ranges_follow": {"frozen_share": 0.0},
+    }),
 }
 
 

@@ -4,7 +4,7 @@ from absl import flags
 
 from flags import common
 from flags import data as data_flags
-from quant.finetune_config import FinetuneConfig, RANGE_METHODS
+from quant.finetune_config import RANGE_METHODS, ROUNDINGS, FinetuneConfig
 
 STEPS = flags.DEFINE_integer(
     "steps", 100, "Fine-tuning steps; 0 sets ranges and rounding and trains nothing.",
@@ -31,9 +31,10 @@ CALIBRATION_IMAGES = flags.DEFINE_integer(
     "random views of them are added.", lower_bound=1)
 EQUALIZE = flags.DEFINE_bool(
     "finetune_equalize", True, "Rescale channels to fill their int8 range first.")
-RECONSTRUCT = flags.DEFINE_bool(
-    "finetune_reconstruct", True,
-    "Round kernels layer by layer so that outputs stay close to the float network's.")
+ROUNDING = flags.DEFINE_enum(
+    "finetune_rounding", "reconstruct", ROUNDINGS,
+    "How kernels are rounded before the first step: to the nearest integer; bias: also with "
+    "biases corrected; reconstruct: layer by layer for the least error of the outputs.")
 FROZEN_SHARE = flags.DEFINE_float(
     "finetune_frozen_share", 1.0,
     "Share of the steps, at the end, in which activation ranges stay; before, they follow.",
@@ -47,5 +48,5 @@ def finetune_config(model: str = "") -> FinetuneConfig:
         steps=STEPS.value, batch_size=BATCH_SIZE.value, learning_rate=LEARNING_RATE.value,
         distillation=DISTILLATION.value, features=FEATURES.value,
         range_method=RANGE_METHOD.value, calibration_images=CALIBRATION_IMAGES.value,
-        equalize=EQUALIZE.value, reconstruct=RECONSTRUCT.value, frozen_share=FROZEN_SHARE.value,
+        equalize=EQUALIZE.value, rounding=ROUNDING.value, frozen_share=FROZEN_SHARE.value,
         seed=common.SEED.value)

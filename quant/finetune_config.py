@@ -5,6 +5,7 @@ import dataclasses
 from nas_tf.data.config import Augmentation, DataConfig
 
 RANGE_METHODS = ("minmax", "percentile", "mse")
+ROUNDINGS = ("nearest", "bias", "reconstruct")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +23,8 @@ class FinetuneConfig:
       calibration_images: how many training images set ranges, gains and rounding; random views
         of them are added where the split has fewer.
       equalize: whether channels are rescaled to fill their range first.
-      reconstruct: whether kernels are rounded layer by layer before the first step.
+      rounding: of kernels before the first step: to the nearest integer; "bias", the same with
+        biases corrected; or "reconstruct", layer by layer for the least error of outputs.
       frozen_share: share of the steps, at the end, in which ranges no longer move.
       seed: of the order and augmentation of images.
     """
@@ -38,6 +40,6 @@ class FinetuneConfig:
     range_method: str = "mse"
     calibration_images: int = 512
     equalize: bool = True
-    reconstruct: bool = True
+    rounding: str = "reconstruct"
     frozen_share: float = 1.0
     seed: int = 0

@@ -98,9 +98,10 @@ class _Run:
         """Rounds and trains, or goes on from the last checkpoint."""
         config = self._config
         done = self._checkpoint.restore()
-        if not done and config.reconstruct:
+        if not done and config.rounding != "nearest":
             reconstruct(self._float_model, self.qat_model,
-                        spread(np.concatenate(self._inputs), _RECONSTRUCTION_IMAGES))
+                        spread(np.concatenate(self._inputs), _RECONSTRUCTION_IMAGES),
+                        kernels=config.rounding == "reconstruct")
             keep_full_range(kernel_ranges(self.qat_model))
         if done >= config.steps:
             return

@@ -82,8 +82,8 @@ def _fit_layer(kernel: KernelRange, given: np.ndarray, wanted: np.ndarray, kerne
 def _solutions(patches: np.ndarray, targets: np.ndarray, weights: np.ndarray,
                scales: np.ndarray) -> Iterator[np.ndarray]:
     """Weights on their grid, [rows, D], for each strength of the pull towards `weights`."""
-    hessian, moment = rounding.moments(patches - patches.mean(axis=0),
-                                       targets - targets.mean(axis=0))
+    hessian, moment = rounding.moments(
+        patches - patches.mean(axis=0), targets - targets.mean(axis=0))
     for ridge in _RIDGES:
         solved = rounding.ridge_regression(weights, hessian, moment, ridge)
         yield scales[:, None] * rounding.round_with_compensation(
