@@ -7,8 +7,8 @@ from flags import data as data_flags
 from quant.finetune_config import RANGE_METHODS, ROUNDINGS, FinetuneConfig
 
 STEPS = flags.DEFINE_integer(
-    "steps", 100, "Fine-tuning steps; 0 sets ranges and rounding and trains nothing.",
-    lower_bound=0)
+    "steps", 0, "Fine-tuning steps; 0 sets ranges and rounding and trains nothing, which measured "
+    "best with a few hundred images.", lower_bound=0)
 BATCH_SIZE = flags.DEFINE_integer(
     "finetune_batch_size", 32, "Images in a fine-tuning step.", lower_bound=1, upper_bound=65536)
 LEARNING_RATE = flags.DEFINE_float(

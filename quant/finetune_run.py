@@ -21,12 +21,11 @@ from nas_tf.training.metric_log import MetricLog
 from nas_tf.training.progress import Progress
 from quant import bias, ranges, scheme
 from quant.comparison import compare
-from quant.distillation import FineTuner, LossShares, inputs_of, keep_full_range
+from quant.distillation import FineTuner, LossShares, inputs_of
 from quant.equalization import equalize
 from quant.finetune_config import FinetuneConfig
 from quant.integer_model import simulation
 from quant.model import quantized_description
-from quant.quantizer_list import kernel_ranges
 from quant.reconstruction import reconstruct
 from quant.rewrite import rewrite
 
@@ -102,7 +101,6 @@ class _Run:
             reconstruct(self._float_model, self.qat_model,
                         spread(np.concatenate(self._inputs), _RECONSTRUCTION_IMAGES),
                         kernels=config.rounding == "reconstruct")
-            keep_full_range(kernel_ranges(self.qat_model))
         if done >= config.steps:
             return
         interval = self._interval()

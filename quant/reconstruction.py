@@ -63,29 +63,41 @@ def _fit_layer(kernel: KernelRange, given: np.ndarray, wanted: np.ndarray, kerne
     patches, targets = _samples(layer, kernel.kernel.shape, given, wanted, random,
                                 _DEPTHWISE_ROWS if is_depthwise else _ROWS)
     weights = _as_rows(kernel.kernel.numpy(), is_depthwise).astype(np.float64)
-    scales = np.maximum(np.broadcast_to(kernel.scales, weights.shape[:1]), 1e-12)
-    nearest = np.clip(np.round(weights / scales[:, None]), -127, 127) * scales[:, None]
+    per_tensor = kernel.maximum.shape.rank == 0
+    scales = _scales(weights, per_tensor)
+    nearest = np.round(weights / scales[:, None]) * scales[:, None]
     before = _error(patches, targets, nearest, kernel.bias.numpy())
     rows = nearest
     if kernels:
         # The positions are in the order of the images: the last ones are of other images.
         fitted = len(patches) - len(patches) // _HELD_OUT
-        candidates = [nearest, *_solutions(patches[:fitted], targets[:fitted], weights, scales)]
+        candidates = [nearest, *_solutions(
+            patches[:fitted], targets[:fitted], weights, per_tensor)]
         rows = min(candidates, key=lambda r: _error(
             patches[fitted:], targets[fitted:], r, _bias(patches[:fitted], targets[:fitted], r)))
     bias = _bias(patches, targets, rows)
     kernel.kernel.assign(_as_kernel(rows, kernel.kernel.shape, is_depthwise))
     kernel.bias.assign(bias)
+    kernel.fit()
     return before, _error(patches, targets, rows, bias)
 
 
+def _scales(weights: np.ndarray, per_tensor: bool) -> np.ndarray:
+    """Width of the int8 step with which each row, or the whole kernel, reaches ±127, [rows]."""
+    largest = np.abs(weights).max(axis=1)
+    return np.maximum(np.full_like(largest, largest.max()) if per_tensor else largest,
+                      1e-10) / 127.0
+
+
 def _solutions(patches: np.ndarray, targets: np.ndarray, weights: np.ndarray,
-               scales: np.ndarray) -> Iterator[np.ndarray]:
-    """Weights on their grid, [rows, D], for each strength of the pull towards `weights`."""
+               per_tensor: bool) -> Iterator[np.ndarray]:
+    """Weights on a grid, [rows, D], for each strength of the pull towards `weights`."""
     hessian, moment = rounding.moments(
         patches - patches.mean(axis=0), targets - targets.mean(axis=0))
     for ridge in _RIDGES:
         solved = rounding.ridge_regression(weights, hessian, moment, ridge)
+        # The weights have changed, so their steps are new as well.
+        scales = _scales(solved, per_tensor)
         yield scales[:, None] * rounding.round_with_compensation(
             solved, rounding.damped(hessian), scales)
 

@@ -54,10 +54,10 @@ def round_with_compensation(weights: np.ndarray, hessian: np.ndarray,
 
     One weight after another is rounded, and its error is made up for by the weights not yet
     rounded (Frantar et al. 2023, "GPTQ", which is Hassibi and Stork's optimal brain surgeon
-    applied to rounding); `refine` then goes over them again.
+    applied to rounding); `refine` then goes over them again. Never worse than to the nearest.
 
     Args:
-      weights: [rows, D].
+      weights: [rows, D]; one that is ±127 steps stays so, that its row fills the int8 range.
       hessian: [D, D] for all rows, or [rows, D, D]; positive definite.
       scales: int8 step of each row, [rows].
 
@@ -81,15 +81,29 @@ def round_with_compensation(weights: np.ndarray, hessian: np.ndarray,
         left[:, i + 1:] -= error[:, None] * upper[:, i, i + 1:]
     result = np.empty_like(integers)
     np.put_along_axis(result, order, integers, 1)
-    return refine(weights, result, hessian, scales)
+    steps = weights / scales[:, None]
+    pinned = np.abs(np.abs(steps) - 127) < 1e-6
+    nearest = np.clip(np.round(steps), -127, 127)
+    found = [refine(weights, start, hessian, scales, pinned)
+             for start in (np.where(pinned, nearest, result), nearest)]
+    # Greedy may be unlucky; from the nearest integers on it can only get better.
+    losses = [_losses(weights - scales[:, None] * q, hessian) for q in found]
+    return np.where((losses[0] <= losses[1])[:, None], *found)
+
+
+def _losses(errors: np.ndarray, hessian: np.ndarray) -> np.ndarray:
+    """e·H·eᵀ of every row, [rows]."""
+    hessian = hessian if hessian.ndim == 3 else hessian[None]
+    return ((errors[:, None, :] @ hessian)[:, 0] * errors).sum(axis=1)
 
 
 def refine(weights: np.ndarray, integers: np.ndarray, hessian: np.ndarray, scales: np.ndarray,
-           sweeps: int = _SWEEPS) -> np.ndarray:
+           pinned: np.ndarray | bool = False, sweeps: int = _SWEEPS) -> np.ndarray:
     """Moves one integer after another to its best value given all others; never gets worse.
 
-    Args and result as `round_with_compensation`.
+    Args and result as `round_with_compensation`; those `pinned`, bool [rows, D], stay.
     """
+    pinned = np.broadcast_to(pinned, weights.shape)
     result = integers.copy()
     error = weights - scales[:, None] * result
     hessian = hessian if hessian.ndim == 3 else hessian[None]
@@ -97,7 +111,7 @@ def refine(weights: np.ndarray, integers: np.ndarray, hessian: np.ndarray, scale
     for i in list(range(weights.shape[1])) * sweeps:
         # d(e·H·eᵀ)/dq_i = 0 at q_i + (e·H)_i / (s · H_ii); the nearest integer is the best one
         best = np.round(result[:, i] + pulled[:, i] / (scales * hessian[:, i, i]))
-        moved = np.clip(best, -127, 127) - result[:, i]
+        moved = np.where(pinned[:, i], 0.0, np.clip(best, -127, 127) - result[:, i])
         result[:, i] += moved
         pulled -= (moved * scales)[:, None] * hessian[:, i]
     return result

@@ -5,6 +5,7 @@ import tf_keras as keras
 
 from quant import ranges, scheme
 from quant.comparison import snr_db
+from quant.quantizer_list import kernel_ranges
 from quant.reconstruction import reconstruct
 
 
@@ -15,6 +16,10 @@ def test_a_network_comes_closer_to_its_float_form(quantized, images):
     errors = reconstruct(folded, qat_model, images)
     assert set(errors) == {la.name for la in folded.layers if la.weights}
     assert snr_db(reference, qat_model(images).numpy()) > before + 1.0
+    for entry in kernel_ranges(qat_model):
+        steps = np.moveaxis(entry.kernel.numpy(), entry.channel_axis, -1) / entry.scales
+        assert np.abs(steps - np.round(steps)).max() < 1e-3
+        assert np.all(np.round(np.abs(steps)).reshape(-1, steps.shape[-1]).max(axis=0) == 127)
 
 
 def test_corrected_biases_make_mean_outputs_right(quantized, images):

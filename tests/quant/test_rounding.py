@@ -59,6 +59,18 @@ def test_refining_ends_where_no_single_integer_can_be_bettered():
             assert _loss(weights[0], other, hessian, 0.1) >= loss - 1e-12
 
 
+def test_the_largest_weight_keeps_its_127_steps_and_others_make_up_for_it():
+    for seed in range(20):
+        weights, hessian = _case(np.random.default_rng(seed))
+        scale = np.abs(weights).max() / 127
+        found = round_with_compensation(weights, hessian, np.array([scale]))
+        assert np.abs(found).max() == 127
+        assert np.argmax(np.abs(found)) == np.argmax(np.abs(weights))
+        nearest = np.round(weights / scale)
+        assert _loss(weights[0], found[0], hessian, scale) <= _loss(
+            weights[0], nearest[0], hessian, scale) * (1 + 1e-9) + 1e-12
+
+
 def test_a_hessian_a_row_equals_each_row_alone():
     random = np.random.default_rng(3)
     weights, scales = random.normal(0, 1, (3, 4)), np.full(3, 0.05)
