@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nas_tf import model_folder
-from nas_tf.data.config import NO_AUGMENTATION, DataConfig
+from nas_tf.data.config import NO_AUGMENTATION, Augmentation, DataConfig
 from nas_tf.errors import UserError
 from nas_tf.space.architecture import from_string
 from quant import finetune_run
@@ -123,3 +123,27 @@ def test_another_class_count_is_refused(float_folder, tmp_path, shared_data):
     with pytest.raises(UserError, match="has 10 classes, but the dataset 'imagenet2012' has 1000"):
         run_finetune(str(tmp_path), dataclasses.replace(SMALL, model=float_folder, data=data))
     assert not (tmp_path / "finetune").exists()
+
+
+def test_calibration_sees_views_where_images_are_too_few(float_folder, tmp_path, monkeypatch):
+    seen = []
+
+    def calibrate(float_model, qat_model, batches, method):
+        seen.extend(np.concatenate(batches))
+        return original(float_model, qat_model, batches, method)
+    original = finetune_run.ranges.calibrate
+    monkeypatch.setattr(finetune_run.ranges, "calibrate", calibrate)
+    few = dataclasses.replace(
+        SMALL, model=float_folder, steps=0, rounding="nearest", calibration_images=30,
+        data=dataclasses.replace(SMALL.data, train_split="train[:20]"),
+        augmentation=Augmentation(min_crop_area=0.4, flip=False))
+    run_finetune(str(tmp_path), few)
+    assert len(seen) == 30
+    # The first 20 are the images themselves, each once; the others are none of them.
+    assert len({image.tobytes() for image in seen[:20]}) == 20
+    assert not {image.tobytes() for image in seen[:20]} & {i.tobytes() for i in seen[20:]}
+
+
+def test_images_are_spread_from_first_to_last():
+    np.testing.assert_array_equal(finetune_run.spread(np.arange(9), 3), [0, 4, 8])
+    np.testing.assert_array_equal(finetune_run.spread(np.arange(4), 9), np.arange(4))

@@ -5,8 +5,8 @@ import pytest
 import tf_keras as keras
 
 from nas_tf.errors import UserError
-from quant import flatbuffer, scheme
-from quant.integer_model import IntegerModel, grid_of
+from quant import flatbuffer, ranges, scheme
+from quant.integer_model import IntegerModel, grid_of, simulation
 from quant.parity_layers import compare_layers, file_tensors, layer_of_tensor, to_table
 from quant.quantizer_list import activation_ranges, kernel_ranges
 
@@ -117,3 +117,25 @@ def test_grids_are_those_of_the_file(converted):
             assert tensor.zero_points[0] == -128 - grid.low
             checked += 1
     assert checked >= 10
+
+
+def test_the_simulation_is_in_integers_where_every_layer_has_an_integer_form(converted):
+    qat_model, content = converted
+    simulated = simulation(qat_model)
+    pixels = _pixels(3)
+    inputs = ((pixels - 128.0) / 128).astype(np.float32)
+    names = [layer.name for layer in qat_model.layers]
+    logits = file_tensors(content, pixels, names, "xnnpack")["quant_logits"]
+    scale = grid_of(activation_ranges(qat_model)[-1]).scale
+    np.testing.assert_array_equal(simulated(inputs, training=False).numpy().ravel(),
+                                  (logits * scale).ravel())
+
+
+def test_elsewhere_it_is_the_fake_quant_graph_itself():
+    x = keras.Input((4, 4, 3))
+    model = keras.Model(x, layers.AveragePooling2D(name="mean")(layers.Conv2D(2, 1)(x)))
+    qat_model, folded, _ = scheme.quantize(model)
+    ranges.calibrate(folded, qat_model, [np.ones((1, 4, 4, 3), np.float32) / 2])
+    with pytest.raises(UserError, match="has no integer form here"):
+        IntegerModel(qat_model)
+    assert simulation(qat_model) is qat_model
