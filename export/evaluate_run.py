@@ -161,11 +161,14 @@ def _load_folder(path: pathlib.Path) -> _Classifier:
     from nas_tf.data.preprocess import to_network_input
 
     if model_folder.read_description(path).kind == "qat":
+        from quant.integer_model import simulation
         from quant.model import load_qat_model
         network, description = load_qat_model(path)
+        answer = simulation(network)
     else:
         network, description = model_folder.load_float_model(path)
-    run = tf.function(lambda images: network(to_network_input(images), training=False),
+        answer = network
+    run = tf.function(lambda images: answer(to_network_input(images), training=False),
                       reduce_retracing=True)
     return _Classifier(description.kind, description.resolution, description.resize_size,
                        network.output_shape[-1], "float32",
