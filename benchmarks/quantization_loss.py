@@ -5,8 +5,10 @@
         --dataset=imagenet2012 --data_dir=../shared/data/tfds
 
 Calibration and fine-tuning see `--train_split` only; all figures are of `--eval_split`. Every
-row is the int8 file, run image by image, with the Keras simulation of the same weights beside
-it. A row that is done is kept in `--workdir`, so that a stopped run goes on.
+row is the int8 file, run image by image. Beside it stand the fake-quant graph of the same
+weights, in float, and the share of images on which its simulation in integers
+(`quant.integer_model`) agrees with the file. A row that is done is kept in `--workdir`, so that
+a stopped run goes on.
 """
 
 import dataclasses
@@ -43,8 +45,8 @@ def main() -> None:
     right = reference.argmax(axis=1) == job.labels
     print(f"{len(job.labels)} images of {job.split!r}; float top-1 {right.mean():.2%}")
     print(f"{'row':<20} {'top-1':>7} {'agree':>7} {'SNR dB':>7} {'bytes':>9} "
-          f"{'top-1 − float, 95 %':>22} {'p':>6} | {'simulated':>9} {'agree':>7} {'sim=file':>8} "
-          f"{'int=file':>8}")
+          f"{'top-1 − float, 95 %':>22} {'p':>6} | {'graph':>8} {'agree':>8} {'= file':>8} "
+          f"{'sim=file':>8}")
     figures = {}
     for name in _ROWS.value:
         row = _kept(job.folder / f"{name}.npz", lambda name=name: rows.ALL[name](job))
