@@ -17,7 +17,8 @@ _STEPS = flags.DEFINE_integer("steps", 1500, "Architecture steps of a search.")
 _RATE = flags.DEFINE_float("alpha_learning_rate", 0.006, "Adam's rate for alpha.")
 _NOISE = flags.DEFINE_float("noise", 0.1, "Standard deviation of a gate gradient.")
 _MODE = flags.DEFINE_enum("gate_mode", "full", ["full", "two"], "Paths in an architecture step.")
-_PAIRS = flags.DEFINE_integer("pairs", 1000, "Random (alpha, target) pairs for derivation.")
+_PAIRS = flags.DEFINE_integer(
+    "pairs", 1000, "Random (alpha, target) pairs for derivation.", lower_bound=0)
 
 
 def _ends(form: str, target: float, seed: int) -> float:
@@ -64,7 +65,8 @@ def _derivation() -> None:
 
 def main(_) -> None:
     """Prints a row an objective and target."""
-    _derivation()
+    if _PAIRS.value:
+        _derivation()
     print(f"{'objective':<13}{'target':>8}{'mean E':>9}{'smallest':>10}{'largest':>9}"
           f"{'worst error':>13}")
     for form in ("constrained", "mul_log", "add_linear"):
