@@ -39,6 +39,10 @@ EPOCHS = flags.DEFINE_integer(
     "search_epochs", 120, "Epochs of weights and alpha, after the warm-up.", lower_bound=1)
 WARMUP_EPOCHS = flags.DEFINE_integer(
     "search_warmup_epochs", 40, "Epochs of weights alone, alpha frozen.", lower_bound=0)
+TIED_EPOCHS = flags.DEFINE_integer(
+    "search_tied_epochs", 0, "The first epochs of the warm-up, in which a block's candidates are "
+    "one, the smallest, from which each then starts; 0, as in the paper: each starts at random, "
+    "which takes a large space many epochs to learn from.", lower_bound=0)
 BATCH_SIZE = flags.DEFINE_integer(
     "search_batch_size", 256, "Images of each step of the search.", lower_bound=1,
     upper_bound=65536)
@@ -76,7 +80,7 @@ def search_config(latency_table: str = "") -> SearchConfig:
     schedule = SearchSchedule(
         WARMUP_EPOCHS.value, EPOCHS.value, BATCH_SIZE.value, WARMUP_LEARNING_RATE.value,
         LEARNING_RATE.value, ALPHA_LEARNING_RATE.value, ALPHA_EVERY.value, HELD_OUT.value,
-        WEIGHT_DECAY.value, LABEL_SMOOTHING.value)
+        WEIGHT_DECAY.value, LABEL_SMOOTHING.value, TIED_EPOCHS.value)
     return SearchConfig(
         data=data.data_config(), latency_table=LATENCY_TABLE.value or latency_table,
         budget=Budget(TARGET_LATENCY.value, MAX_PARAMS.value, MAX_MACS.value),

@@ -14,6 +14,8 @@ class SearchSchedule:
 
     Attributes:
       warmup_epochs: of weights alone, alpha frozen, cosine from `warmup_learning_rate`.
+      tied_epochs: the first of the warm-up, in which a block's candidates are one; see
+        `nas_tf.tensors.tying`.
       epochs: of both, cosine from `learning_rate`.
       alpha_every: weight steps before each architecture step.
       held_out: images of the training split for alpha alone; below 1: a share of the split.
@@ -29,6 +31,7 @@ class SearchSchedule:
     held_out: float = 5000
     weight_decay: float = 4e-5
     label_smoothing: float = 0.1
+    tied_epochs: int = 0
 
 
 @dataclasses.dataclass(frozen=True)

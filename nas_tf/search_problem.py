@@ -49,6 +49,11 @@ class SearchProblem:
         return self.config.schedule.warmup_epochs * self.steps_per_epoch
 
     @property
+    def tied_steps(self) -> int:
+        """Weight steps in which a block's candidates are one."""
+        return self.config.schedule.tied_epochs * self.steps_per_epoch
+
+    @property
     def total_steps(self) -> int:
         """All weight steps."""
         return self.warmup_steps + self.config.schedule.epochs * self.steps_per_epoch
@@ -124,6 +129,9 @@ def _check_settings(config: SearchConfig) -> None:
         require(value > 0, f"--{name} must be at least 1, not {value}.")
     require(schedule.warmup_epochs >= 0,
             f"--search_warmup_epochs must be at least 0, not {schedule.warmup_epochs}.")
+    require(0 <= schedule.tied_epochs <= schedule.warmup_epochs,
+            f"--search_tied_epochs must be 0 to the {schedule.warmup_epochs} epochs of "
+            f"--search_warmup_epochs, not {schedule.tied_epochs}.")
     require(config.budget.latency_ms > 0,
             f"--target_latency_ms must be above 0, not {config.budget.latency_ms:g}.")
 

@@ -141,7 +141,8 @@ def _end_epoch(problem: SearchProblem, state: SearchState, log: MetricLog, progr
     epochs = problem.total_steps // problem.steps_per_epoch
     p = state.parameters.probabilities()
     choice = p.argmax(axis=1)
-    figures = {**state.figures(), "top1": held_out_accuracy(problem, state, choice)}
+    top1 = held_out_accuracy(problem, state, state.running(done, choice))
+    figures = {**state.figures(), "top1": top1}
     listed = [row[offered].tolist() for row, offered in zip(p, problem.offered)]
     words = in_words(problem.architecture(choice))
     log.write(epoch, **figures, probabilities=listed, most_probable=words,

@@ -8,7 +8,7 @@ import tf_keras as keras
 
 from nas_tf.data.preprocess import to_network_input
 from nas_tf.search_problem import SearchProblem
-from nas_tf.tensors import gates
+from nas_tf.tensors import gates, tying
 from nas_tf.tensors.architecture_parameters import ArchitectureParameters
 from nas_tf.tensors.objective import IN_LOSS, Objective
 from nas_tf.tensors.reinforce import Reinforce
@@ -17,7 +17,7 @@ from nas_tf.tensors.supernet_steps import (
     WeightOptimizer, gate_gradients, make_steps, weight_step)
 from nas_tf.training import precision
 
-_WEIGHT_DRAW, _ALPHA_DRAW = 0, 1
+_WEIGHT_DRAW, _ALPHA_DRAW, _UNTIE_DRAW = 0, 1, 2
 
 
 class SearchState:
@@ -41,7 +41,7 @@ class SearchState:
         self.reinforce = Reinforce(problem.resources[0], latency_reward)
         self._optimizer = WeightOptimizer(
             self.supernet, weight_decay=config.schedule.weight_decay)
-        self._config = config
+        self._config, self._tied_steps = config, problem.tied_steps
         self._sums = {name: 0.0 for name in (
             "weight_steps", "loss", "hits", "images", "alpha_steps", "alpha_loss")}
         size = len(self._sums) + len(self.objective.state) + 1
@@ -69,11 +69,17 @@ class SearchState:
 
     def weight_step(self, step: int, images: tf.Tensor, labels: tf.Tensor, rate: float) -> None:
         """Trains the weights of one sampled network; images are uint8."""
-        active = self.parameters(self._rng(step, _WEIGHT_DRAW))
+        active = self.running(step, self.parameters(self._rng(step, _WEIGHT_DRAW)))
         loss, hits = weight_step(
             self._steps, self._optimizer, to_network_input(images), labels, active, rate,
             self._config.schedule.label_smoothing)
         self._add(weight_steps=1, loss=loss, hits=hits, images=len(labels))
+        if step + 1 == self._tied_steps:
+            tying.untie(self.supernet, self._rng(step, _UNTIE_DRAW))
+
+    def running(self, step: int, active: np.ndarray) -> np.ndarray:
+        """What runs for the candidates `active` at a step: the smallest while they are tied."""
+        return tying.tied(self.supernet, active) if step < self._tied_steps else active
 
     def alpha_step(self, step: int, images: tf.Tensor, labels: tf.Tensor) -> None:
         """Moves alpha by one batch of held-out images; no weight changes."""

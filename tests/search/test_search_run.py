@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from nas_tf import search_run
 from nas_tf.data.config import NO_AUGMENTATION, DataConfig
@@ -16,6 +17,7 @@ from nas_tf.search_run import run_search
 from nas_tf.search_state import SearchState
 from nas_tf.space.architecture import from_json
 from nas_tf.space.search_space import SPACES
+from nas_tf.tensors import tying
 from nas_tf.training.metric_log import read_metrics
 from tests.search.helpers import MICRO, write_table
 
@@ -128,6 +130,46 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
             np.testing.assert_allclose(p, q, rtol=1e-4)
 
 
+@pytest.mark.parametrize("kill_at", [STEPS - 1, STEPS])
+def test_a_run_killed_where_candidates_are_set_free_goes_on(table, tmp_path, monkeypatch, kill_at):
+    config = _schedule(table, tied_epochs=1, epochs=1)
+    config = dataclasses.replace(config, checkpoint_minutes=0.0)
+    whole = run_search(str(tmp_path / "whole"), config)
+    step = SearchState.weight_step
+
+    def killed(self, number, *rest):
+        if number == kill_at:
+            raise KeyboardInterrupt
+        step(self, number, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SearchState, "weight_step", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_search(str(tmp_path / "killed"), config)
+    run_search(str(tmp_path / "killed"), config)
+    ours, theirs = (read_metrics(tmp_path / name / "search") for name in ("killed", "whole"))
+    assert [line["loss"] for line in ours] == pytest.approx(
+        [line["loss"] for line in theirs], rel=1e-5)
+    assert json.loads((tmp_path / "killed/search/summary.json").read_text())["top1"] \
+        == pytest.approx(whole["top1"])
+
+
+def test_while_tied_only_the_smallest_candidates_move(table):
+    problem = check_problem(_schedule(table, tied_epochs=1))
+    state = SearchState(problem)
+    others = [path for block in state.supernet.blocks for k, path in enumerate(block.paths)
+              if path is not None and k != tying.smallest(block)]
+    before = [path.trained.numpy() for path in others]
+    images = tf.zeros([8, 16, 16, 3], tf.uint8)
+    for step in range(STEPS - 1):
+        state.weight_step(step, images, tf.range(8, dtype=tf.int64), 0.1)
+    for path, value in zip(others, before, strict=True):
+        np.testing.assert_array_equal(path.trained, value)
+    state.weight_step(STEPS - 1, images, tf.range(8, dtype=tf.int64), 0.1)
+    for path, value in zip(others, before, strict=True):
+        assert not np.allclose(path.trained, value)
+
+
 def test_the_same_workdir_with_other_settings_is_refused(table, finished):
     with pytest.raises(UserError, match="holds a run with other settings"):
         run_search(str(finished[0]), _config(table, seed=1))
@@ -178,6 +220,8 @@ def test_bad_input_is_refused_before_any_work(table, tmp_path, changes, message)
     ({"held_out": 5000}, "--search_held_out=5000: Cannot hold out 5000 of the 214 images"),
     ({"epochs": 0}, "--search_epochs must be at least 1, not 0"),
     ({"alpha_every": 0}, "--search_alpha_every must be at least 1"),
+    ({"tied_epochs": 2}, "--search_tied_epochs must be 0 to the 1 epochs of .*, not 2"),
+    ({"tied_epochs": -1}, "--search_tied_epochs must be 0 to the 1 epochs of .*, not -1"),
 ])
 def test_a_bad_schedule_is_refused(table, tmp_path, changes, message):
     with pytest.raises(UserError, match=message):
