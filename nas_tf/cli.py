@@ -9,6 +9,7 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 from nas_tf.errors import UserError
+from nas_tf.startup import quiet_tensorflow
 
 _HELP = ("h", "help", "helpshort", "helpfull", "helpxml", "help-xml")
 
@@ -16,7 +17,7 @@ _HELP = ("h", "help", "helpshort", "helpfull", "helpxml", "help-xml")
 def run(main: Callable[[], None]) -> None:
     """Parses flags and runs `main`; a `UserError` becomes one sentence and exit status 1."""
     # TensorFlow's start-up chatter would bury the command's own first lines.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    quiet_tensorflow()
     # Depthwise convolutions two to three times as fast; TensorFlow's default on newer processors.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
