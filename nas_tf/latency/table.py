@@ -137,9 +137,9 @@ def load_table(path: str | os.PathLike, missing: str = "error") -> LatencyTable:
     Raises:
       UserError: the file cannot be read, or is not a table of sane numbers.
     """
-    path = pathlib.Path(path)
+    given, path = str(path), pathlib.Path(path)
     require(missing in MISSING, f"missing={missing!r}; allowed: {', '.join(MISSING)}.")
-    require(path.is_file(), f"There is no latency table {str(path)!r}.")
+    require(path.is_file(), f"There is no latency table {given!r}.")
     require(path.stat().st_size <= _MAX_BYTES,
             f"The latency table {str(path)!r} is larger than {_MAX_BYTES >> 20} MiB.")
     where = f"latency table {str(path)!r}"
