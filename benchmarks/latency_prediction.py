@@ -1,6 +1,6 @@
 """How well sums of table entries predict whole networks on this machine.
 
-    python -m benchmarks.latency_prediction --cache_dir=/tmp/models --output_json=/tmp/latency.json
+    python -m benchmarks.latency_prediction --cache_dir=runs/models --output_json=runs/latency.json
 
 For each of (resolution, width multiplier) = (160, 1.0) and (224, 0.5): entries, random networks
 to judge by and other random networks to fit the correction on are timed in one interleaved

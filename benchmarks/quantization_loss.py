@@ -1,7 +1,7 @@
 """What int8 costs a trained network: post-training, tfmot's default, and this project's ways.
 
-    python -m nas_tf.import_checkpoint --workdir=/tmp/w03 --config=….json --checkpoint=….pth
-    python -m benchmarks.quantization_loss --workdir=/tmp/loss --model=/tmp/w03/train/model \\
+    python -m nas_tf.import_checkpoint --workdir=runs/w03 --config=….json --checkpoint=….pth
+    python -m benchmarks.quantization_loss --workdir=runs/loss --model=runs/w03/train/model \\
         --dataset=imagenet2012 --data_dir=../shared/data/tfds
 
 Calibration and fine-tuning see `--train_split` only; all figures are of `--eval_split`. Every

@@ -1,6 +1,6 @@
 """Command: how long a network takes for one image, on this machine or on a phone.
 
-    python -m export.benchmark --model=/tmp/run/convert/model_int8.tflite
+    python -m export.benchmark --model=runs/a/convert/model_int8.tflite
 """
 
 from absl import flags
@@ -20,6 +20,7 @@ _OUTPUT = flags.DEFINE_string("output_json", "", "Also write the summary to this
 def main() -> None:
     """Times the model and prints the median."""
     require(bool(common.WORKDIR.value or _MODEL.value), "Give --model or --workdir.")
+    cli.check_outputs(_OUTPUT.value)
     config = BenchmarkConfig(_MODEL.value, device_config(), timing_config())
     summary = run_benchmark(common.WORKDIR.value or "", config)
     if _OUTPUT.value:

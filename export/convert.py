@@ -1,7 +1,7 @@
 """Command: a fine-tuned network becomes a checked int8 .tflite with a background class.
 
-    python -m export.convert --workdir=/tmp/run
-    python -m export.convert --model=/tmp/run/train/model --output=/tmp/float.tflite \\
+    python -m export.convert --workdir=runs/a
+    python -m export.convert --model=runs/a/train/model --output=runs/float.tflite \\
         --inference_input_type=float32 --inference_output_type=float32
 """
 
@@ -28,12 +28,11 @@ def main() -> None:
     """Converts and prints what was written."""
     require(bool(common.WORKDIR.value or (_MODEL.value and _OUTPUT.value)),
             "Give --workdir, or both --model and --output.")
-    print("Converting; a network of 21 blocks takes about a minute.", flush=True)
     config = convert_config(_MODEL.value, _OUTPUT.value, _NUM_CLASSES.value)
     summary = convert_run.run_convert(common.WORKDIR.value or "", config)
     workdir = f"--workdir={common.WORKDIR.value}" if common.WORKDIR.value else ""
     cli.print_facts("Converted", convert_run.facts_for_people(summary),
-                    f"python -m export.evaluate --model={summary['output']} {workdir}".rstrip())
+                    f"python -m export.evaluate {workdir or '--model=' + summary['output']} --dataset=…")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """The conversion stage: fine-tuned network + background class → checked `.tflite` + labels."""
 
 import dataclasses
-import hashlib
 import pathlib
 import time
 from typing import Any
@@ -57,11 +56,15 @@ def run_convert(workdir: str, config: ConvertConfig) -> dict[str, Any]:
     description = model_folder.read_description(folder)
     num_classes = _num_classes(description, config)
     _require_types(description, config, folder)
+    # As asked for in full: 0 and N + 1 are the same conversion.
+    config = dataclasses.replace(config, num_classes=num_classes)
     stage = _open_stage(workdir, config, folder) if workdir else None
     name = INT8_NAME if description.kind == "qat" else FLOAT_NAME
     output = pathlib.Path(config.output or stage.path / name)
     if stage and stage.summary() is not None and _is_ours(stage, output):
-        return stage.summary()
+        # By the path of this call, which may name the folder in another way.
+        return stage.summary() | {
+            "output": str(output), "labels": str(output.parent / labels.FILE_NAME)}
     require(not output.exists() or _is_ours(stage, output),
             f"--output={str(output)!r} exists and was not written by this run; "
             "name another file or remove it.")
@@ -187,9 +190,8 @@ def _tensor_facts(tensor: flatbuffer.Tensor) -> dict[str, Any]:
 
 
 def _open_stage(workdir: str, config: ConvertConfig, folder: str) -> StageFolder:
-    weights = pathlib.Path(folder) / model_folder.WEIGHTS_FILE
-    require(weights.is_file(), f"The model folder {folder!r} has no {model_folder.WEIGHTS_FILE}.")
-    settings = dataclasses.asdict(config) | {"model_sha256": _sha256(weights)}
+    # The model by what it is and not by its path, which may change between runs.
+    settings = dataclasses.asdict(config) | {"model": model_folder.digest(folder)}
     return open_stage(workdir, STAGE, settings)
 
 
@@ -199,7 +201,7 @@ def _write(stage: StageFolder | None, output: pathlib.Path, content: bytes, name
         labels.append(temporary, names)
         if stage:
             # First the receipt: were the process killed here, the file is still known as ours.
-            files.write_json(stage.path / _RECEIPT, {"sha256": _sha256(temporary)})
+            files.write_json(stage.path / _RECEIPT, {"sha256": files.sha256(temporary)})
     labels.write(output.parent / labels.FILE_NAME, names)
 
 
@@ -208,8 +210,4 @@ def _is_ours(stage: StageFolder | None, output: pathlib.Path) -> bool:
     if not (receipt and output.is_file() and receipt.exists()):
         return False
     held = files.read_json(receipt, "receipt of the conversion")
-    return isinstance(held, dict) and held.get("sha256") == _sha256(output)
-
-
-def _sha256(path: pathlib.Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return isinstance(held, dict) and held.get("sha256") == files.sha256(output)

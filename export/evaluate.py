@@ -20,6 +20,7 @@ _OUTPUT = flags.DEFINE_string("output_json", "", "Also write the summary to this
 
 def main() -> None:
     """Evaluates the model and prints its accuracy."""
+    cli.check_outputs(_OUTPUT.value)
     workdir = common.WORKDIR.value
     require(bool(workdir or _MODEL.value), "Give --model or --workdir.")
     config = evaluate_config(_MODEL.value)

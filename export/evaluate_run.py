@@ -31,6 +31,7 @@ class EvaluateConfig:
       split: TFDS split syntax; "" means `data.eval_split`, or its default.
       batch_size: images decoded, and for model folders computed, at once.
       num_workers: interpreters of a `.tflite` file; 0: one a core.
+      kernels: of a `.tflite` file, of `nas_tf.latency.host.KERNELS`: their rounding differs.
     """
 
     data: DataConfig
@@ -38,6 +39,7 @@ class EvaluateConfig:
     split: str = ""
     batch_size: int = 64
     num_workers: int = 0
+    kernels: str = "xnnpack"
 
 
 class _Classifier(NamedTuple):
@@ -48,6 +50,7 @@ class _Classifier(NamedTuple):
     resize_size: int
     num_outputs: int
     input_type: str
+    kernels: str
     scores: Callable[[np.ndarray], np.ndarray]
 
 
@@ -62,7 +65,8 @@ def run_evaluate(workdir: str, config: EvaluateConfig) -> dict[str, Any]:
     own = {name: str(pathlib.Path(workdir) / path) for name, path in RUN_MODELS.items()}
     model = config.model or own["int8"]
     require(pathlib.Path(model).exists(), f"There is no model {model!r} to evaluate.")
-    settings = dataclasses.asdict(config) | {"model": model, "bytes": _size(model)}
+    # The model by what it is and not by its path, which may change between runs.
+    settings = dataclasses.asdict(config) | {"model": model_folder.digest(model)}
     settings["data"] = config.data.identity()
     for name in ("batch_size", "num_workers"):
         del settings[name]
@@ -123,7 +127,7 @@ def evaluate_model(model: str | pathlib.Path, config: EvaluateConfig) -> dict[st
         "split": split, "top1": counter.top1, "top5": counter.top5,
         "num_examples": counter.examples, "num_outputs": classifier.num_outputs,
         "background_class": bool(background), "background_predictions": predicted_background,
-        "input_type": classifier.input_type, "resolution": size.resolution,
+        "input_type": classifier.input_type, "kernels": classifier.kernels, "resolution": size.resolution,
         "resize_size": size.resize_size, "images_per_second": counter.examples / seconds,
         "seconds": seconds,
     }
@@ -150,9 +154,9 @@ def _load(model: str, config: EvaluateConfig) -> _Classifier:
 def _load_file(path: pathlib.Path, config: EvaluateConfig) -> _Classifier:
     from export.tflite_classifier import TFLiteClassifier
 
-    classifier = TFLiteClassifier(path, config.num_workers)
+    classifier = TFLiteClassifier(path, config.num_workers, config.kernels)
     return _Classifier("tflite", classifier.resolution, 0, classifier.num_outputs,
-                       classifier.input_type, classifier)
+                       classifier.input_type, config.kernels, classifier)
 
 
 def _load_folder(path: pathlib.Path) -> _Classifier:
@@ -171,7 +175,7 @@ def _load_folder(path: pathlib.Path) -> _Classifier:
     run = tf.function(lambda images: answer(to_network_input(images), training=False),
                       reduce_retracing=True)
     return _Classifier(description.kind, description.resolution, description.resize_size,
-                       network.output_shape[-1], "float32",
+                       network.output_shape[-1], "float32", "",
                        lambda images: run(tf.constant(images)).numpy())
 
 
@@ -182,10 +186,6 @@ def facts_for_people(summary: dict[str, Any]) -> dict[str, Any]:
              "top5": f"{summary['top5']:.2%}"}
     if summary["background_class"]:
         facts["predicted background"] = summary["background_predictions"]
+    if summary["kernels"]:
+        facts["kernels"] = summary["kernels"]
     return facts | {"images per second": f"{summary['images_per_second']:.0f}"}
-
-
-def _size(model: str) -> int:
-    """Bytes of a file, so that a summary of one that has changed is not taken for its own."""
-    path = pathlib.Path(model)
-    return path.stat().st_size if path.is_file() else 0

@@ -1,6 +1,6 @@
 """Command: the networks of the paper's Table 1, predicted and measured beside published.
 
-    python -m export.table1 --output=/tmp/table1.json
+    python -m export.table1 --output=runs/table1.json
 """
 
 from absl import flags
@@ -14,6 +14,7 @@ _OUTPUT = flags.DEFINE_string("output", None, "JSON file to write; a .md goes be
 
 def main() -> None:
     """Measures and prints the table."""
+    cli.check_outputs(_OUTPUT.value)
     config = Table1Config(_OUTPUT.value, latency.CACHE_DIR.value, latency.DTYPE.value,
                           latency.device_config(), latency.timing_config())
     summary = run_table1(config)

@@ -7,9 +7,11 @@ import threading
 import numpy as np
 
 from nas_tf.errors import UserError, require
-from nas_tf.latency.host import usable_cores
+from nas_tf.latency.host import KERNELS, usable_cores
+from nas_tf.quiet import quiet
 from quant import flatbuffer
 
+_LOADING = threading.Lock()
 _TYPES = {"uint8": np.uint8, "int8": np.int8, "float32": np.float32}
 
 
@@ -22,6 +24,7 @@ class TFLiteClassifier:
     Args:
       path: the file; it is untrusted, and parsed before the interpreter sees it.
       num_workers: interpreters; 0: one a core.
+      kernels: "xnnpack", TFLite's default, or "builtin", which round twice.
 
     Attributes:
       resolution: side of the square input.
@@ -32,7 +35,9 @@ class TFLiteClassifier:
       UserError: the file is no flatbuffer, or no classifier of square RGB images.
     """
 
-    def __init__(self, path: str | pathlib.Path, num_workers: int = 0):
+    def __init__(self, path: str | pathlib.Path, num_workers: int = 0, kernels: str = "xnnpack"):
+        require(kernels in KERNELS, f"kernels={kernels!r}; allowed: {', '.join(KERNELS)}.")
+        self._kernels = kernels
         self._path, self._local = pathlib.Path(path), threading.local()
         graph = flatbuffer.read_file(path).main
         require(len(graph.inputs) == 1 and len(graph.outputs) == 1,
@@ -86,11 +91,14 @@ class TFLiteClassifier:
         from ai_edge_litert.interpreter import (  # pylint: disable=import-outside-toplevel
             Interpreter, OpResolverType)
 
+        resolver = {"xnnpack": OpResolverType.AUTO,
+                    "builtin": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES}[self._kernels]
         try:
-            interpreter = Interpreter(
-                str(self._path), num_threads=1,
-                experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
-            interpreter.allocate_tensors()
+            # One at a time: what a delegate prints is held back for the whole process.
+            with _LOADING, quiet():
+                interpreter = Interpreter(str(self._path), num_threads=1,
+                                          experimental_op_resolver_type=resolver)
+                interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise UserError(f"The model {str(self._path)!r} does not run here: {reason}") from error

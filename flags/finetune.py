@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from flags import common
+from flags import augmentation, common
 from flags import data as data_flags
 from quant.finetune_config import RANGE_METHODS, ROUNDINGS, FinetuneConfig
 
@@ -44,7 +44,7 @@ FROZEN_SHARE = flags.DEFINE_float(
 def finetune_config(model: str = "") -> FinetuneConfig:
     """The stage's settings; `model` is a flag of the stand-alone command only."""
     return FinetuneConfig(
-        data=data_flags.data_config(), augmentation=data_flags.augmentation(), model=model,
+        data=data_flags.data_config(), augmentation=augmentation.augmentation(), model=model,
         steps=STEPS.value, batch_size=BATCH_SIZE.value, learning_rate=LEARNING_RATE.value,
         distillation=DISTILLATION.value, features=FEATURES.value,
         range_method=RANGE_METHOD.value, calibration_images=CALIBRATION_IMAGES.value,

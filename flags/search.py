@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from flags import common, compute, data, space
+from flags import augmentation, common, compute, data, space
 from nas_tf.data.config import Augmentation
 from nas_tf.search_config import (
     ALGORITHMS, GATE_MODES, Budget, SearchConfig, SearchSchedule)
@@ -85,7 +85,7 @@ def search_config(latency_table: str = "") -> SearchConfig:
         data=data.data_config(), latency_table=LATENCY_TABLE.value or latency_table,
         budget=Budget(TARGET_LATENCY.value, MAX_PARAMS.value, MAX_MACS.value),
         augmentation=Augmentation(
-            MIN_CROP_AREA.value, data.FLIP.value, data.COLOR_JITTER.value),
+            MIN_CROP_AREA.value, augmentation.FLIP.value, augmentation.COLOR_JITTER.value),
         space=space.SPACE.value, resolution=space.RESOLUTION.value,
         width_multiplier=space.WIDTH_MULTIPLIER.value, missing_latency=MISSING_LATENCY.value,
         schedule=schedule, algorithm=ALGORITHM.value, gate_mode=GATE_MODE.value,

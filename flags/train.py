@@ -2,11 +2,13 @@
 
 from absl import flags
 
-from flags import architecture, common, compute, data, space
+from flags import architecture, augmentation, common, compute, data, space
 from nas_tf.train_config import TrainConfig, WeightStep
 
 EPOCHS = flags.DEFINE_integer(
     "epochs", 300, "Passes over the training split.", lower_bound=1)
+BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size", 256, "Images a training step.", lower_bound=1, upper_bound=65536)
 LEARNING_RATE = flags.DEFINE_float(
     "learning_rate", 0.05, "Learning rate at the start of the cosine decay.",
     lower_bound=1e-8, upper_bound=100.0)
@@ -41,10 +43,10 @@ def weight_step() -> WeightStep:
 def train_config() -> TrainConfig:
     """The stage's settings."""
     return TrainConfig(
-        data=data.data_config(), augmentation=data.augmentation(),
+        data=data.data_config(), augmentation=augmentation.augmentation(),
         architecture=architecture.ARCHITECTURE.value or "",
         width_multiplier=space.WIDTH_MULTIPLIER.value, initial_model=INITIAL_MODEL.value,
-        resolution=space.RESOLUTION.value, epochs=EPOCHS.value, batch_size=data.BATCH_SIZE.value,
+        resolution=space.RESOLUTION.value, epochs=EPOCHS.value, batch_size=BATCH_SIZE.value,
         learning_rate=LEARNING_RATE.value, warmup_epochs=WARMUP_EPOCHS.value,
         weights=weight_step(), eval_every=EVAL_EVERY.value,
         checkpoint_minutes=compute.CHECKPOINT_MINUTES.value, seed=common.SEED.value)

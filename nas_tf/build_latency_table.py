@@ -1,6 +1,6 @@
 """Command: measure a latency table on this machine or on a phone.
 
-    python -m nas_tf.build_latency_table --output=/tmp/table.json --resolution=160
+    python -m nas_tf.build_latency_table --output=runs/table.json --resolution=160
 """
 
 from absl import flags
@@ -21,10 +21,12 @@ _NUM_CLASSES = flags.DEFINE_integer(
 def main() -> None:
     """Builds the table and prints what it is of."""
     require(bool(common.WORKDIR.value or _OUTPUT.value), "Give --output or --workdir.")
+    cli.check_outputs(_OUTPUT.value)
     config = latency_config(_OUTPUT.value, _NUM_CLASSES.value)
     summary = run_build_table(common.WORKDIR.value or "", config)
     cli.print_facts("Latency table", facts_for_people(summary),
-                    f"python -m nas_tf.search --latency_table={summary['output']}")
+                    f"python -m nas_tf.search --latency_table={summary['output']} --workdir=… "
+                    "--target_latency_ms=… --dataset=…")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Command: how well a latency table predicts whole networks, and its correction.
 
-    python -m nas_tf.check_latency_table --latency_table=/tmp/table.json --num_fit=8
+    python -m nas_tf.check_latency_table --latency_table=runs/table.json --num_fit=8
 
 The correction is fitted on networks that are not among those it is judged by.
 """
@@ -41,6 +41,7 @@ flags.register_multi_flags_validator(
 
 def main() -> None:
     """Measures, compares, prints."""
+    cli.check_outputs(_OUTPUT.value, _PLOT.value)
     table = load_table(_TABLE.value)
     device = open_device(latency.device_config())
     try:

@@ -8,6 +8,7 @@ from typing import Any, Callable
 from absl import app, flags
 from absl import logging as absl_logging
 
+from nas_tf import files
 from nas_tf.errors import UserError
 from nas_tf.startup import quiet_tensorflow
 
@@ -28,6 +29,12 @@ def run(main: Callable[[], None]) -> None:
         # absl exits with 1 after showing help, but help that was asked for is a success.
         asked = any(argument.lstrip("-") in _HELP for argument in sys.argv[1:])
         sys.exit(0 if asked and ended.code == 1 else ended.code)
+
+
+def check_outputs(*paths: str | None) -> None:
+    """Refuses, before any work, files that could not be written; empty names are left out."""
+    for path in filter(None, paths):
+        files.check_writable(path)
 
 
 def print_facts(title: str, facts: dict[str, Any], next_command: str = "") -> None:
@@ -54,7 +61,7 @@ def _guarded(main: Callable[[], None], argv: list[str]) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nStopped. The same command goes on from the last checkpoint.", file=sys.stderr)
+        print("\nStopped. The same command takes the work up where it was last saved.", file=sys.stderr)
         return 130
     return 0
 

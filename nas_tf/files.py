@@ -1,13 +1,14 @@
 """Reading and writing files so that a killed process never leaves half of one."""
 
 import contextlib
+import hashlib
 import json
 import os
 import pathlib
 import tempfile
 from typing import Any, Iterator
 
-from nas_tf.errors import UserError
+from nas_tf.errors import UserError, require
 
 
 @contextlib.contextmanager
@@ -16,8 +17,7 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 
     The temporary name keeps the suffix of `path`, for writers that look at it.
     """
-    path = pathlib.Path(path)
-    make_folder(path.parent)
+    path = check_writable(path)
     handle, name = tempfile.mkstemp(
         prefix=f".{path.name.split('.')[0]}-", suffix="".join(path.suffixes), dir=path.parent)
     os.close(handle)
@@ -29,6 +29,14 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: str | os.PathLike) -> pathlib.Path:
+    """Makes the parent folders of a file to be written; `UserError` if it cannot be."""
+    path = pathlib.Path(path)
+    require(not path.is_dir(), f"Cannot write the file {str(path)!r}: it is a folder.")
+    make_folder(path.parent)
+    return path
 
 
 def write_bytes(path: str | os.PathLike, content: bytes) -> None:
@@ -69,8 +77,17 @@ def make_folder(path: str | os.PathLike) -> pathlib.Path:
         if not os.access(path, os.W_OK | os.X_OK):
             raise PermissionError(13, "Permission denied")
     except OSError as error:
-        raise UserError(f"Cannot write to the folder {str(path)!r}: {error.strerror}.") from error
+        reason = "it is a file" if path.is_file() else error.strerror
+        raise UserError(f"Cannot write to the folder {str(path)!r}: {reason}.") from error
     return path
+
+
+def sha256(path: str | os.PathLike) -> str:
+    """Hexadecimal digest of a file's content."""
+    try:
+        return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise UserError(f"Cannot read the file {str(path)!r}: {error.strerror}.") from error
 
 
 def _umask() -> int:

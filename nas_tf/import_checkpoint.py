@@ -1,6 +1,6 @@
 """Command: takes over a published ProxylessNAS network, weights and all, without PyTorch.
 
-    python -m nas_tf.import_checkpoint --workdir=/tmp/run \\
+    python -m nas_tf.import_checkpoint --workdir=runs/a \\
         --config=proxyless-w0.3-r176_imagenet.json \\
         --checkpoint=proxyless-w0.3-r176_imagenet.pth
 """

@@ -73,6 +73,20 @@ def read_description(folder: str | pathlib.Path) -> ModelDescription:
         files.read_json(path, "model description"), f"model description {str(path)!r}")
 
 
+def digest(model: str | pathlib.Path) -> str:
+    """What a model folder, or a model file, holds: equal for copies, another when it changed.
+
+    Raises:
+      UserError: it cannot be read, or the folder has no weights.
+    """
+    path = pathlib.Path(model)
+    if not path.is_dir():
+        return files.sha256(path)
+    require((path / WEIGHTS_FILE).is_file(),
+            f"The model folder {str(model)!r} has no {WEIGHTS_FILE}.")
+    return f"{files.sha256(path / DESCRIPTION_FILE)}-{files.sha256(path / WEIGHTS_FILE)}"
+
+
 def save_model(folder: str | pathlib.Path, model, description: ModelDescription) -> None:
     """Writes weights, then the description, each atomically."""
     folder = pathlib.Path(folder)

@@ -2,6 +2,8 @@
 
     <workdir>/<stage>/settings.json   what the stage was asked to do; written first
     <workdir>/<stage>/summary.json    what came out; written last, so it marks completion
+
+One process at a time works in a stage's folder.
 """
 
 import dataclasses
@@ -10,7 +12,8 @@ import pathlib
 from typing import Any
 
 from nas_tf import files
-from nas_tf.errors import UserError
+from nas_tf.errors import UserError, require
+from nas_tf.file_lock import hold
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,9 +47,14 @@ def open_stage(workdir: str, stage: str, settings: dict[str, Any]) -> StageFolde
       settings: everything that decides the outcome; must survive JSON.
 
     Raises:
-      UserError: the folder cannot be written, or holds a run with other settings.
+      UserError: the folder cannot be written, holds a run with other settings, or another
+        process works in it.
     """
+    require(bool(str(workdir).strip()), "--workdir is empty; name a folder for the run.")
     path = files.make_folder(pathlib.Path(workdir) / stage)
+    require(hold(path / ".lock"),
+            f"Another process works in the folder {str(path)!r}; wait for its end, or use another "
+            "--workdir.")
     settings = json.loads(json.dumps(settings))
     settings_path = path / "settings.json"
     if settings_path.exists():
@@ -57,6 +65,7 @@ def open_stage(workdir: str, stage: str, settings: dict[str, Any]) -> StageFolde
 
 
 def _refuse_other_settings(path: pathlib.Path, held: dict, asked: dict) -> None:
+    held, asked = _flat(held), _flat(asked)
     differing = sorted(k for k in held.keys() | asked.keys() if held.get(k) != asked.get(k))
     if differing:
         shown = "; ".join(
@@ -64,6 +73,16 @@ def _refuse_other_settings(path: pathlib.Path, held: dict, asked: dict) -> None:
         raise UserError(
             f"The folder {str(path)!r} holds a run with other settings ({shown}); "
             "use another --workdir, or the same settings to resume it.")
+
+
+def _flat(settings: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested settings by dotted names, so that what differs can be named."""
+    if not isinstance(settings, dict):
+        return {prefix.removesuffix("."): settings}
+    flat = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{prefix}{key}.")
+    return flat
 
 
 def _short(value: Any) -> str:

@@ -1,7 +1,7 @@
 """Command: what of a quantized network is not quantized, or not well.
 
-    python -m quant.audit --model=/tmp/run/convert/model_int8.tflite \\
-        --output_json=/tmp/audit.json --output_html=/tmp/audit.html
+    python -m quant.audit --model=runs/a/convert/model_int8.tflite \\
+        --output_json=runs/audit.json --output_html=runs/audit.html
 """
 
 from absl import flags
@@ -20,6 +20,7 @@ _HTML = flags.DEFINE_string(
 
 def main() -> None:
     """Audits, prints the findings and writes what was asked for."""
+    cli.check_outputs(_JSON.value, _HTML.value)
     audit = run_audit(_MODEL.value)
     print(audit.to_text())
     if _JSON.value:

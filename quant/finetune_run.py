@@ -26,6 +26,7 @@ from quant.equalization import equalize
 from quant.finetune_config import FinetuneConfig
 from quant.integer_model import simulation
 from quant.model import quantized_description
+from quant.quantizer_list import kernel_ranges
 from quant.reconstruction import reconstruct
 from quant.rewrite import rewrite
 
@@ -33,6 +34,7 @@ STAGE = "finetune"
 MODEL_FOLDER = "model"
 _MAX_BATCH = 64
 _RECONSTRUCTION_IMAGES = 320  # whose activations are held in memory, a layer at a time
+_SAVE_SECONDS = 20.0  # between checkpoints while layers are rounded
 _LEAST_CROP = 0.35  # a view for calibration keeps at least this share of the image
 
 
@@ -55,8 +57,13 @@ def run_finetune(workdir: str, config: FinetuneConfig) -> dict[str, Any]:
     require(source.num_classes == description.num_classes,
             f"The model in {source_folder!r} has {description.num_classes} classes, but the "
             f"dataset {config.data.dataset!r} has {source.num_classes}.")
+    require(config.data.resize_size in (0, description.resize_size),
+            f"--resize_size={config.data.resize_size} is not what the model in {source_folder!r} "
+            f"was made with: {description.resize_size}.")
+    # The model by what it is and not by its path, which may change between runs.
     settings = dataclasses.asdict(config) | {
-        "model": source_folder, "data": config.data.identity()}
+        "model": model_folder.digest(source_folder), "data": config.data.identity()}
+    settings["data"]["resize_size"] = description.resize_size
     stage = run_folder.open_stage(workdir, STAGE, settings)
     if (summary := stage.summary()) is not None:
         return summary
@@ -90,17 +97,18 @@ class _Run:
         ranges.calibrate(self._float_model, self.qat_model, self._inputs, config.range_method)
         self._tuner = FineTuner(self._float_model, self.qat_model,
                                 LossShares(config.distillation, config.features))
+        # Counts the layers that were rounded, and then the steps.
         self._checkpoint = RunCheckpoint(
             stage.path, weights=list(self.qat_model.weights), optimizer=self._tuner.optimizer)
+        self._layers = len(kernel_ranges(self.qat_model))
 
     def train(self) -> None:
         """Rounds and trains, or goes on from the last checkpoint."""
         config = self._config
-        done = self._checkpoint.restore()
-        if not done and config.rounding != "nearest":
-            reconstruct(self._float_model, self.qat_model,
-                        spread(np.concatenate(self._inputs), _RECONSTRUCTION_IMAGES),
-                        kernels=config.rounding == "reconstruct")
+        count = self._checkpoint.restore()
+        if count < self._layers and config.rounding != "nearest":
+            self._round(count)
+        done = max(0, count - self._layers)
         if done >= config.steps:
             return
         interval = self._interval()
@@ -117,8 +125,22 @@ class _Run:
                     log.write(step // interval, step=step + 1, loss=loss, learning_rate=rate)
                     progress.note(f"step {step + 1} of {config.steps}", loss=loss)
                     losses.clear()
-                    self._checkpoint.save(step + 1)
+                    self._checkpoint.save(self._layers + step + 1)
         log.close()
+
+    def _round(self, done: int) -> None:
+        """Rounds the layers after the first `done`, saving now and then and at the end."""
+        saved = time.monotonic()
+
+        def after_layer(count: int) -> None:
+            nonlocal saved
+            if count == self._layers or time.monotonic() - saved > _SAVE_SECONDS:
+                self._checkpoint.save(count)
+                saved = time.monotonic()
+
+        images = spread(np.concatenate(self._inputs), _RECONSTRUCTION_IMAGES)
+        reconstruct(self._float_model, self.qat_model, images,
+                    self._config.rounding == "reconstruct", done=done, after_layer=after_layer)
 
     def evaluate(self) -> dict[str, float]:
         """Top-1 of both networks on the evaluation split, and how their logits differ.

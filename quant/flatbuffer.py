@@ -117,7 +117,7 @@ def parse(content: bytes, where: str = "model") -> FlatModel:
     except UserError as error:
         raise UserError(f"The {where} is damaged: {error}") from error
     except _CORRUPT as error:
-        raise UserError(f"The {where} is truncated or damaged ({type(error).__name__}).") from error
+        raise UserError(f"The {where} is truncated or damaged.") from error
 
 
 def _read(content: bytes) -> FlatModel:

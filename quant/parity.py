@@ -26,6 +26,7 @@ _JSON = flags.DEFINE_string("output_json", "", "Also write the figures to this f
 
 def main() -> None:
     """Runs the comparison and prints it."""
+    cli.check_outputs(_JSON.value)
     workdir = common.WORKDIR.value
     require(bool(workdir or (_MODEL.value and _TFLITE.value)),
             "Give --workdir, or both --model and --tflite.")

@@ -8,7 +8,8 @@ import numpy as np
 
 from nas_tf.data import batches
 from nas_tf.data.sources import open_config
-from nas_tf.errors import UserError
+from nas_tf.errors import UserError, require
+from quant import flatbuffer
 from quant.model import load_qat_model
 from quant.parity_config import ParityConfig
 from quant.parity_layers import LayerParity, compare_layers, to_table
@@ -43,9 +44,13 @@ def run_parity(config: ParityConfig) -> ParityResult:
         raise UserError(f"Cannot read the file {config.tflite!r}: {error.strerror}.") from error
     source = open_config(config.data)
     split = source.evaluation_split(config.data.eval_split)
+    require(source.num_classes == description.num_classes,
+            f"The model {config.model!r} has {description.num_classes} classes, but the dataset "
+            f"{config.data.dataset!r} has {source.num_classes}.")
     dataset = batches.evaluation_batches(source, split, config.num_images, description.resolution,
                                          description.resize_size)
     images, _ = next(iter(batches.readable(source, dataset)))
+    flatbuffer.parse(content, f"model {config.tflite!r}")
     rows = compare_layers(model, content, np.asarray(images), config.runtime)
     last = rows[-1]
     first = next((row.layer for row in rows if row.differing > 0), "none")

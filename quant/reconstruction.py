@@ -9,7 +9,7 @@ of thousands of weights a class would else learn a few hundred images by heart.
 It needs forward passes over a few hundred images and no training.
 """
 
-from typing import Iterator
+from typing import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -24,11 +24,14 @@ _CHUNK = 20  # images computed at once
 _ROWS = 12000  # output positions that a layer is fitted to
 _DEPTHWISE_ROWS = 4000
 _RIDGES = (np.inf, 1.0, 0.1)  # infinite: the float kernel, rounded with compensation
+_NOTE_EVERY = 25  # layers between lasting lines
 _HELD_OUT = 4  # one position in so many is held out
 
 
 def reconstruct(float_model: keras.Model, qat_model: keras.Model, images: np.ndarray,
-                kernels: bool = True, seed: int = 0) -> dict[str, tuple[float, float]]:
+                kernels: bool = True, seed: int = 0, done: int = 0,
+                after_layer: Callable[[int], None] = lambda count: None,
+                ) -> dict[str, tuple[float, float]]:
     """Replaces the kernels and biases of `qat_model`, whose ranges are set.
 
     Args:
@@ -37,6 +40,8 @@ def reconstruct(float_model: keras.Model, qat_model: keras.Model, images: np.nda
       kernels: whether kernels change; else they are rounded to nearest and only biases are
         corrected (Nagel et al. 2019, "bias correction").
       seed: of the choice of output positions.
+      done: how many layers of `qat_model` have been replaced before; they are left as they are.
+      after_layer: called with the number of layers replaced so far, after each.
 
     Returns:
       Layer → relative error of its output, rounded to nearest and reconstructed, on the
@@ -44,24 +49,44 @@ def reconstruct(float_model: keras.Model, qat_model: keras.Model, images: np.nda
     """
     found = {k.layer.name: k for k in kernel_ranges(qat_model)}
     random = np.random.default_rng(seed)
-    errors = {}
+    errors, count = {}, 0
     # Thousands of small products: BLAS threads would wait for each other more than compute.
-    with Progress("reconstruct", len(found)) as progress, threadpool_limits(1, "blas"):
+    with Progress("reconstruct", len(found), done) as progress, threadpool_limits(1, "blas"):
         for layer, given, wanted in _walk(float_model, qat_model, images):
-            if layer.name in found:
-                kernel = found[layer.name]
-                errors[kernel.source] = _fit_layer(kernel, given, wanted, kernels, random)
-                progress.update(len(errors), error=errors[kernel.source][1])
+            if layer.name not in found:
+                continue
+            count += 1
+            chosen = _positions(found[layer.name], wanted.shape, random)
+            if count <= done:
+                continue
+            kernel = found[layer.name]
+            errors[kernel.source] = _fit_layer(kernel, given, wanted, kernels, chosen)
+            after_layer(count)
+            progress.update(count, error=errors[kernel.source][1])
+            if count % _NOTE_EVERY == 0:
+                progress.note(f"layer {count} of {len(found)}")
     return errors
 
 
+def _positions(kernel: KernelRange, shape: tuple[int, ...],
+               random: np.random.Generator) -> list[np.ndarray]:
+    """Ascending random output positions of each chunk of images, for outputs of `shape`.
+
+    Drawn for layers that are done as well, so that a run taken up again draws what it would have.
+    """
+    rows = _DEPTHWISE_ROWS if kernel.channel_axis == 2 else _ROWS
+    starts = range(0, shape[0], _CHUNK)
+    per_chunk = -(-rows // len(starts))
+    counts = (min(_CHUNK, shape[0] - start) * shape[1] * shape[2] for start in starts)
+    return [np.sort(random.permutation(count)[:per_chunk]) for count in counts]
+
+
 def _fit_layer(kernel: KernelRange, given: np.ndarray, wanted: np.ndarray, kernels: bool,
-               random: np.random.Generator) -> tuple[float, float]:
+               chosen: list[np.ndarray]) -> tuple[float, float]:
     """Sets kernel and bias of one layer; returns its relative errors before and after."""
     layer = kernel.layer.layer
     is_depthwise = kernel.channel_axis == 2
-    patches, targets = _samples(layer, kernel.kernel.shape, given, wanted, random,
-                                _DEPTHWISE_ROWS if is_depthwise else _ROWS)
+    patches, targets = _samples(layer, kernel.kernel.shape, given, wanted, chosen)
     weights = _as_rows(kernel.kernel.numpy(), is_depthwise).astype(np.float64)
     per_tensor = kernel.maximum.shape.rank == 0
     scales = _scales(weights, per_tensor)
@@ -117,22 +142,19 @@ def _error(patches: np.ndarray, targets: np.ndarray, rows: np.ndarray, bias: np.
 
 
 def _samples(layer, kernel_shape, given: np.ndarray, wanted: np.ndarray,
-             random: np.random.Generator, rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs and outputs of the layer at random positions.
+             positions: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs and outputs of the layer at these positions of each chunk of images.
 
     Returns:
       (float64 [M, D], or [M, D, C] for a depthwise layer; float64 [M, outputs]).
     """
     height, width = kernel_shape[:2]
-    chunks = range(0, len(given), _CHUNK)
-    per_chunk = -(-rows // len(chunks))
     patches, targets = [], []
-    for start in chunks:
+    for start, chosen in zip(range(0, len(given), _CHUNK), positions, strict=True):
         found = tf.image.extract_patches(
             given[start:start + _CHUNK], [1, height, width, 1], [1, *layer.strides, 1],
             [1, 1, 1, 1], layer.padding.upper())
         found = tf.reshape(found, [-1, found.shape[-1]])
-        chosen = np.sort(random.permutation(int(found.shape[0]))[:per_chunk])
         patches.append(tf.gather(found, chosen).numpy())
         targets.append(wanted[start:start + _CHUNK].reshape(-1, wanted.shape[-1])[chosen])
     joined = np.concatenate(patches).astype(np.float64)

@@ -79,12 +79,16 @@ def _snap_borders(graph: GraphConfig) -> list[Change]:
         if graph.class_name(name).rpartition(">")[2] != BorderPadding2D.__name__:
             continue
         settings = graph.settings(name)
-        snapped = [float(np.round(v * INPUT_LEVELS)) / INPUT_LEVELS for v in settings["border"]]
+        # + 0.0, for a minus zero is not written as a zero.
+        snapped = [float(np.round(v * INPUT_LEVELS)) / INPUT_LEVELS + 0.0
+                   for v in settings["border"]]
         layer = (BorderPadding2D(settings["padding"], snapped) if any(snapped)
                  else keras.layers.ZeroPadding2D(settings["padding"]))
         graph.replace(name, layer)
-        changes.append(Change(name, f"border {settings['border']} became {snapped}, on the grid "
-                              f"of step 1/{INPUT_LEVELS}"))
+        before, after = (", ".join(f"{v:.4g}" for v in border)
+                         for border in (settings["border"], snapped))
+        changes.append(Change(name, f"image border ({before}) became ({after}), rounded to the "
+                              f"input's step of 1/{INPUT_LEVELS}"))
     return changes
 
 

@@ -1,6 +1,7 @@
 """Which images a stage reads and how, as plain data. Imports no TensorFlow."""
 
 import dataclasses
+import pathlib
 from typing import Any
 
 SMALL_IMAGE = 64  # pixels; see `default_resize_size`
@@ -30,7 +31,9 @@ class DataConfig:
         """What decides which images are read; where they lie does not, and may change."""
         fields = dataclasses.asdict(self)
         del fields["data_dir"], fields["download"]
-        return fields
+        folder = pathlib.Path(self.dataset).expanduser()
+        # The same folder by another path is the same dataset.
+        return fields | ({"dataset": str(folder.resolve())} if folder.is_dir() else {})
 
 
 @dataclasses.dataclass(frozen=True)

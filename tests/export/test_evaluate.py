@@ -149,7 +149,7 @@ def test_another_class_count_is_refused(kind, tflite, float_folder):
 def test_background_answers_are_counted(float_folder, folder, monkeypatch):
     """A stand-in that always says background, and is never right."""
     def stand_in(*_):
-        return evaluate_run._Classifier("tflite", 16, 18, 5, "uint8",
+        return evaluate_run._Classifier("tflite", 16, 18, 5, "uint8", "builtin",
                                         lambda pixels: np.eye(5, dtype=np.uint8)[[0] * len(pixels)])
     monkeypatch.setattr(evaluate_run, "_load", stand_in)
     summary = evaluate_model(str(float_folder), EvaluateConfig(DataConfig(str(folder))))

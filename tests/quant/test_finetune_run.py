@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -11,10 +12,11 @@ from nas_tf import model_folder
 from nas_tf.data.config import NO_AUGMENTATION, Augmentation, DataConfig
 from nas_tf.errors import UserError
 from nas_tf.space.architecture import from_string
-from quant import finetune_run
+from quant import finetune_run, reconstruction
 from quant.finetune_config import FinetuneConfig
 from quant.finetune_run import run_finetune
 from quant.model import load_qat_model
+from quant.quantizer_list import kernel_ranges
 
 SMALL = FinetuneConfig(
     data=DataConfig("digits", train_split="train[:128]", eval_split="test[:64]"),
@@ -87,6 +89,54 @@ def test_a_run_killed_half_way_ends_as_an_uninterrupted_one(
     resumed = run_finetune(str(tmp_path), config)
     for expected, found in zip(_weights(finished[1]), _weights(resumed)):
         np.testing.assert_array_equal(expected, found)
+
+
+@pytest.mark.parametrize("killed_after", [1, 2])
+def test_a_run_killed_while_layers_are_rounded_takes_up_the_next_layer(
+        finished, float_folder, tmp_path, monkeypatch, killed_after):
+    class Killed(BaseException):
+        """Stands for kill -9: nothing in the code catches it."""
+
+    fit, calls = reconstruction._fit_layer, []
+
+    def counting(*arguments):
+        calls.append(1)
+        if len(calls) == killed_after + 1:
+            raise Killed
+        return fit(*arguments)
+
+    config = dataclasses.replace(SMALL, model=float_folder)
+    monkeypatch.setattr(finetune_run, "_SAVE_SECONDS", -1.0)
+    monkeypatch.setattr(reconstruction, "_fit_layer", counting)
+    with pytest.raises(Killed):
+        run_finetune(str(tmp_path), config)
+    resumed = run_finetune(str(tmp_path), config)
+    layers = len(kernel_ranges(load_qat_model(resumed["model"])[0]))
+    assert len(calls) == layers + 1  # each layer once, and the one that was cut short
+    for expected, found in zip(_weights(finished[1]), _weights(resumed), strict=True):
+        np.testing.assert_array_equal(expected, found)
+
+
+def test_a_moved_run_folder_is_still_that_run(float_folder, tmp_path, monkeypatch):
+    (tmp_path / "here" / "run" / "train").mkdir(parents=True)
+    shutil.copytree(float_folder, tmp_path / "here" / "run" / "train" / "model")
+    config = dataclasses.replace(SMALL, steps=0, rounding="nearest")
+    monkeypatch.chdir(tmp_path / "here")
+    summary = run_finetune("run", config)
+    shutil.move(tmp_path / "here", tmp_path / "there")
+    monkeypatch.chdir(tmp_path)
+    assert run_finetune(str(tmp_path / "there" / "run"), config) == summary
+    (tmp_path / "there/run/train/model/model.json").write_text(
+        (tmp_path / "there/run/train/model/model.json").read_text() + " ")
+    with pytest.raises(UserError, match="other settings .*model: there"):
+        run_finetune(str(tmp_path / "there" / "run"), config)
+
+
+def test_a_short_side_that_is_not_the_models_is_refused(float_folder, tmp_path):
+    data = dataclasses.replace(SMALL.data, resize_size=11)
+    with pytest.raises(UserError, match="--resize_size=11 is not what .* was made with: 8"):
+        run_finetune(str(tmp_path), dataclasses.replace(SMALL, model=float_folder, data=data))
+    assert not (tmp_path / "finetune").exists()
 
 
 def test_a_finished_run_is_returned_as_it_is(finished, float_folder):
