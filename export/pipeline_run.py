@@ -14,10 +14,9 @@ from typing import Any, Callable
 from export.benchmark_run import BenchmarkConfig, run_benchmark
 from export.convert_run import ConvertConfig, run_convert
 from export.evaluate_run import EvaluateConfig, run_evaluate
-from nas_tf import files
 from nas_tf.errors import require
 from nas_tf.latency.build import BuildConfig
-from nas_tf.latency.build_run import run_build_table
+from nas_tf.latency import build_run
 from nas_tf.latency.table import load_table
 from nas_tf.run_folder import open_stage
 from nas_tf.search_config import SearchConfig
@@ -138,7 +137,7 @@ def _plan(workdir: str, config: PipelineConfig, num_classes: int,
     if not config.architecture:
         if not table:
             table_config = dataclasses.replace(config.table, num_classes=num_classes)
-            plan.append(("build_latency_table", lambda: run_build_table(workdir, table_config)))
+            plan.append(("build_latency_table", lambda: build_run.run_build_table(workdir, table_config)))
         plan.append(("search", lambda: _search(workdir, config, table)))
     return plan + [
         ("train", lambda: run_train(workdir, config.train)),
@@ -153,8 +152,8 @@ def _search(workdir: str, config: PipelineConfig, table: str) -> dict[str, Any]:
     from nas_tf.search_run import run_search  # pylint: disable=import-outside-toplevel
 
     if not table:
-        built = pathlib.Path(workdir) / "build_latency_table" / "summary.json"
-        table = files.read_json(built, "stage summary")["output"]
+        # Not the path in its summary, which is another one when the run folder has moved.
+        table = str(pathlib.Path(workdir) / build_run.STAGE / build_run.TABLE_FILE)
     return run_search(workdir, _with_table(config, table))
 
 

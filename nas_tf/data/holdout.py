@@ -27,7 +27,7 @@ def hold_out(source: ImageSource, split: str, num_images: int) -> tuple[Part, Pa
     total = source.part_size(split)
     require(0 < num_images < total,
             f"Cannot hold out {num_images} of the {total} images of {split!r}; "
-            "allowed: at least 1, and fewer than all.")
+            "allowed: at least 1, and fewer than all; a number below 1 is a share.")
     quota = _quotas(num_images, source.num_classes)
     taken = collections.Counter()
     positions = []

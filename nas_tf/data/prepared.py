@@ -57,7 +57,7 @@ def open_name(dataset: str, data_dir: str = "", download: bool = False) -> Image
     except tfds.core.DatasetNotFoundError as error:
         if str(name) not in tfds.list_builders(with_community_datasets=False):
             raise _unknown(dataset) from error
-        require(download, f"No prepared {dataset!r} in {data_dir or 'the default TFDS folder'!r} "
+        require(download, f"No prepared {dataset!r} in {data_dir or '~/tensorflow_datasets'!r} "
                 f"(looked for {name}/<version>/{INFO_FILE}); give --data_dir of a folder that "
                 "holds it, or --download to let TFDS fetch it.")
         builder = _downloaded(dataset, where)

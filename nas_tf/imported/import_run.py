@@ -12,6 +12,7 @@ from nas_tf.run_folder import open_stage
 
 # The train stage's folder: what follows goes on from an import as from a training.
 STAGE = "train"
+_MIN_RESOLUTION = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +48,8 @@ def run_import(workdir: str, config: ImportConfig) -> dict[str, Any]:
     resolution = config.resolution or network.resolution
     require(bool(resolution), f"The configuration {config.config!r} does not say the resolution; "
             "give --resolution.")
+    require(resolution >= _MIN_RESOLUTION, f"--resolution={resolution} is too small; "
+            f"allowed: {_MIN_RESOLUTION} or more.")
     resize_size = config.resize_size or round(resolution * 256 / 224)
     require(resize_size >= resolution,
             f"--resize_size={resize_size} is smaller than the resolution {resolution}.")
@@ -89,8 +92,10 @@ def _labels(path: str, num_classes: int) -> tuple[str, ...]:
         return tuple(str(index) for index in range(num_classes))
     try:
         labels = tuple(pathlib.Path(path).read_text(encoding="utf-8").splitlines())
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"Cannot read the label file {path!r}: {error}.") from error
+    except OSError as error:
+        raise UserError(f"Cannot read the label file {path!r}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"The label file {path!r} is not UTF-8 text.") from error
     require(len(labels) == num_classes,
             f"The label file {path!r} has {len(labels)} lines; the network has {num_classes} "
             "classes.")

@@ -40,9 +40,15 @@ def read_config(path: str) -> ImportedNetwork:
     content = files.read_json(path, "configuration")
     try:
         return _network(content, where)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(
-            f"The {where} is not a ProxylessNAS network configuration ({error!r:.80}).") from error
+    except KeyError as error:
+        raise UserError(f"The {where} is not a ProxylessNAS network configuration: it lacks "
+                        f"{str(error):.60}.") from error
+    except ValueError as error:
+        raise UserError(f"The {where} is not a ProxylessNAS network configuration: "
+                        f"{str(error):.80}.") from error
+    except (TypeError, AttributeError) as error:
+        raise UserError(f"The {where} is not a ProxylessNAS network configuration: a part of it "
+                        "is of another type than there.") from error
 
 
 def _network(content: dict[str, Any], where: str) -> ImportedNetwork:

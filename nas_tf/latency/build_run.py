@@ -31,11 +31,12 @@ def run_build_table(workdir: str, config: BuildConfig) -> dict[str, Any]:
     settings = dataclasses.asdict(config)
     stage = open_stage(workdir, STAGE, settings)
     summary = stage.summary()
-    if summary is None or not pathlib.Path(summary["output"]).exists():
-        output = config.output or str(stage.path / TABLE_FILE)
+    # Not the path in the summary, which is another one when the run folder has moved.
+    output = config.output or str(stage.path / TABLE_FILE)
+    if summary is None or not pathlib.Path(output).exists():
         summary = _summary(dataclasses.replace(config, output=output))
         stage.write_summary(summary)
-    return summary
+    return summary | {"output": output}
 
 
 def _summary(config: BuildConfig) -> dict[str, Any]:

@@ -139,6 +139,7 @@ def load_table(path: str | os.PathLike, missing: str = "error") -> LatencyTable:
     """
     given, path = str(path), pathlib.Path(path)
     require(missing in MISSING, f"missing={missing!r}; allowed: {', '.join(MISSING)}.")
+    require(not given or not path.is_dir(), f"The latency table {given!r} is a folder.")
     require(path.is_file(), f"There is no latency table {given!r}.")
     require(path.stat().st_size <= _MAX_BYTES,
             f"The latency table {str(path)!r} is larger than {_MAX_BYTES >> 20} MiB.")
@@ -158,7 +159,9 @@ def load_table(path: str | os.PathLike, missing: str = "error") -> LatencyTable:
 
 def table_from_json(content: object, where: str) -> LatencyTable:
     """The table in parsed JSON; `where` names the file in the `UserError`s."""
-    found = content.get("format") if isinstance(content, dict) else None
+    require(isinstance(content, dict), f"The {where} is not a latency table: it is JSON, but no "
+            "object.")
+    found = content.get("format")
     require(found == FORMAT, f"The {where} has format {found!r}; this version reads {FORMAT!r}.")
     entries, baseline = content.get("entries"), content.get("baseline_ms")
     require(isinstance(entries, dict) and 0 < len(entries) <= _MAX_ENTRIES,

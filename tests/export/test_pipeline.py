@@ -24,6 +24,9 @@ SMALL = (
     "--steps=10", "--finetune_calibration_images=64", "--num_runs=5")
 
 
+SUMMARIES = ("search", "train", "finetune", "convert", "evaluate", "benchmark")
+
+
 def command(*arguments):
     """The pipeline's command line, with a small digits run as the default."""
     return [sys.executable, "-m", "nas_tf.pipeline", *SMALL, *arguments]
@@ -115,6 +118,13 @@ def test_a_killed_run_is_taken_up_and_ends_in_a_checked_file(tmp_path):
     again = run(f"--workdir={workdir}", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert (workdir / "convert/model_int8.tflite").read_bytes() == before
+    # Moved, it is still that run: no stage works again.
+    stages = ("build_latency_table", *SUMMARIES)
+    ended = {name: (workdir / name / "summary.json").stat().st_mtime_ns for name in stages}
+    workdir = workdir.rename(tmp_path / "moved")
+    again = run("--workdir=moved", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert {name: (workdir / name / "summary.json").stat().st_mtime_ns for name in stages} == ended
     # Other settings in the same folder are refused, and the file is still there.
     other = run(f"--workdir={workdir}", "--epochs=5", cwd=tmp_path)
     assert other.returncode == 1
