@@ -15,8 +15,12 @@ from nas_tf.latency.model_cache import (
 from nas_tf.latency.stitch import stitch
 from nas_tf.latency.table import LatencyTable
 from nas_tf.latency.timing import Device, Samples, TimingConfig, summarize, time_with_progress
-from nas_tf.space.architecture import Architecture
+from nas_tf.space.architecture import Architecture, from_string
 from nas_tf.space.search_space import SearchSpace, find_space
+
+
+# Of the random networks that a table is corrected and judged by when it is built.
+BUILD_SEED = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +152,8 @@ def fit_correction(table: LatencyTable, networks: Sequence[Measured]) -> Correct
     plain = dataclasses.replace(table, correction=Correction())
     sums = predictions_ms(plain, networks) - plain.baseline_ms
     measured = np.array([network.median_ms for network in networks]) - plain.baseline_ms
-    return Correction(float(np.median(measured / sums)), 0.0, len(networks))
+    return Correction(float(np.median(measured / sums)), 0.0, len(networks),
+                      tuple(network.architecture.to_string() for network in networks))
 
 
 def report(table: LatencyTable, networks: Sequence[Measured]) -> dict[str, Any]:
@@ -168,9 +173,11 @@ def check_table(table: LatencyTable, device: Device, timing: TimingConfig, cache
       num_fit: others to fit a correction on; 0 for none.
       joined: see `network_models`.
 
+    No network is judged by that the table's correction was fitted on.
+
     Returns:
       (facts `as_it_is`, and with `num_fit` also `uncorrected` and `corrected`; the table, with
-      the correction fitted here if there is one; the networks judged by).
+      the correction fitted here and its error if there is one; the networks judged by).
 
     Raises:
       UserError: a published table, whose device is not here, or a device that differs.
@@ -179,15 +186,33 @@ def check_table(table: LatencyTable, device: Device, timing: TimingConfig, cache
             f"The latency table {table.path!r} does not say what it was measured on, so it "
             "cannot be checked here.")
     space = find_space(table.identity.space).scaled(table.identity.width_multiplier)
-    judged = random_architectures(space, num_networks, seed)
-    fitted_on = random_architectures(space, num_fit, seed + 1, other_than=judged)
+    known = _fitted_before(table, space)
+    judged = random_architectures(space, num_networks, seed, other_than=known)
+    fitted_on = random_architectures(space, num_fit, seed + 1, other_than=[*known, *judged])
     networks = measure_networks(
         [*judged, *fitted_on], table, device, timing, cache_dir, joined)
     judge, fit = networks[:num_networks], networks[num_networks:]
     facts = {"as_it_is": report(table, judge)}
+    if not table.correction.known_networks:
+        facts["as_it_is"]["note"] = ("the table does not say which networks its correction was "
+                                     "fitted on; they may be among these")
     if fit:
         plain = dataclasses.replace(table, correction=Correction())
         table = dataclasses.replace(table, correction=fit_correction(table, fit))
-        facts |= {"uncorrected": report(plain, judge), "corrected": report(table, judge),
+        # The error in the file is that of the correction in the file, never of an older one.
+        table = dataclasses.replace(table, prediction_error=report(table, judge))
+        facts |= {"uncorrected": report(plain, judge), "corrected": table.prediction_error,
                   "correction": dataclasses.asdict(table.correction)}
     return facts, table, judge
+
+
+def _fitted_before(table: LatencyTable, space: SearchSpace) -> list[Architecture]:
+    """Networks of the space that the table's correction was fitted on.
+
+    A table that does not say so got its correction with the seed of `build_table`, as far as
+    can be known; all that were drawn there are left out.
+    """
+    correction = table.correction
+    if correction.known_networks:
+        return [from_string(text) for text in correction.fitted_on]
+    return random_architectures(space, min(2 * correction.networks, space.size() // 2), BUILD_SEED)

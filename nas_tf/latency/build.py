@@ -6,7 +6,7 @@ import pathlib
 from nas_tf import files
 from nas_tf.errors import require
 from nas_tf.latency.accuracy import (
-    Measured, fit_correction, measured_networks, random_architectures, report, stitched)
+    BUILD_SEED, Measured, fit_correction, measured_networks, random_architectures, report, stitched)
 from nas_tf.latency.devices import DeviceConfig, HostConfig, open_device
 from nas_tf.latency.entries import Entry, Identity
 from nas_tf.latency.model_cache import EMPTY, ModelCache, layer_builders, network_name
@@ -117,7 +117,7 @@ def assemble(identity: Identity, samples: Samples, timing: TimingConfig) -> Late
 def _networks(config: BuildConfig) -> list[Architecture]:
     """Random networks to correct by; fewer where the space is smaller."""
     space = find_space(config.space).scaled(config.width_multiplier)
-    return random_architectures(space, min(config.correction_networks, space.size()), seed=0)
+    return random_architectures(space, min(config.correction_networks, space.size()), BUILD_SEED)
 
 
 def _corrected(table: LatencyTable, networks: list[Measured]) -> LatencyTable:

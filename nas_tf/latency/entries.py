@@ -75,11 +75,19 @@ class Correction:
 
     Attributes:
       networks: how many whole networks it was fitted on; 0 means that nothing was fitted.
+      fitted_on: those networks as short strings, so that nobody judges by them; empty in
+        tables that were made before this was noted.
     """
 
     scale: float = 1.0
     intercept_ms: float = 0.0
     networks: int = 0
+    fitted_on: tuple[str, ...] = ()
+
+    @property
+    def known_networks(self) -> bool:
+        """Whether it is known which networks it was fitted on."""
+        return len(self.fitted_on) == self.networks
 
 
 def entry_from_json(key: str, content: Any, where: str) -> Entry:
@@ -117,7 +125,12 @@ def correction_from_json(content: Any, where: str) -> Correction:
     require(0.1 <= scale <= 10 and abs(intercept) <= MAX_MS,
             f"The {where} has a correction of scale {scale}, intercept {intercept} ms; "
             "a scale is 0.1 to 10.")
-    return Correction(scale, intercept, int(networks))
+    fitted_on = content.get("fitted_on", [])
+    require(isinstance(fitted_on, list) and len(fitted_on) in (0, networks)
+            and all(isinstance(network, str) for network in fitted_on),
+            f"The {where} has a correction fitted on {networks:.0f} networks, but its list of them "
+            "is not one short string for each.")
+    return Correction(scale, intercept, int(networks), tuple(fitted_on))
 
 
 def figures_from_json(content: Any, where: str) -> dict[str, float]:

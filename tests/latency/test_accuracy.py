@@ -11,6 +11,7 @@ from nas_tf.latency.accuracy import Measured
 from nas_tf.latency.entries import Correction
 from nas_tf.latency.model_cache import ModelCache, network_name
 from nas_tf.latency.prediction_plot import save_plot
+from nas_tf.latency.table import load_table, save_table
 from nas_tf.latency.timing import TimingConfig
 from nas_tf.space.search_space import TINY
 from tests.latency.fake_device import FakeDevice
@@ -49,7 +50,8 @@ def test_correction_finds_the_factor_and_ignores_one_disturbed_network():
     networks = networks_of(tiny_table(), 1.25, count=7)
     networks[0] = dataclasses.replace(networks[0], median_ms=10 * networks[0].median_ms)
     correction = accuracy.fit_correction(table, networks)
-    assert correction == Correction(pytest.approx(1.25), 0.0, 7)
+    assert correction == Correction(
+        pytest.approx(1.25), 0.0, 7, tuple(n.architecture.to_string() for n in networks))
     corrected = dataclasses.replace(table, correction=correction)
     others = networks_of(tiny_table(), 1.25, count=9, seed=3)
     assert accuracy.report(corrected, others)["mape_percent"] == pytest.approx(0, abs=1e-9)
@@ -77,25 +79,57 @@ def prepared_cache(tmp_path, networks):
     return str(cache.folder)
 
 
+def check(table, tmp_path, expected, num_networks, num_fit, seed):
+    """`check_table` on a device where sums are 20 % low; only `expected` networks are there."""
+    truth, plain = {}, dataclasses.replace(table, correction=Correction())
+    for network in expected:
+        total = plain.predict_ms(network, 32, 10) - plain.baseline_ms
+        truth[network_name(network, 32, 10)] = plain.baseline_ms + 1.25 * total
+    device = FakeDevice(truth.get, device="cpu", runtime="runtime 1")
+    return accuracy.check_table(table, device, TimingConfig(num_rounds=4),
+                                prepared_cache(tmp_path, expected), num_networks, num_fit, seed)
+
+
+@pytest.mark.parametrize("noted", [True, False])
+def test_no_network_is_judged_by_that_the_correction_was_fitted_on(tmp_path, noted):
+    """With the seed of the build the same networks would be drawn again."""
+    drawn = accuracy.random_architectures(TINY, 8, accuracy.BUILD_SEED)
+    fitted_on = drawn[::2]
+    correction = Correction(1.25, 0.0, 4, tuple(n.to_string() for n in fitted_on) if noted else ())
+    # A table that does not say so: all that its build can have drawn are left out.
+    others = accuracy.random_architectures(
+        TINY, 6, accuracy.BUILD_SEED, other_than=fitted_on if noted else drawn)
+    facts, _, judged = check(tiny_table(correction=correction), tmp_path, others, 6, 0,
+                             accuracy.BUILD_SEED)
+    assert not {n.architecture for n in judged} & set(fitted_on)
+    assert ("note" in facts["as_it_is"]) == (not noted)
+
+
+def test_a_new_correction_replaces_the_error_of_the_one_before(tmp_path):
+    judged = accuracy.random_architectures(TINY, 6, 4)
+    fitted_on = accuracy.random_architectures(TINY, 5, 5, other_than=judged)
+    table = dataclasses.replace(tiny_table(), prediction_error={"mape_percent": 77.0})
+    facts, corrected, _ = check(table, tmp_path, judged + fitted_on, 6, 5, 4)
+    assert corrected.prediction_error == facts["corrected"]
+    assert corrected.prediction_error["mape_percent"] == pytest.approx(0, abs=1e-9)
+    path = tmp_path / "table.json"
+    save_table(path, corrected)
+    assert load_table(path).correction.fitted_on == tuple(n.to_string() for n in fitted_on)
+
+
 def test_checking_a_table(tmp_path):
     """A device on which sums are 20 % low: so says the check, and the correction mends it."""
     table = tiny_table()
     judged = accuracy.random_architectures(TINY, 10, 4)
     fitted_on = accuracy.random_architectures(TINY, 5, 5, other_than=judged)
-    truth = {m.architecture: m.median_ms for m in networks_of(table, 1.25, 0)}
-    for network in judged + fitted_on:
-        total = table.predict_ms(network, 32, 10) - table.baseline_ms
-        truth[network_name(network, 32, 10)] = table.baseline_ms + 1.25 * total
-    device = FakeDevice(truth.get, device="cpu", runtime="runtime 1")
-    facts, corrected, networks = accuracy.check_table(
-        table, device, TimingConfig(num_rounds=4), prepared_cache(tmp_path, judged + fitted_on),
-        num_networks=10, num_fit=5, seed=4)
+    facts, corrected, networks = check(table, tmp_path, judged + fitted_on, 10, 5, 4)
     assert [n.architecture for n in networks] == judged
     assert facts["as_it_is"] == facts["uncorrected"]
     # Entries sum to 1 / 1.25 of the truth; the baseline is right.
     assert -20 < facts["uncorrected"]["bias_percent"] < -19
     assert facts["corrected"]["mape_percent"] == pytest.approx(0, abs=1e-9)
-    assert corrected.correction == Correction(pytest.approx(1.25), 0.0, 5)
+    assert corrected.correction == Correction(
+        pytest.approx(1.25), 0.0, 5, tuple(n.to_string() for n in fitted_on))
     assert facts["corrected"]["noise_floor_percent"] == 0
     save_plot(tmp_path / "plot.svg", corrected, networks)
     assert "<svg" in (tmp_path / "plot.svg").read_text()
