@@ -22,10 +22,12 @@ MAX_MACS = flags.DEFINE_integer(
 LATENCY_LOSS = flags.DEFINE_enum(
     "latency_loss", "constrained", ["constrained", "mul_log", "add_linear"],
     "How expected latency enters the loss: a constraint with a weight that adapts, the authors' "
-    "CE * 0.2 * (ln E / ln target)^0.3, or CE + 0.1 (E - target) / target.")
+    "CE * 0.2 * (ln E / ln target)^0.3 (in ms; where a space's fastest network takes less than "
+    "2.718 ms, in units of its 2.718th part), or CE + 0.1 (E - target) / target.")
 ALGORITHM = flags.DEFINE_enum(
     "algorithm", "gradient", ALGORITHMS, "How alpha learns: by gradients of the binary gates, "
-    "or by rewards of sampled networks (with --latency_loss=mul_log: the authors' reward).")
+    "or by rewards of sampled networks (with --latency_loss=mul_log: the authors' reward); random: "
+    "gradients that say nothing, a control that a search has to beat.")
 GATE_MODE = flags.DEFINE_enum(
     "gate_mode", "two", GATE_MODES, "Paths whose gates get a gradient in an architecture step: "
     "all of a block, or two drawn ones.")

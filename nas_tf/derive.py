@@ -29,6 +29,10 @@ def most_probable(log_p: np.ndarray, resources: Sequence[Resource], count: int =
     Raises:
       UserError: no architecture fits.
     """
+    if np.isnan(log_p).any() or not np.isfinite(log_p).any(axis=1).all():
+        raise UserError("The architecture parameters are not finite numbers, so no network can be "
+                        "derived from them; use a smaller --search_alpha_learning_rate or "
+                        "--search_learning_rate in another --workdir.")
     program = _Program(log_p, resources)
     found: list[np.ndarray] = []
     while len(found) < count:

@@ -4,7 +4,7 @@ import dataclasses
 
 from nas_tf.data.config import Augmentation, DataConfig
 
-ALGORITHMS = ("gradient", "reinforce")
+ALGORITHMS = ("gradient", "reinforce", "random")
 GATE_MODES = ("full", "two")
 
 
@@ -50,7 +50,8 @@ class SearchConfig:
     Attributes:
       space, resolution, width_multiplier: which networks.
       latency_table: file; `missing_latency` "error" or "estimate".
-      algorithm: "gradient" (of the binary gates) or "reinforce".
+      algorithm: "gradient" (of the binary gates), "reinforce", or "random", a control: gate
+        gradients of the right size and no information.
       gate_mode: "full" or "two" paths an architecture step, for the gradient.
       latency_loss: see `nas_tf.tensors.objective`.
       derive: "budget" or "argmax"; see `nas_tf.derive`.

@@ -15,7 +15,7 @@ from nas_tf.data.preprocess import to_network_input
 from nas_tf.run_folder import open_stage
 from nas_tf.search_config import SearchConfig
 from nas_tf.search_problem import SearchProblem, check_problem
-from nas_tf.search_state import SearchState
+from nas_tf.search_state import WEIGHT_ADVICE, SearchState
 from nas_tf.space.architecture import in_words
 from nas_tf.tensors import gates
 from nas_tf.training.checkpoints import RunCheckpoint
@@ -77,7 +77,7 @@ def alpha_steps_before(problem: SearchProblem, step: int) -> int:
 
 
 def _search(problem: SearchProblem, state: SearchState, folder: pathlib.Path) -> None:
-    checkpoint = RunCheckpoint(folder, **state.trackables())
+    checkpoint = RunCheckpoint(folder, WEIGHT_ADVICE, **state.trackables())
     start = checkpoint.restore()
     if start:
         state.unpack()

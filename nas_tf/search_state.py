@@ -10,14 +10,18 @@ from nas_tf.data.preprocess import to_network_input
 from nas_tf.search_problem import SearchProblem
 from nas_tf.tensors import gates, tying
 from nas_tf.tensors.architecture_parameters import ArchitectureParameters
-from nas_tf.tensors.objective import IN_LOSS, Objective
+from nas_tf.tensors.objective import IN_LOSS, Objective, reference_scale
 from nas_tf.tensors.reinforce import Reinforce
 from nas_tf.tensors.supernet import Supernet
 from nas_tf.tensors.supernet_steps import (
     WeightOptimizer, gate_gradients, make_steps, weight_step)
 from nas_tf.training import precision
+from nas_tf.training.finite import require_finite
 
 _WEIGHT_DRAW, _ALPHA_DRAW, _UNTIE_DRAW = 0, 1, 2
+WEIGHT_ADVICE = ("use a smaller --search_learning_rate or --search_warmup_learning_rate in another "
+                 "--workdir")
+_ALPHA_ADVICE = "use a smaller --search_alpha_learning_rate in another --workdir"
 
 
 class SearchState:
@@ -37,7 +41,8 @@ class SearchState:
             problem.offered, config.schedule.alpha_learning_rate, config.seed)
         latency_reward = config.algorithm == "reinforce" and config.latency_loss == "mul_log"
         self.objective = Objective(
-            IN_LOSS if latency_reward else config.latency_loss, problem.resources)
+            IN_LOSS if latency_reward else config.latency_loss, problem.resources,
+            reference_scale(problem.resources[0], problem.offered))
         self.reinforce = Reinforce(problem.resources[0], latency_reward)
         self._optimizer = WeightOptimizer(
             self.supernet, weight_decay=config.schedule.weight_decay)
@@ -68,11 +73,16 @@ class SearchState:
         self.reinforce.baseline = float(values[-1])
 
     def weight_step(self, step: int, images: tf.Tensor, labels: tf.Tensor, rate: float) -> None:
-        """Trains the weights of one sampled network; images are uint8."""
+        """Trains the weights of one sampled network; images are uint8.
+
+        Raises:
+          UserError: the loss is not finite.
+        """
         active = self.running(step, self.parameters(self._rng(step, _WEIGHT_DRAW)))
         loss, hits = weight_step(
             self._steps, self._optimizer, to_network_input(images), labels, active, rate,
             self._config.schedule.label_smoothing)
+        require_finite({"search's training loss": loss}, step, WEIGHT_ADVICE)
         self._add(weight_steps=1, loss=loss, hits=hits, images=len(labels))
         if step + 1 == self._tied_steps:
             tying.untie(self.supernet, self._rng(step, _UNTIE_DRAW))
@@ -82,7 +92,11 @@ class SearchState:
         return tying.tied(self.supernet, active) if step < self._tied_steps else active
 
     def alpha_step(self, step: int, images: tf.Tensor, labels: tf.Tensor) -> None:
-        """Moves alpha by one batch of held-out images; no weight changes."""
+        """Moves alpha by one batch of held-out images; no weight changes.
+
+        Raises:
+          UserError: the loss or the gradient is not finite; alpha stays as it was.
+        """
         rng = self._rng(step, _ALPHA_DRAW)
         p, offered = self.parameters.probabilities(), self.parameters.offered
         images = to_network_input(images)
@@ -97,10 +111,17 @@ class SearchState:
                 active = gates.sample(rng, p)
             loss, _, gate_gradient = gate_gradients(
                 self._steps, images, labels, involved, active)
+            if self._config.algorithm == "random":
+                gate_gradient = _without_information(gate_gradient, rng)
             involved_p = gates.renormalised(p, involved)
             loss_gradient = gates.alpha_gradient(gate_gradient, involved_p)
+        require_finite({"loss on the images for alpha": loss,
+                        "gradient of alpha": float(np.abs(loss_gradient).sum())},
+                       step, WEIGHT_ADVICE)
         gradient = self.objective.gradient(loss, loss_gradient, p, involved_p)
         self.parameters.apply_gradient(gradient, involved)
+        require_finite({"alpha": float(np.abs(self.parameters.alpha.numpy()).sum())},
+                       step, _ALPHA_ADVICE)
         self._add(alpha_steps=1, alpha_loss=loss)
 
     def figures(self) -> dict[str, float | None]:
@@ -123,3 +144,10 @@ class SearchState:
 
     def _rng(self, step: int, kind: int) -> np.random.Generator:
         return np.random.default_rng((self._config.seed, step, kind))
+
+
+def _without_information(gate_gradient: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Normal noise of the same root mean square where there are gradients."""
+    present = gate_gradient != 0
+    size = np.sqrt(np.mean(gate_gradient[present]**2)) if present.any() else 0.0
+    return np.where(present, rng.normal(0.0, size, gate_gradient.shape), 0.0)

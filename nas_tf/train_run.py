@@ -23,7 +23,7 @@ from nas_tf.training.checkpoints import RunCheckpoint
 from nas_tf.training.metric_log import MetricLog
 from nas_tf.training.progress import Progress
 from nas_tf.training.schedules import cosine, steps_per_epoch
-from nas_tf.training.weight_trainer import WeightTrainer
+from nas_tf.training.weight_trainer import ADVICE, WeightTrainer
 
 STAGE = "train"
 MODEL = "model"
@@ -146,7 +146,7 @@ def _start_from(folder: str, model: keras.Model, job: _Job) -> None:
 def _train(job: _Job, trainer: WeightTrainer, folder: pathlib.Path) -> float:
     """Runs the steps that are left; returns the seconds of all processes that took part."""
     seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
-    checkpoint = RunCheckpoint(folder, seconds=seconds, **trainer.trackables())
+    checkpoint = RunCheckpoint(folder, ADVICE, seconds=seconds, **trainer.trackables())
     start = checkpoint.restore()
     log = MetricLog(folder, resume_epoch=start // job.steps_per_epoch)
     clock = _Clock(seconds, job.config.checkpoint_minutes * 60)

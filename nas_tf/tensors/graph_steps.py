@@ -145,10 +145,11 @@ class GraphSteps:
             loss, hits = cross_entropy(self._logits(logits), labels)
         gradients = tape.gradient(loss, outputs)
         own = tf.stack([product(*pair) for pair in zip(branches, gradients, strict=True)])
-        values: list[tf.Tensor] = []
-        # In the order in which the gradients become known.
+        rows, computed = [], []
+        # In the order in which the gradients become known: the last block first.
         for place, x, gradient, row in reversed(list(zip(blocks, inputs, gradients, others))):
-            values = _gate_values(place, x, gradient, row, values) + values
+            rows.append(_gate_values(place, x, gradient, row, computed))
+        values = [value for row in reversed(rows) for value in row]
         return loss, hits, own, tf.stack(values) if values else tf.zeros([0])
 
     def _frozen(self, place: _Place, x: tf.Tensor, operand: _Operand) -> tf.Tensor:
@@ -162,21 +163,23 @@ class GraphSteps:
 
 
 def _gate_values(place: _Place, x: tf.Tensor, gradient: tf.Tensor, row: list[_Operand],
-                 before: list[tf.Tensor]) -> list[tf.Tensor]:
-    """∂L/∂g of a block's inactive paths, each waiting for all but the last ones of `before`."""
+                 computed: list[tf.Tensor]) -> list[tf.Tensor]:
+    """∂L/∂g of a block's inactive paths, appended to `computed` too, the graph's so far.
+
+    Each waits for the one that is `_AT_ONCE` places before it, so that no more run at once.
+    """
     moments = moments_of(x)
-    values: list[tf.Tensor] = []
     for position, operand in enumerate(row):
-        waits_for = (values[::-1] + before)[_AT_ONCE - 1:_AT_ONCE]
+        waits_for = computed[-_AT_ONCE:][:1] if len(computed) >= _AT_ONCE else []
         # ZeroOp, if it is among them, comes last.
         optional = dataclasses.replace(
             place, may_be_zero=place.may_be_zero and position == len(row) - 1)
         with tf.control_dependencies(waits_for):
-            values.append(_if_present(
+            computed.append(_if_present(
                 optional, operand,
                 lambda: place.functions.gate(x, gradient, operand.weights, operand.layout, *moments),
                 lambda: tf.zeros([])))
-    return values
+    return computed[len(computed) - len(row):]
 
 
 def _place(paths: Sequence[Path | None]) -> _Place:

@@ -56,11 +56,23 @@ class Resource:
         return float(self.fixed + low), float(self.fixed + high)
 
 
+def reference_scale(latency: Resource, offered: np.ndarray) -> float:
+    """The latency that mul_log's logarithms count from, in ms.
+
+    At the authors' 1 ms ln E is 0, below it negative: there the factor pulls the wrong way, or
+    has no value. So where the space's fastest network takes less than e ms, this is as much
+    less than it: ln (E/u) is at least 1 for every network.
+    """
+    # u = min(1 ms, fastest / e)
+    return min(1.0, latency.range(offered)[0] / np.e)
+
+
 class Objective:
     """Gradient in alpha of a form that joins the loss with the first resource, latency.
 
     Forms, with E = E[latency] and T its target:
-      mul_log: CE · a · (ln E / ln T)^β, the authors' reading of Eq. 3.
+      mul_log: CE · a · (ln (E/u) / ln (T/u))^β, the authors' reading of Eq. 3, with their unit
+        u = 1 ms unless networks are as fast as that (`reference_scale`).
       add_linear: CE + λ (E − T) / T.
       constrained: CE subject to E = T, by an augmented Lagrangian, CE + s (m·h + μ/2 · h²) with
         h = (E − T) / T. The multiplier m follows h; s is the ratio of the two gradients' sizes,
@@ -70,15 +82,20 @@ class Objective:
 
     Further resources are bounded from above in every form: h = max(0, (E − limit) / limit).
 
+    Args:
+      form: one of `FORMS`, or `IN_LOSS`.
+      resources: latency first.
+      reference: u of mul_log, in the unit of latency; every E and T lies above it.
+
     Attributes:
       state: float64 [1 + resources]: the scale s, then a multiplier a resource. With alpha
         and its optimizer it is all that a resumed run needs.
     """
 
-    def __init__(self, form: str, resources: list[Resource]):
+    def __init__(self, form: str, resources: list[Resource], reference: float = 1.0):
         if form not in (*FORMS, IN_LOSS):
             raise UserError(f"Unknown latency loss {form!r}; allowed: {', '.join(FORMS)}.")
-        self.form, self.resources = form, resources
+        self.form, self.resources, self._reference = form, resources, reference
         self.state = np.zeros(1 + len(resources))
 
     def gradient(self, loss: float, loss_gradient: np.ndarray, p: np.ndarray,
@@ -96,9 +113,10 @@ class Objective:
         slope = gates.alpha_gradient(latency.costs, involved_p)
         total = loss_gradient
         if self.form == "mul_log":
-            # d(CE·r) = r·dCE + CE·dr,  r = a (ln E / ln T)^β,  dr = r·β / (E ln E) · dE
-            ratio = MUL_LOG_ALPHA * (np.log(value) / np.log(latency.limit))**MUL_LOG_BETA
-            total = ratio * (loss_gradient + loss * MUL_LOG_BETA / (value * np.log(value)) * slope)
+            # d(CE·r) = r·dCE + CE·dr,  r = a (ln E/u / ln T/u)^β,  dr = r·β / (E ln E/u) · dE
+            own, target = np.log(value / self._reference), np.log(latency.limit / self._reference)
+            ratio = MUL_LOG_ALPHA * (own / target)**MUL_LOG_BETA
+            total = ratio * (loss_gradient + loss * MUL_LOG_BETA / (value * own) * slope)
         elif self.form == "add_linear":
             total = loss_gradient + ADD_LINEAR_LAMBDA / latency.limit * slope
         bounded = self.resources if self.form == "constrained" else self.resources[1:]

@@ -10,7 +10,7 @@ from nas_tf.tensors.supernet import Supernet
 
 NUM_NETWORKS = 10  # a batch of held-out images
 REWARD_EXPONENT = 0.1
-BASELINE_DECAY = 0.99
+BASELINE_RATE = 0.99  # of the way to a batch's mean reward, as in the authors' code
 
 
 class Reinforce:
@@ -45,11 +45,13 @@ class Reinforce:
 
     def policy_gradient(self, choices: list[np.ndarray], rewards: list[float],
                         p: np.ndarray) -> np.ndarray:
-        """−mean of (reward − baseline) · ∇ log P(choice); moves the baseline."""
+        """−mean of (reward − baseline) · ∇ log P(choice), once the baseline has moved."""
         mean = float(np.mean(rewards))
-        if self.baseline == 0.0:
+        if self.baseline == 0.0:  # none yet
             self.baseline = mean
+        # b ← b + 0.99 (mean reward − b), before it is subtracted: what is left is nearly the
+        # difference to the batch's own mean, which varies far less than that to a slow average.
+        self.baseline += BASELINE_RATE * (mean - self.baseline)
         total = sum((reward - self.baseline) * gates.score_gradient(choice, p)
                     for choice, reward in zip(choices, rewards, strict=True))
-        self.baseline += (1 - BASELINE_DECAY) * (mean - self.baseline)
         return -total / len(choices)

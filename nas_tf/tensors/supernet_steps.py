@@ -13,7 +13,7 @@ from nas_tf.tensors.eager_steps import EagerSteps
 from nas_tf.tensors.graph_steps import GraphSteps
 from nas_tf.tensors.paths import Path
 from nas_tf.tensors.supernet import Supernet
-from nas_tf.training.optimizers import MOMENTUM, WEIGHT_DECAY
+from nas_tf.training.optimizers import MOMENTUM, WEIGHT_DECAY, NesterovSgd
 
 Steps = EagerSteps | GraphSteps
 
@@ -23,30 +23,23 @@ def make_steps(supernet: Supernet) -> Steps:
     return EagerSteps(supernet) if supernet.jit_compile else GraphSteps(supernet)
 
 
-class WeightOptimizer(tf.Module):
-    """SGD with Nesterov momentum that touches the paths it is given and no others.
-
-        m ← μ·m + g,  w ← w − η·(g + μ·m),  g = ∂L/∂w + decay·w (kernels only)
+class WeightOptimizer(NesterovSgd):
+    """`NesterovSgd` on the paths that it is given and no others.
 
     A path that was not sampled keeps its weights and its momentum, without decay.
 
     Attributes:
-      weight_decay: to be part of the gradients that `update` is given.
+      weight_decay: to be part of the gradients that `update_path` is given.
     """
 
     def __init__(self, supernet: Supernet, momentum: float = MOMENTUM,
                  weight_decay: float = WEIGHT_DECAY):
-        super().__init__(name="weight_optimizer")
-        self._momentum = tf.constant(momentum)
+        super().__init__({path.name: path.trained for path in supernet.all_paths()}, momentum)
         self.weight_decay = weight_decay
-        self.slots = {path.name: tf.Variable(tf.zeros_like(path.trained), trainable=False)
-                      for path in supernet.all_paths()}
 
-    def update(self, path: Path, gradient: tf.Tensor, rate: tf.Tensor) -> None:
+    def update_path(self, path: Path, gradient: tf.Tensor, rate: tf.Tensor) -> None:
         """One update of a path's weights."""
-        tf.raw_ops.ResourceApplyMomentum(
-            var=path.trained.handle, accum=self.slots[path.name].handle, lr=rate,
-            grad=gradient, momentum=self._momentum, use_nesterov=True)
+        self.update(path.name, path.trained, gradient, rate)
 
 
 def weight_step(steps: Steps, optimizer: WeightOptimizer, images: tf.Tensor,
@@ -65,7 +58,7 @@ def weight_step(steps: Steps, optimizer: WeightOptimizer, images: tf.Tensor,
         images, labels, active, smoothing, optimizer.weight_decay)
     rate = tf.constant(learning_rate, tf.float32)
     for path, gradient, statistics in zip(paths, gradients, moved, strict=True):
-        optimizer.update(path, gradient, rate)
+        optimizer.update_path(path, gradient, rate)
         tf.raw_ops.AssignVariableOp(resource=path.statistics.handle, value=statistics)
     return float(loss), float(hits)
 

@@ -1,4 +1,4 @@
-"""The one checkpoint that holds all that a run needs to go on."""
+"""Checkpoints that hold all that a run needs to go on."""
 
 import pathlib
 from typing import Any
@@ -7,32 +7,43 @@ import tensorflow as tf
 
 from nas_tf import files
 from nas_tf.errors import UserError
+from nas_tf.training.finite import require_finite_state
 
 FOLDER = "checkpoint"
+KEPT = 3  # so that one which turns out to be bad has good ones beside it
 
 
 class RunCheckpoint:
     """Saves and restores a run's state in `<folder>/checkpoint`.
 
-    A save becomes the latest one in a single rename, and the one before is removed only
-    afterwards, so a kill at any moment leaves a whole checkpoint.
+    A save becomes the latest one in a single rename, and an older one is removed only
+    afterwards, so a kill at any moment leaves a whole checkpoint. The last `KEPT` are kept, and
+    a state that is not finite is never saved.
 
     Args:
       folder: the stage's folder.
+      advice: what the user may change if the state is no longer finite.
       **trackables: everything with state: models, optimizers, `tf.Variable`s,
         `tf.random.Generator`s, `tf.train.experimental.PythonState`s. Optimizers must be
         built (`optimizer.build(variables)`), so that a missing slot is noticed.
     """
 
-    def __init__(self, folder: str | pathlib.Path, **trackables: Any):
-        self._folder = pathlib.Path(folder) / FOLDER
+    def __init__(self, folder: str | pathlib.Path, advice: str = "use a smaller learning rate",
+                 **trackables: Any):
+        self._folder, self._advice = pathlib.Path(folder) / FOLDER, advice
+        self._trackables = trackables
         self._step = tf.Variable(0, dtype=tf.int64, trainable=False, name="run_step")
         self._checkpoint = tf.train.Checkpoint(run_step=self._step, **trackables)
         self._manager = tf.train.CheckpointManager(
-            self._checkpoint, str(self._folder), max_to_keep=1)
+            self._checkpoint, str(self._folder), max_to_keep=KEPT)
 
     def save(self, step: int) -> None:
-        """Saves the state after `step` steps."""
+        """Saves the state after `step` steps.
+
+        Raises:
+          UserError: the state is not finite; what was saved before is left as it is.
+        """
+        require_finite_state(self._trackables, step, self._advice)
         files.make_folder(self._folder)
         self._step.assign(step)
         self._manager.save(checkpoint_number=step)

@@ -15,6 +15,9 @@ from nas_tf.training.accuracy import AccuracyCounter
 from nas_tf.training.moving_average import MovingAverage
 
 
+ADVICE = "use a smaller --learning_rate, or --warmup_epochs, in another --workdir"
+
+
 class WeightTrainer:
     """A network in training, with all of its state.
 
@@ -32,8 +35,9 @@ class WeightTrainer:
         pooled = model.get_layer("pool").output
         self._features = keras.Model(model.input, pooled)
         self._classifier = [model.get_layer("logits"), model.get_layer("flatten")]
-        self._optimizer = optimizers.sgd()
-        self._optimizer.build(model.trainable_variables)
+        self._names = [str(index) for index in range(len(model.trainable_variables))]
+        self._optimizer = optimizers.NesterovSgd(
+            dict(zip(self._names, model.trainable_variables)))
         self._average = MovingAverage(model, config.ema_decay)
         # Sums over the epoch so far: loss, correct, examples.
         self._sums = tf.Variable(tf.zeros([3], tf.float64), trainable=False)
@@ -53,8 +57,7 @@ class WeightTrainer:
         """Mean `loss` and `train_top1` over the epoch so far; `UserError` once it diverged."""
         loss, correct, examples = self._sums.numpy().tolist()
         if not math.isfinite(loss):
-            raise UserError("The training loss is no longer a finite number; use a smaller "
-                            "--learning_rate, or --warmup_epochs, in another --workdir.")
+            raise UserError(f"The training loss is no longer a finite number; {ADVICE}.")
         examples = max(examples, 1)
         return {"loss": loss / examples, "train_top1": correct / examples}
 
@@ -83,8 +86,8 @@ class WeightTrainer:
         variables = self.model.trainable_variables
         gradients = optimizers.with_weight_decay(
             tape.gradient(loss, variables), variables, self._config.weight_decay)
-        self._optimizer.learning_rate.assign(learning_rate)
-        self._optimizer.apply_gradients(zip(gradients, variables))
+        for name, variable, gradient in zip(self._names, variables, gradients, strict=True):
+            self._optimizer.update(name, variable, gradient, learning_rate)
         if self._config.ema_decay:
             self._average.update(step)
         self._count(loss, logits, labels)

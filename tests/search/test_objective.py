@@ -7,7 +7,7 @@ import tensorflow as tf
 from nas_tf.errors import UserError
 from nas_tf.tensors import gates
 from nas_tf.tensors.objective import (
-    FORMS, IN_LOSS, LARGEST_WEIGHT, PENALTY, Objective, Resource)
+    FORMS, IN_LOSS, LARGEST_WEIGHT, PENALTY, Objective, Resource, reference_scale)
 from tests.search.helpers import phone_latency
 
 COSTS = np.array([[1.0, 2.0, 4.0], [3.0, 5.0, 0.0]])
@@ -39,6 +39,27 @@ def test_mul_log_is_the_authors_form():
     expected = _automatic(
         lambda loss, e: loss * 0.2 * (tf.math.log(e) / np.log(6.0))**0.3)
     np.testing.assert_allclose(_ours("mul_log", 6.0), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("unit_ms", [1.0, 0.05, 0.001])
+def test_mul_log_lowers_latency_in_every_unit(unit_ms):
+    """Where networks take under a millisecond ln E is negative, and below 1 ms of E above it."""
+    p = gates.probabilities(ALPHA)
+    latency = Resource("latency_ms", unit_ms * COSTS, 2.0 * unit_ms, 6.0 * unit_ms)
+    scale = reference_scale(latency, np.ones(COSTS.shape, bool))
+    assert latency.range(np.ones(COSTS.shape, bool))[0] / scale >= np.e - 1e-12
+    objective = Objective("mul_log", [latency], scale)
+    found = objective.gradient(2.0, np.zeros(ALPHA.shape), p, p)
+    slope = gates.alpha_gradient(COSTS, p)
+    assert np.isfinite(found).all() and (found * slope).sum() > 0
+    u = min(1.0, 3.0 * unit_ms / np.e)  # the fastest network takes 2 + 1 + 0 units
+    expected = _automatic(lambda loss, e: 2.0 * 0.2 * (
+        tf.math.log(e * unit_ms / u) / np.log(6.0 * unit_ms / u))**0.3)
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
+
+
+def test_mul_log_counts_in_milliseconds_where_the_authors_networks_are(shared_data):
+    assert reference_scale(*phone_latency(shared_data)) == 1.0
 
 
 def test_add_linear_is_the_authors_form():

@@ -1,5 +1,7 @@
 """Steps on the supernet against a plain Keras network, finite differences, and bit equality."""
 
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -224,6 +226,31 @@ def test_nothing_is_traced_again_for_another_network(batch):
     assert counts == [f.experimental_get_tracing_count() for f in functions.values()]
     # Stem, first block, head, and the blocks of either stride.
     assert len(functions) == 2 * 5 and max(counts) == 1
+
+
+def _ancestors(operation, known: dict) -> frozenset:
+    """Names of all operations that must have run before."""
+    if operation.name not in known:
+        before = [tensor.op for tensor in operation.inputs] + list(operation.control_inputs)
+        known[operation.name] = frozenset().union(
+            *({op.name} | _ancestors(op, known) for op in before))
+    return known[operation.name]
+
+
+def test_no_more_than_two_inactive_paths_are_computed_at_once(batch):
+    """Of any three paths, one must wait for another: the order's width is two."""
+    steps = GraphSteps(_supernet())
+    counts = tuple(int(n) - 1 for n in OFFERED.sum(axis=1))
+    graph = steps._gate_graph(counts).get_concrete_function().graph
+    packs = [op for op in graph.get_operations() if op.type == "Pack"
+             and len(op.inputs) == sum(counts)]
+    values = [tensor.op for tensor in packs[-1].inputs]
+    assert len({op.name for op in values}) == sum(counts) == 27
+    known: dict = {}
+    before = {op.name: _ancestors(op, known) for op in values}
+    ordered = {frozenset((a, b)) for a in before for b in before if a in before[b]}
+    for trio in itertools.combinations(before, 3):
+        assert any(frozenset(pair) in ordered for pair in itertools.combinations(trio, 2)), trio
 
 
 def test_equal_blocks_share_one_kind():

@@ -7,7 +7,7 @@ from benchmarks.synthetic_loss import random_quality, search
 from nas_tf.derive import most_probable
 from nas_tf.tensors import gates
 from nas_tf.tensors.architecture_parameters import ArchitectureParameters
-from nas_tf.tensors.objective import ADD_LINEAR_LAMBDA, Objective, Resource
+from nas_tf.tensors.objective import ADD_LINEAR_LAMBDA, Objective, Resource, reference_scale
 from nas_tf.tensors.reinforce import Reinforce
 from tests.search.helpers import phone_latency
 
@@ -117,6 +117,39 @@ def test_the_policy_gradient_climbs_to_the_best_network():
     clear = ordered[:, 1] - ordered[:, 0] > 0.5
     found = parameters.probabilities().argmax(axis=1)
     np.testing.assert_array_equal(found[clear], quality.argmin(axis=1)[clear])
+
+
+def test_the_baseline_moves_nearly_to_the_batch_before_it_is_subtracted():
+    """As in the ProxylessNAS authors' code: 0.99 of the way, and before."""
+    reinforce = Reinforce(Resource("latency_ms", np.zeros((1, 2)), 1.0, 1.0), False)
+    reinforce.baseline = 0.2
+    p = np.array([[0.25, 0.75]])
+    found = reinforce.policy_gradient([np.array([0]), np.array([1])], [1.0, 0.5], p)
+    baseline = 0.2 + 0.99 * (0.75 - 0.2)
+    assert reinforce.baseline == pytest.approx(baseline)
+    # −mean of (r − b) (onehot − p)
+    first, second = np.array([0.75, -0.75]), np.array([-0.25, 0.25])
+    expected = -((1.0 - baseline) * first + (0.5 - baseline) * second) / 2
+    np.testing.assert_allclose(found[0], expected, rtol=1e-12)
+
+
+def test_a_first_baseline_is_the_first_batchs_mean():
+    reinforce = Reinforce(Resource("latency_ms", np.zeros((1, 2)), 1.0, 1.0), False)
+    reinforce.policy_gradient([np.array([0]), np.array([1])], [1.0, 0.5], np.full((1, 2), 0.5))
+    assert reinforce.baseline == 0.75
+
+
+@pytest.mark.parametrize("target_ms", [0.3, 0.5, 0.8])
+def test_mul_log_lowers_the_latency_of_fast_networks(target_ms):
+    """With logarithms of milliseconds it rises below 1 ms."""
+    quality, latency, rng = _problem(0)
+    latency = Resource("latency_ms", latency.costs / 40, 0.05, target_ms)
+    parameters = ArchitectureParameters(OFFERED, 0.05, 0)
+    before = latency.expected(parameters.probabilities())
+    objective = Objective("mul_log", [latency], reference_scale(latency, OFFERED))
+    search(parameters, objective, 0 * quality, 200, rng, 0.0, "full")
+    after = latency.expected(parameters.probabilities())
+    assert latency.range(OFFERED)[0] < after < 0.5 * before
 
 
 def test_the_reward_is_the_authors():
