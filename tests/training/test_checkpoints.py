@@ -14,15 +14,14 @@ class Run:
 
     def __init__(self, folder, size=2):
         self.kernel = tf.Variable(tf.ones([size, 1]))
-        self.optimizer = optimizers.sgd(0.1)
-        self.optimizer.build([self.kernel])
+        self.optimizer = optimizers.NesterovSgd({"kernel": self.kernel})
         self.random = tf.random.Generator.from_seed(1)
         self.checkpoint = RunCheckpoint(folder, kernel=self.kernel, optimizer=self.optimizer,
                                         random=self.random)
 
     def step(self):
         gradient = self.random.normal(self.kernel.shape)
-        self.optimizer.apply_gradients([(gradient, self.kernel)])
+        self.optimizer.update("kernel", self.kernel, gradient, tf.constant(0.1))
 
 
 def test_a_resumed_run_goes_on_as_if_nothing_had_happened(tmp_path):
@@ -37,12 +36,33 @@ def test_a_resumed_run_goes_on_as_if_nothing_had_happened(tmp_path):
     assert (second.kernel.numpy() == first.kernel.numpy()).all()
 
 
-def test_only_the_latest_is_kept(tmp_path):
+def _kept(folder) -> set[str]:
+    return {path.stem for path in (folder / FOLDER).glob("*.index")}
+
+
+def test_the_last_three_are_kept_and_the_latest_is_restored(tmp_path):
     run = Run(tmp_path)
-    for step in (1, 2, 2, 7):
+    for step in (1, 2, 2, 7, 9):
         run.checkpoint.save(step)
-    assert len(list((tmp_path / FOLDER).glob("*.index"))) == 1
-    assert Run(tmp_path).checkpoint.restore() == 7
+    assert _kept(tmp_path) == {"ckpt-2", "ckpt-7", "ckpt-9"}
+    resumed = Run(tmp_path)
+    assert resumed.checkpoint.restore() == 9
+    resumed.checkpoint.save(12)  # a resumed run knows the older ones too
+    assert _kept(tmp_path) == {"ckpt-7", "ckpt-9", "ckpt-12"}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("what", ["kernel", "optimizer"])
+def test_what_is_not_finite_is_not_saved(tmp_path, value, what):
+    run = Run(tmp_path)
+    run.step()
+    run.checkpoint.save(1)
+    variable = run.kernel if what == "kernel" else run.optimizer.slots["kernel"]
+    variable.assign(tf.fill(variable.shape, value))
+    with pytest.raises(UserError, match=rf"After step 2 the run's state \({what}\) is not finite, so "
+                       "the run cannot go on; use a smaller learning rate. Nothing of it was saved"):
+        run.checkpoint.save(2)
+    assert _kept(tmp_path) == {"ckpt-1"} and Run(tmp_path).checkpoint.restore() == 1
 
 
 def test_a_save_that_fails_leaves_the_one_before(tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from nas_tf.errors import UserError
 from nas_tf.model_folder import load_float_model
 from nas_tf.train_config import TrainConfig, WeightStep
 from nas_tf.train_run import run_train
+from nas_tf.training.accuracy import AccuracyCounter
 from nas_tf.training.metric_log import read_metrics
 from nas_tf.training.weight_trainer import WeightTrainer
 from tests.data.conftest import write_image
@@ -81,6 +82,27 @@ def test_the_summary_and_the_metrics(whole):
 def test_a_run_that_has_ended_is_not_run_again(whole, monkeypatch):
     monkeypatch.setattr(train_run, "_train", None)
     assert run_train(str(whole[0]), CONFIG) == whole[1]
+
+
+@pytest.mark.parametrize("what", ["loss", "weights"])
+def test_a_run_that_diverges_stops_and_keeps_its_last_good_checkpoint(tmp_path, monkeypatch, what):
+    original = WeightTrainer.step
+
+    def diverging(self, images, labels, step, rate):
+        original(self, images, labels, step, rate)
+        if step == 9:  # the last one of the second epoch, so that the loss was finite
+            bias = self.model.get_layer("logits").bias
+            bias.assign(np.full(bias.shape, np.nan))
+            if what == "loss":
+                original(self, images, labels, step, rate)
+
+    monkeypatch.setattr(WeightTrainer, "step", diverging)
+    monkeypatch.setattr(train_run, "_evaluate", lambda *_: AccuracyCounter())
+    with pytest.raises(UserError, match="use a smaller --learning_rate, or --warmup_epochs, in "
+                       "another --workdir"):
+        run_train(str(tmp_path), CONFIG)
+    saved = {path.stem for path in (tmp_path / "train" / "checkpoint").glob("*.index")}
+    assert saved == {"ckpt-5"} and not (tmp_path / "train" / "summary.json").exists()
 
 
 def test_moved_data_does_not_stop_a_run(whole):

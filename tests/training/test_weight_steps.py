@@ -30,14 +30,40 @@ def step(subject, number=0, rate=0.1):
 
 
 def test_nesterov_momentum_has_the_closed_form():
-    weight = tf.Variable([[1.0]])
-    optimizer = optimizers.sgd(0.1)
+    weight, untouched = tf.Variable([[1.0]]), tf.Variable([[1.0]])
+    optimizer = optimizers.NesterovSgd({"a": weight, "b": untouched})
     value, momentum = 1.0, 0.0
-    for gradient in (1.0, -0.5, 2.0):
-        optimizer.apply_gradients([(tf.constant([[gradient]]), weight)])
-        momentum = 0.9 * momentum - 0.1 * gradient
-        value += 0.9 * momentum - 0.1 * gradient
+    for gradient, rate in ((1.0, 0.1), (-0.5, 0.1), (2.0, 0.01)):
+        optimizer.update("a", weight, tf.constant([[gradient]]), tf.constant(rate))
+        # m ← 0.9 m + g, w ← w − η (g + 0.9 m): a falling rate acts on the remembered part too
+        momentum = 0.9 * momentum + gradient
+        value -= rate * (gradient + 0.9 * momentum)
         assert float(weight[0, 0]) == pytest.approx(value, rel=1e-6)
+    assert float(untouched[0, 0]) == 1.0 and float(optimizer.slots["b"][0, 0]) == 0.0
+
+
+def test_at_a_constant_rate_it_is_keras_own():
+    ours, theirs = tf.Variable([1.0, -2.0]), tf.Variable([1.0, -2.0])
+    optimizer = optimizers.NesterovSgd({"w": ours})
+    keras_sgd = keras.optimizers.SGD(0.05, 0.9, nesterov=True)
+    for gradient in np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32):
+        optimizer.update("w", ours, tf.constant(gradient), tf.constant(0.05))
+        keras_sgd.apply_gradients([(tf.constant(gradient), theirs)])
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+
+
+def test_a_weight_step_is_the_gradient_with_decay_times_the_rate():
+    subject = trainer(dropout=0.0, weight_decay=0.05, label_smoothing=0.3)
+    weights = [v.numpy() for v in subject.model.trainable_variables]
+    with tf.GradientTape() as tape:
+        logits = subject.model((tf.cast(IMAGES, tf.float32) - 128) / 128, training=True)
+        loss = smoothed_cross_entropy(tf.constant(LABELS), logits, 0.3)
+    gradients = tape.gradient(loss, subject.model.trainable_variables)
+    step(subject, rate=0.2)
+    for before, gradient, after in zip(
+            weights, gradients, subject.model.trainable_variables, strict=True):
+        total = gradient + (0.05 * before if before.ndim > 1 else 0.0)
+        np.testing.assert_allclose(after, before - 1.9 * 0.2 * total, atol=2e-5)
 
 
 def test_decay_acts_on_kernels_alone():
