@@ -2,11 +2,15 @@
 
     python -m benchmarks.searched_and_random --workdir=runs/a …   (the flags of that search)
 
-All are judged with the weights that they share, on the images held out from them. That tells
-whether alpha was led well, not how the networks do with weights of their own: for that, train
-the printed ones with `python -m nas_tf.train --architecture=…` beside the searched one.
+All are judged with the weights that they share, on the images held out from them. That a searched
+network does better there proves nothing by itself: it was sampled more often, so its weights were
+trained more. So the same search is run once more with gate gradients that say nothing
+(`--algorithm=random`, in `<workdir>/control`), and judged in the same way: only what the search is
+ahead of that control speaks for its gradients. How networks do with weights of their own is yet
+another thing: train the printed ones with `python -m nas_tf.train --architecture=…`.
 """
 
+import dataclasses
 import pathlib
 
 import numpy as np
@@ -27,16 +31,34 @@ _MAX_DRAWS = 1_000_000
 
 
 def main() -> None:
-    """Prints every network with its latency and its held-out top-1."""
+    """Prints every network with its latency and its held-out top-1, for search and control."""
     from nas_tf import search_run  # pylint: disable=import-outside-toplevel
     from nas_tf.search_problem import check_problem  # pylint: disable=import-outside-toplevel
+
+    config = search_flags.search_config()
+    require(config.algorithm != "random", "--algorithm=random is the control already; name the "
+            "search that is to be judged.")
+    problem = check_problem(config)
+    others = random_choices(problem, _NETWORKS.value, _MIN_SHARE.value, common.SEED.value)
+    also = [choice_of(problem, from_string(text)) for text in _ALSO.value]
+    control_config = dataclasses.replace(config, algorithm="random")
+    control_dir = str(pathlib.Path(common.WORKDIR.value) / "control")
+    search_run.run_search(control_dir, control_config)
+    ahead = {
+        "searched": _judged(common.WORKDIR.value, problem, others, also),
+        "control": _judged(control_dir, check_problem(control_config), others, [])}
+    cli.print_facts("Ahead of random networks, in their standard deviations (shared weights)", ahead)
+
+
+def _judged(workdir: str, problem, others: list[np.ndarray], also: list[np.ndarray]) -> float:
+    """Prints a search's network and the others with its weights; how far the first is ahead."""
+    from nas_tf import search_run  # pylint: disable=import-outside-toplevel
     from nas_tf.search_state import SearchState  # pylint: disable=import-outside-toplevel
     from nas_tf.training.checkpoints import RunCheckpoint  # pylint: disable=import-outside-toplevel
 
-    folder = pathlib.Path(common.WORKDIR.value) / search_run.STAGE
+    folder = pathlib.Path(workdir) / search_run.STAGE
     path = folder / search_run.ARCHITECTURE_FILE
     found = from_json(files.read_json(path, "architecture"), f"architecture {str(path)!r}")
-    problem = check_problem(search_flags.search_config())
     state = SearchState(problem)
     RunCheckpoint(folder, **state.trackables()).restore()
 
@@ -48,15 +70,16 @@ def main() -> None:
         print(f"{top1:.2%}  {latency:.3f} ms  {architecture.to_string()}", flush=True)
         return top1
 
+    print(f"\n{problem.config.algorithm} ({workdir})")
     searched = judge(choice_of(problem, found))
-    for text in _ALSO.value:
-        judge(choice_of(problem, from_string(text)))
-    others = [judge(choice) for choice in random_choices(
-        problem, _NETWORKS.value, _MIN_SHARE.value, common.SEED.value)]
+    for choice in also:
+        judge(choice)
+    top1 = [judge(choice) for choice in others]
+    mean, deviation = float(np.mean(top1)), float(np.std(top1, ddof=1))
     cli.print_facts("Held-out top-1 with shared weights", {
-        "searched": searched, "random, mean": float(np.mean(others)),
-        "random, standard deviation": float(np.std(others, ddof=1)),
-        "random, best": max(others)})
+        "found": searched, "random, mean": mean, "random, standard deviation": deviation,
+        "random, best": max(top1)})
+    return (searched - mean) / deviation
 
 
 def choice_of(problem, architecture) -> np.ndarray:
