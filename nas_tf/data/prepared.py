@@ -116,8 +116,7 @@ class RecordSource(ImageSource):
             numbered = tf.data.Dataset.from_tensor_slices(ordered).interleave(
                 _numbered_records, cycle_length=_CYCLE, num_parallel_calls=tf.data.AUTOTUNE,
                 deterministic=True)
-            return _select(numbered, part).shuffle(
-                _SHUFFLE_BUFFER, seed=seed * 1_000_003 + epoch, reshuffle_each_iteration=False)
+            return _shuffled_by(_select(numbered, part), seed * 1_000_003 + epoch)
 
         epochs = order.counts(start // size)
         return epochs.flat_map(epoch_records).skip(start % size)
@@ -150,6 +149,17 @@ def _numbered_records(name, skip, take, first) -> tf.data.Dataset:
     """(position in the split, serialized example) of one file."""
     records = tf.data.TFRecordDataset(name, buffer_size=1 << 20).skip(skip).take(take)
     return records.enumerate(first)
+
+
+def _shuffled_by(records: tf.data.Dataset, seed: tf.Tensor) -> tf.data.Dataset:
+    """Records through a shuffle buffer, in an order that `seed` alone decides.
+
+    To be called in the function of a dataset. `shuffle` mixes TensorFlow's global seed into its
+    own, and cannot compare a tensor with 0 when the global one is 0. The seed set here is that
+    of the function's own graph: the program's is neither read nor changed.
+    """
+    tf.compat.v1.set_random_seed(order.FIXED_ORDER_SEED)
+    return records.shuffle(_SHUFFLE_BUFFER, seed=seed, reshuffle_each_iteration=False)
 
 
 def _select(numbered: tf.data.Dataset, part: Part) -> tf.data.Dataset:
