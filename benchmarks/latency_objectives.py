@@ -10,8 +10,9 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks.synthetic_loss import random_quality, search
+from flags import paths
 
-_TABLE = flags.DEFINE_string("latency_table", None, "Table of the full space at 224.")
+_TABLE = paths.DEFINE_path("latency_table", None, "Table of the full space at 224.")
 _TARGETS = flags.DEFINE_list("targets_ms", ["50", "60", "80", "100", "120"], "Targets in ms.")
 _SEEDS = flags.DEFINE_integer("seeds", 5, "Synthetic losses a target.")
 _STEPS = flags.DEFINE_integer("steps", 1500, "Architecture steps of a search.")

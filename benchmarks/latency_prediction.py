@@ -13,7 +13,7 @@ import time
 
 from absl import flags
 
-from flags import latency
+from flags import latency, paths
 from nas_tf import cli, files
 from nas_tf.errors import require
 from nas_tf.latency import accuracy
@@ -27,9 +27,9 @@ from nas_tf.space.search_space import find_space
 _SETTINGS = flags.DEFINE_list("settings", ["160x1.0", "224x0.5"], "resolution x width multiplier.")
 _NUM_NETWORKS = flags.DEFINE_integer("num_networks", 32, "Networks to judge by.", lower_bound=3)
 _NUM_FIT = flags.DEFINE_integer("num_fit", 8, "Other networks to fit on.", lower_bound=3)
-_CACHE = flags.DEFINE_string("cache_dir", None, "Folder of converted models.")
+_CACHE = paths.DEFINE_path("cache_dir", None, "Folder of converted models.")
 _ONLY_CONVERT = flags.DEFINE_boolean("only_convert", False, "Fill the cache and stop.")
-_OUTPUT = flags.DEFINE_string("output_json", "", "Also write the figures, and plots beside.")
+_OUTPUT = paths.DEFINE_path("output_json", "", "Also write the figures, and plots beside.")
 
 
 def run(resolution: int, width_multiplier: float) -> dict:

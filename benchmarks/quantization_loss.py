@@ -20,18 +20,18 @@ import numpy as np
 from absl import flags
 
 from benchmarks import quantization_rows as rows
-from flags import common
+from flags import common, paths
 from flags import data as data_flags
 from flags import finetune as finetune_flags
 from nas_tf import cli, files
 from nas_tf.errors import require
 from quant.comparison import bootstrap_interval, compare, mcnemar_p_value, snr_db
 
-_MODEL = flags.DEFINE_string("model", None, "Folder of the float model.", required=True)
+_MODEL = paths.DEFINE_path("model", None, "Folder of the float model.", required=True)
 _ROWS = flags.DEFINE_list("rows", list(rows.MAIN), "Which rows, of: " + ", ".join(rows.ALL))
 _DEFAULT_STEPS = flags.DEFINE_integer(
     "default_steps", 24, "Steps of tfmot's default fine-tuning.", lower_bound=0)
-_OUTPUT = flags.DEFINE_string("output_json", "", "Also write the figures to this file.")
+_OUTPUT = paths.DEFINE_path("output_json", "", "Also write the figures to this file.")
 
 
 def main() -> None:

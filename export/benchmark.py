@@ -3,18 +3,16 @@
     python -m export.benchmark --model=runs/a/convert/model_int8.tflite
 """
 
-from absl import flags
-
 from export.benchmark_run import BenchmarkConfig, facts_for_people, run_benchmark
-from flags import common
+from flags import common, paths
 from flags.latency import device_config, timing_config
 from nas_tf import cli, files
 from nas_tf.errors import require
 
-_MODEL = flags.DEFINE_string(
+_MODEL = paths.DEFINE_path(
     "model", "", "A .tflite file, or a model folder of ours. "
     "Default: <workdir>/convert/model_int8.tflite.")
-_OUTPUT = flags.DEFINE_string("output_json", "", "Also write the summary to this file.")
+_OUTPUT = paths.DEFINE_path("output_json", "", "Also write the summary to this file.")
 
 
 def main() -> None:

@@ -8,15 +8,15 @@
 from absl import flags
 
 from export import convert_run
-from flags import common
+from flags import common, paths
 from flags.convert import convert_config
 from nas_tf import cli
 from nas_tf.errors import require
 
-_MODEL = flags.DEFINE_string(
+_MODEL = paths.DEFINE_path(
     "model", "", "Model folder to convert: a fine-tuned one, or a float one for a float32 file. "
     "Default: <workdir>/finetune/model.")
-_OUTPUT = flags.DEFINE_string(
+_OUTPUT = paths.DEFINE_path(
     "output", "", "File to write; labels.txt goes beside it. "
     "Default: <workdir>/convert/model_int8.tflite (model_float32.tflite for a float model).")
 _NUM_CLASSES = flags.DEFINE_integer(

@@ -4,18 +4,16 @@
         --split=validation --data_dir=...
 """
 
-from absl import flags
-
 from export.evaluate_run import evaluate_model, facts_for_people, run_evaluate
-from flags import common
+from flags import common, paths
 from flags.evaluate import evaluate_config
 from nas_tf import cli, files
 from nas_tf.errors import require
 
-_MODEL = flags.DEFINE_string(
+_MODEL = paths.DEFINE_path(
     "model", "", "A .tflite file, or a model folder of ours. "
     "Default: <workdir>/convert/model_int8.tflite.")
-_OUTPUT = flags.DEFINE_string("output_json", "", "Also write the summary to this file.")
+_OUTPUT = paths.DEFINE_path("output_json", "", "Also write the summary to this file.")
 
 
 def main() -> None:

@@ -99,12 +99,14 @@ def evaluate_model(model: str | pathlib.Path, config: EvaluateConfig) -> dict[st
     """
     # pylint: disable=import-outside-toplevel
     from nas_tf.data import batches
+    from nas_tf.data.overview import note_shared
     from nas_tf.data.sources import open_config
 
     require(config.batch_size > 0, f"The batch size must be at least 1, not {config.batch_size}.")
     source = open_config(config.data)
     split = source.evaluation_split(config.split or config.data.eval_split)
     total = source.part_size(split)
+    note_shared(source, config.data.train_split, split)
     classifier = _load(str(model), config)
     background = background_classes(classifier.num_outputs, source.num_classes, str(model))
     size = batches.image_size(source, classifier.resolution,

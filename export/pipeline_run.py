@@ -108,13 +108,17 @@ def facts_for_people(summary: dict[str, Any]) -> dict[str, Any]:
 
 def _check(config: PipelineConfig) -> int:
     """The dataset's class count, after everything that can be refused at once was looked at."""
-    from nas_tf.data.sources import open_config  # pylint: disable=import-outside-toplevel
+    # pylint: disable=import-outside-toplevel
+    from nas_tf.data.overview import check_disjoint
+    from nas_tf.data.sources import open_config
 
     source = open_config(config.train.data)
-    for split in (config.train.data.train_split,
-                  source.evaluation_split(config.train.data.eval_split),
-                  source.evaluation_split(config.evaluate.split or config.train.data.eval_split)):
+    train_split, eval_split = config.train.data.train_split, config.train.data.eval_split
+    source.part_size(train_split)
+    for flag, split in (("eval_split", source.evaluation_split(eval_split)),
+                        ("split", source.evaluation_split(config.evaluate.split or eval_split))):
         source.part_size(split)
+        check_disjoint(source, ("train_split", train_split), (flag, split))
     if config.architecture:
         read_architecture(config.architecture)
         return source.num_classes

@@ -6,10 +6,10 @@
 from absl import flags
 
 from export.table1_run import Table1Config, as_markdown, run_table1
-from flags import latency
+from flags import latency, paths
 from nas_tf import cli
 
-_OUTPUT = flags.DEFINE_string("output", None, "JSON file to write; a .md goes beside it.")
+_OUTPUT = paths.DEFINE_path("output", None, "JSON file to write; a .md goes beside it.")
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """The flag that names one architecture."""
 
-from absl import flags
+from flags import paths
 
-ARCHITECTURE = flags.DEFINE_string(
+ARCHITECTURE = paths.DEFINE_path(
     "architecture", None,
     "An architecture: a JSON file, a published name (mobilenet_v2, proxyless_mobile, "
     "proxyless_mobile_14, proxyless_gpu, proxyless_cpu) or a short string "

@@ -2,7 +2,9 @@
 
 from absl import flags
 
-WORKDIR = flags.DEFINE_string(
+from flags import paths
+
+WORKDIR = paths.DEFINE_path(
     "workdir", None,
     "Run folder, one subfolder a stage. The same command with the same folder resumes.")
 SEED = flags.DEFINE_integer(

@@ -2,14 +2,15 @@
 
 from absl import flags
 
+from flags import paths
 from nas_tf.data.config import DataConfig
 
-DATASET = flags.DEFINE_string(
+DATASET = paths.DEFINE_path(
     "dataset", "digits",
     "TFDS name (imagenet2012, cifar10, imagenet_v2/matched-frequency), folder prepared by TFDS, "
     "folder of class folders (root/split/class/*.jpg or root/class/*.jpg), or digits "
     "(scikit-learn's, offline).")
-DATA_DIR = flags.DEFINE_string(
+DATA_DIR = paths.DEFINE_path(
     "data_dir", "", "Where TFDS finds prepared datasets; empty: ~/tensorflow_datasets.")
 DOWNLOAD = flags.DEFINE_bool(
     "download", False, "Let TFDS fetch and prepare a dataset that is missing. Else no network "
@@ -21,7 +22,8 @@ EVAL_SPLIT = flags.DEFINE_string(
     "validation if there is one, else test.")
 RESIZE_SIZE = flags.DEFINE_integer(
     "resize_size", 0, "Short side in pixels before the centre crop of evaluation; 0: "
-    "resolution * 256 / 224, and the resolution itself for images of up to 64 pixels.",
+    "resolution * 256 / 224, and the resolution itself for images of up to 64 pixels or of exactly "
+    "the resolution.",
     lower_bound=0, upper_bound=8192)
 
 

@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from flags import space
+from flags import paths, space
 from nas_tf.latency.build import DTYPES, BuildConfig
 from nas_tf.latency.devices import BACKENDS, DeviceConfig
 from nas_tf.latency.host import KERNELS, HostConfig
@@ -23,9 +23,9 @@ EXTRA_SECONDS = flags.DEFINE_float(
 KERNELS_FLAG = flags.DEFINE_enum(
     "kernels", None, KERNELS, "TFLite's built-in kernels or the XNNPACK delegate. Default: "
     "builtin on this machine, xnnpack on a phone.")
-BINARY = flags.DEFINE_string(
+BINARY = paths.DEFINE_path(
     "benchmark_binary", "", "With --backend=adb: TFLite's native benchmark_model for the phone.")
-ADB_PATH = flags.DEFINE_string("adb_path", "adb", "The adb program.")
+ADB_PATH = paths.DEFINE_path("adb_path", "adb", "The adb program.")
 ADB_SERIAL = flags.DEFINE_string(
     "adb_serial", "", "Which phone, as `adb devices` lists it. Default: the only one.")
 CPU_MASK = flags.DEFINE_string(
@@ -38,7 +38,7 @@ CORRECTION = flags.DEFINE_integer(
     "correction_networks", 16, "Random whole networks timed with a latency table, to correct its "
     "sums: fitted on half, judged by the others. 6 or more; 0: no correction.", lower_bound=0,
     upper_bound=1000)
-CACHE_DIR = flags.DEFINE_string(
+CACHE_DIR = paths.DEFINE_path(
     "latency_cache_dir", "", "Folder of converted models, kept for other tables. Default: "
     "beside the table.")
 

@@ -2,12 +2,12 @@
 
 from absl import flags
 
-from flags import augmentation, common, compute, data, space
+from flags import augmentation, common, compute, data, paths, space
 from nas_tf.data.config import Augmentation
 from nas_tf.search_config import (
     ALGORITHMS, GATE_MODES, Budget, SearchConfig, SearchSchedule)
 
-LATENCY_TABLE = flags.DEFINE_string(
+LATENCY_TABLE = paths.DEFINE_path(
     "latency_table", None, "Latency table (.json or the published .yaml), in ms.")
 MISSING_LATENCY = flags.DEFINE_enum(
     "missing_latency", "error", ["error", "estimate"],

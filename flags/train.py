@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from flags import architecture, augmentation, common, compute, data, space
+from flags import architecture, augmentation, common, compute, data, paths, space
 from nas_tf.train_config import TrainConfig, WeightStep
 
 EPOCHS = flags.DEFINE_integer(
@@ -29,7 +29,7 @@ EMA_DECAY = flags.DEFINE_float(
 EVAL_EVERY = flags.DEFINE_integer(
     "eval_every", 1, "Epochs between evaluations in training; the last is always evaluated.",
     lower_bound=1)
-INITIAL_MODEL = flags.DEFINE_string(
+INITIAL_MODEL = paths.DEFINE_path(
     "initial_model", "", "Folder of a float model of the same architecture and classes to start "
     "from.")
 

@@ -5,13 +5,13 @@
 
 from absl import flags
 
-from flags import common
+from flags import common, paths
 from flags.latency import latency_config
 from nas_tf import cli
 from nas_tf.errors import require
 from nas_tf.latency.build_run import facts_for_people, run_build_table
 
-_OUTPUT = flags.DEFINE_string(
+_OUTPUT = paths.DEFINE_path(
     "output", "", "JSON file to write. Default: <workdir>/build_latency_table/latency_table.json.")
 _NUM_CLASSES = flags.DEFINE_integer(
     "num_classes", 1000, "Outputs of the classifier: the classes of the data set.",

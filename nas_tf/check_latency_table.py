@@ -8,14 +8,14 @@ judged by that an earlier correction was fitted on.
 
 from absl import flags
 
-from flags import common, latency
+from flags import common, latency, paths
 from nas_tf import cli, files
 from nas_tf.latency.accuracy import check_table
 from nas_tf.latency.devices import open_device
 from nas_tf.latency.prediction_plot import save_plot
 from nas_tf.latency.table import load_table, save_table
 
-_TABLE = flags.DEFINE_string("latency_table", None, "Table to check, a JSON file of ours.")
+_TABLE = paths.DEFINE_path("latency_table", None, "Table to check, a JSON file of ours.")
 _NUM_NETWORKS = flags.DEFINE_integer(
     "num_networks", 12, "Random whole networks to judge by.",
     lower_bound=3, upper_bound=10_000)
@@ -27,8 +27,8 @@ _JOINED = flags.DEFINE_boolean(
     "converting each: seconds instead of minutes, and the same operations.")
 _WRITE = flags.DEFINE_boolean(
     "write_correction", False, "Store the correction fitted on --num_fit networks in the table.")
-_OUTPUT = flags.DEFINE_string("output_json", "", "Also write the figures to this file.")
-_PLOT = flags.DEFINE_string("plot", "", "Also draw predicted against measured: .svg, .png or .pdf.")
+_OUTPUT = paths.DEFINE_path("output_json", "", "Also write the figures to this file.")
+_PLOT = paths.DEFINE_path("plot", "", "Also draw predicted against measured: .svg, .png or .pdf.")
 
 
 def _validate_fit(values: dict) -> bool:

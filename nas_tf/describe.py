@@ -7,7 +7,7 @@ from typing import Any
 
 from absl import flags
 
-from flags import space
+from flags import paths, space
 from flags.architecture import ARCHITECTURE
 from nas_tf import cli, files
 from nas_tf.latency.table import LatencyTable, load_table
@@ -16,12 +16,12 @@ from nas_tf.space.published import read_architecture
 
 _NUM_CLASSES = flags.DEFINE_integer("num_classes", 1000, "Outputs of the classifier.",
                                     lower_bound=1, upper_bound=1_000_000)
-_LATENCY_TABLE = flags.DEFINE_string(
+_LATENCY_TABLE = paths.DEFINE_path(
     "latency_table", None, "Latency table (.json or the published .yaml) for a prediction in ms.")
 _MISSING = flags.DEFINE_enum(
     "missing_latency", "error", ["error", "estimate"],
     "An entry that the table lacks: an error, or an estimate fitted to the entries that it has.")
-_OUTPUT = flags.DEFINE_string("output_json", None, "Also write the facts to this file.")
+_OUTPUT = paths.DEFINE_path("output_json", None, "Also write the facts to this file.")
 
 
 def describe(architecture: Architecture, resolution: int, num_classes: int,

@@ -7,14 +7,14 @@
 
 from absl import flags
 
-from flags import common
+from flags import common, paths
 from nas_tf import cli
 from nas_tf.imported.import_run import ImportConfig, run_import
 from nas_tf.imported.weights import SCALINGS
 
-_CONFIG = flags.DEFINE_string(
+_CONFIG = paths.DEFINE_path(
     "config", None, "Published network configuration (.json or .config).", required=True)
-_CHECKPOINT = flags.DEFINE_string(
+_CHECKPOINT = paths.DEFINE_path(
     "checkpoint", None, "Its PyTorch weights (.pth, either format). Nothing in it is executed.",
     required=True)
 _SCALING = flags.DEFINE_enum(
@@ -27,7 +27,7 @@ _RESOLUTION = flags.DEFINE_integer(
 _RESIZE = flags.DEFINE_integer(
     "resize_size", 0, "Short side, in pixels, before the centre crop in evaluation; 0 means "
     "resolution · 256 / 224.", lower_bound=0, upper_bound=4096)
-_LABELS = flags.DEFINE_string(
+_LABELS = paths.DEFINE_path(
     "labels", "", "File of one class name a line; without it classes are numbered.")
 flags.mark_flag_as_required("workdir")
 

@@ -8,6 +8,7 @@ import numpy as np
 from nas_tf.data import batches
 from nas_tf.data.config import Part
 from nas_tf.data.holdout import hold_out
+from nas_tf.data.overview import check_disjoint
 from nas_tf.data.sources import ImageSource, open_config
 from nas_tf.derive import METHODS, most_probable
 from nas_tf.errors import UserError, require
@@ -84,6 +85,10 @@ def check_problem(config: SearchConfig) -> SearchProblem:
     resources = make_resources(space, config.resolution, source.num_classes, table, config.budget)
     offered = offered_candidates(space)
     _check_budget(resources, offered)
+    # The search does not need the evaluation split, but must not learn from what will judge it.
+    if config.data.eval_split or {"validation", "test"} & set(source.split_names()):
+        check_disjoint(source, ("train_split", config.data.train_split),
+                       ("eval_split", source.evaluation_split(config.data.eval_split)))
     weight_part, alpha_part = _divide(source, config)
     split_size = source.part_size(config.data.train_split)
     steps = steps_per_epoch(weight_part.size(split_size), config.schedule.batch_size)

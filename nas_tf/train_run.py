@@ -10,6 +10,7 @@ import tf_keras as keras
 
 from nas_tf import files
 from nas_tf.data import batches
+from nas_tf.data.overview import check_disjoint
 from nas_tf.data.sources import ImageSource, open_config
 from nas_tf.errors import UserError, require
 from nas_tf.model_folder import ModelDescription, load_float_model, save_model
@@ -108,6 +109,7 @@ def _check(workdir: str, config: TrainConfig) -> _Job:
     source = open_config(config.data)
     eval_split = source.evaluation_split(config.data.eval_split)
     source.part_size(eval_split)
+    check_disjoint(source, ("train_split", config.data.train_split), ("eval_split", eval_split))
     steps = steps_per_epoch(source.part_size(config.data.train_split), config.batch_size)
     size = batches.image_size(source, config.resolution, config.data.resize_size)
     return _Job(config, source, eval_split, size, architecture, steps)

@@ -4,17 +4,16 @@
         --output_json=runs/audit.json --output_html=runs/audit.html
 """
 
-from absl import flags
-
+from flags import paths
 from nas_tf import cli, files
 from quant.audit_picture import to_html
 from quant.audit_run import run_audit
 
-_MODEL = flags.DEFINE_string(
+_MODEL = paths.DEFINE_path(
     "model", None, "A .tflite file, or a fine-tuned model folder (<workdir>/finetune/model).",
     required=True)
-_JSON = flags.DEFINE_string("output_json", None, "Also write the findings to this file.")
-_HTML = flags.DEFINE_string(
+_JSON = paths.DEFINE_path("output_json", None, "Also write the findings to this file.")
+_HTML = paths.DEFINE_path(
     "output_html", None, "Also draw the graph, with the findings marked, into this HTML file.")
 
 

@@ -3,14 +3,12 @@
   python -m quant.finetune --workdir=runs/digits --dataset=digits --steps=300
 """
 
-from absl import flags
-
-from flags import common
+from flags import common, paths
 from flags import finetune as finetune_flags
 from nas_tf import cli
 from nas_tf.errors import require
 
-MODEL = flags.DEFINE_string(
+MODEL = paths.DEFINE_path(
     "model", "", "Folder of the float model; default: <workdir>/train/model.")
 
 

@@ -12,6 +12,7 @@ import tf_keras as keras
 from nas_tf import model_folder, run_folder
 from nas_tf.data import batches as data_batches
 from nas_tf.data.config import NO_AUGMENTATION, Augmentation
+from nas_tf.data.overview import check_disjoint
 from nas_tf.data.preprocess import to_network_input
 from nas_tf.data.sources import ImageSource, open_config
 from nas_tf.errors import require
@@ -57,6 +58,8 @@ def run_finetune(workdir: str, config: FinetuneConfig) -> dict[str, Any]:
     require(source.num_classes == description.num_classes,
             f"The model in {source_folder!r} has {description.num_classes} classes, but the "
             f"dataset {config.data.dataset!r} has {source.num_classes}.")
+    eval_split = source.evaluation_split(config.data.eval_split)
+    check_disjoint(source, ("train_split", config.data.train_split), ("eval_split", eval_split))
     require(config.data.resize_size in (0, description.resize_size),
             f"--resize_size={config.data.resize_size} is not what the model in {source_folder!r} "
             f"was made with: {description.resize_size}.")

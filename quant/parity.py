@@ -7,21 +7,21 @@ import dataclasses
 
 from absl import flags
 
-from flags import common
+from flags import common, paths
 from flags import data as data_flags
 from nas_tf import cli, files
 from nas_tf.errors import require
 from quant.parity_config import RUNTIMES, ParityConfig
 
-_MODEL = flags.DEFINE_string(
+_MODEL = paths.DEFINE_path(
     "model", "", "Fine-tuned model folder; default: <workdir>/finetune/model.")
-_TFLITE = flags.DEFINE_string(
+_TFLITE = paths.DEFINE_path(
     "tflite", "", "The file converted from it; default: <workdir>/convert/model_int8.tflite.")
 _IMAGES = flags.DEFINE_integer(
     "num_images", 32, "How many images of the evaluation split are compared.", lower_bound=1)
 _RUNTIME = flags.DEFINE_enum(
     "runtime", RUNTIMES[0], RUNTIMES, "Kernels that run the file: xnnpack or TFLite's builtin.")
-_JSON = flags.DEFINE_string("output_json", "", "Also write the figures to this file.")
+_JSON = paths.DEFINE_path("output_json", "", "Also write the figures to this file.")
 
 
 def main() -> None:

@@ -57,17 +57,21 @@ NO_AUGMENTATION = Augmentation(min_crop_area=1.0, flip=False)
 
 
 def default_resize_size(resolution: int, image_size: int | None) -> int:
-    """Short side before the centre crop.
+    """Short side before the centre crop: the one rule, wherever the images come from.
 
-    Photographs are resized to resolution · 256 / 224 and lose their border; small images
-    (CIFAR, digits) are filled by their object and keep it.
+    Photographs are resized to resolution · 256 / 224 and lose their border. Two kinds of images
+    keep it: small ones (CIFAR, digits), which their object fills, and those whose short side is
+    the resolution, which were made for it and are not resampled.
+
+    It is a rule for datasets and not for single images: among photographs a small one is
+    treated like the others.
 
     Args:
       resolution: side of the network's input.
       image_size: short side that all of the source's images have, or None.
     """
-    small = image_size is not None and image_size <= SMALL_IMAGE
-    return resolution if small else round(resolution * 256 / 224)
+    kept = image_size is not None and (image_size <= SMALL_IMAGE or image_size == resolution)
+    return resolution if kept else round(resolution * 256 / 224)
 
 
 @dataclasses.dataclass(frozen=True)

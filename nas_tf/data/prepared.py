@@ -10,14 +10,15 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import read_only_builder
 from tensorflow_datasets.core.naming import parse_builder_name_kwargs
 
-from nas_tf.data import order
+from nas_tf.data import order, splits
 from nas_tf.data.config import Part, as_part
 from nas_tf.data.decode import decode_rgb
-from nas_tf.data.sources import SPLIT_ERRORS, ArraySource, ImageSource, unknown_split
+from nas_tf.data.sources import ArraySource, ImageSource
 from nas_tf.errors import UserError, require
 
 INFO_FILE = "dataset_info.json"
 IN_MEMORY_BYTES = 1 << 30  # splits of small images up to this size are decoded once
+_SAMPLE = 16  # images a split, to learn the size of images that is not declared
 _CYCLE = 16  # files read at the same time
 _SHUFFLE_BUFFER = 10_000  # encoded images, about 1 GB of ImageNet
 
@@ -72,12 +73,29 @@ class RecordSource(ImageSource):
     def __init__(self, name: str, labels: Iterable[str], builder: tfds.core.DatasetBuilder):
         super().__init__(name, labels, None)
         self._features, self._splits = builder.info.features, builder.info.splits
+        height, width, _ = self._features["image"].shape
+        self.image_size = min(height, width) if height and width else self._sampled_size()
+
+    def _sampled_size(self) -> int | None:
+        """Short side of the first images, if it is one: many datasets do not declare theirs.
+
+        A sample, because all of them would take as long to read as an epoch. TFDS shuffles what
+        it prepares, so that the first ones are like the others.
+        """
+        sizes = set()
+        try:
+            for split in self._splits:
+                for image, _ in self._in_order(Part(split)).take(_SAMPLE).map(self._decode):
+                    sizes.add(min(image.shape[:2]))
+        except tf.errors.OpError:
+            return None  # said with its reason when the files are read
+        return sizes.pop() if len(sizes) == 1 else None
 
     def split_names(self) -> tuple[str, ...]:
         return tuple(self._splits)
 
-    def split_size(self, split: str) -> int:
-        return _split_info(self._splits, split, self.name).num_examples
+    def ranges(self, split: str) -> list[splits.Range]:
+        return splits.ranges(split, self._splits, self.name)
 
     def examples(self, part: str | Part) -> tf.data.Dataset:
         self.part_size(part)
@@ -116,8 +134,7 @@ class RecordSource(ImageSource):
             numbered = tf.data.Dataset.from_tensor_slices(ordered).interleave(
                 _numbered_records, cycle_length=_CYCLE, num_parallel_calls=tf.data.AUTOTUNE,
                 deterministic=True)
-            return _select(numbered, part).shuffle(
-                _SHUFFLE_BUFFER, seed=seed * 1_000_003 + epoch, reshuffle_each_iteration=False)
+            return _shuffled_by(_select(numbered, part), seed * 1_000_003 + epoch)
 
         epochs = order.counts(start // size)
         return epochs.flat_map(epoch_records).skip(start % size)
@@ -152,6 +169,17 @@ def _numbered_records(name, skip, take, first) -> tf.data.Dataset:
     return records.enumerate(first)
 
 
+def _shuffled_by(records: tf.data.Dataset, seed: tf.Tensor) -> tf.data.Dataset:
+    """Records through a shuffle buffer, in an order that `seed` alone decides.
+
+    To be called in the function of a dataset. `shuffle` mixes TensorFlow's global seed into its
+    own, and cannot compare a tensor with 0 when the global one is 0. The seed set here is that
+    of the function's own graph: the program's is neither read nor changed.
+    """
+    tf.compat.v1.set_random_seed(order.FIXED_ORDER_SEED)
+    return records.shuffle(_SHUFFLE_BUFFER, seed=seed, reshuffle_each_iteration=False)
+
+
 def _select(numbered: tf.data.Dataset, part: Part) -> tf.data.Dataset:
     """The serialized examples that belong to the part."""
     if part.positions is not None:
@@ -178,8 +206,8 @@ def _open_builder(builder: tfds.core.DatasetBuilder, name: str) -> ImageSource:
     require(file_format == "tfrecord",
             f"Dataset {name!r} is prepared as {file_format}; prepare it as tfrecord.")
     labels = known["label"].names
-    height, width, _ = known["image"].shape
     records = RecordSource(name, labels, builder)
+    height, width, _ = known["image"].shape
     if height and width and _largest_split(records) * height * width * 3 <= IN_MEMORY_BYTES:
         sizes = {split: records.split_size(split) for split in records.split_names()}
         return ArraySource(name, labels, min(height, width), sizes,
@@ -197,11 +225,11 @@ def _decoded(records: RecordSource, split: str) -> tuple[np.ndarray, np.ndarray]
     return images, labels
 
 
-def _split_info(splits, split: str, dataset: str):
+def _split_info(infos, split: str, dataset: str):
     try:
-        return splits[split]
-    except SPLIT_ERRORS as error:
-        raise unknown_split(split, splits, dataset) from error
+        return infos[split]
+    except splits.SPLIT_ERRORS as error:
+        raise splits.unknown_split(split, infos, dataset) from error
 
 
 def _version_folders(folder: str) -> list[pathlib.Path]:

@@ -7,12 +7,10 @@ from typing import Callable, Iterable
 import numpy as np
 import tensorflow as tf
 
-from nas_tf.data import order
+from nas_tf.data import order, splits
 from nas_tf.data.config import DataConfig, Part, as_part
+from nas_tf.data.overview import overview, say_once
 from nas_tf.errors import UserError, require
-
-# What TFDS raises for split syntax that it does not take.
-SPLIT_ERRORS = (ValueError, KeyError, AssertionError, NotImplementedError)
 
 
 class ImageSource(abc.ABC):
@@ -21,7 +19,8 @@ class ImageSource(abc.ABC):
     Attributes:
       name: for messages.
       labels: one name a class.
-      image_size: short side in pixels that all images have, or None if they differ.
+      image_size: short side in pixels that all images have, or None if they differ or if it is
+        not known; see `nas_tf.data.config.default_resize_size`.
     """
 
     def __init__(self, name: str, labels: Iterable[str], image_size: int | None):
@@ -37,8 +36,21 @@ class ImageSource(abc.ABC):
         """The splits that can be read and sliced."""
 
     @abc.abstractmethod
+    def ranges(self, split: str) -> list[splits.Range]:
+        """What a split given in TFDS syntax reads; `UserError` if there is no such split."""
+
     def split_size(self, split: str) -> int:
         """Images in a split given in TFDS syntax; `UserError` if there is no such split."""
+        return sum(stop - start for _, start, stop in self.ranges(split))
+
+    def shared(self, first: str, second: str) -> list[splits.Range]:
+        """The images that two splits have in common."""
+        return splits.shared(self.ranges(first), self.ranges(second))
+
+    def overview(self) -> str:
+        """Classes and numbers of images, in words."""
+        return overview(self.name, self.labels,
+                        {name: self.split_size(name) for name in self.split_names()})
 
     @abc.abstractmethod
     def examples(self, part: str | Part) -> tf.data.Dataset:
@@ -95,14 +107,14 @@ class IndexedSource(ImageSource):
     def split_names(self) -> tuple[str, ...]:
         return tuple(self.base_sizes())
 
-    def split_size(self, split: str) -> int:
-        return sum(stop - start for _, start, stop in slices(split, self.base_sizes(), self.name))
+    def ranges(self, split: str) -> list[splits.Range]:
+        return splits.ranges(split, splits.split_infos(self.base_sizes()), self.name)
 
     def columns(self, part: str | Part) -> tuple[np.ndarray, np.ndarray]:
         """(cells, labels) of a part in the fixed order."""
         part = as_part(part)
         pieces = []
-        for name, start, stop in slices(part.split, self.base_sizes(), self.name):
+        for name, start, stop in self.ranges(part.split):
             cells, labels = self.base_split(name)
             pieces.append((cells[start:stop], labels[start:stop]))
         # One piece stays a view: the images of a large split are not copied.
@@ -168,28 +180,6 @@ class ArraySource(IndexedSource):
         return counts.map(lambda count: read(order.shuffled_index(count, size, seed)))
 
 
-def slices(split: str, sizes: dict[str, int], dataset: str) -> list[tuple[str, int, int]]:
-    """(name, start, stop) for each term of a split in TFDS syntax, such as `train[:99%]+test`."""
-    import tensorflow_datasets as tfds  # pylint: disable=import-outside-toplevel
-
-    infos = tfds.core.splits.SplitDict(
-        [tfds.core.SplitInfo(name, [size], 0) for name, size in sizes.items()])
-    try:
-        terms = tfds.core.ReadInstruction.from_spec(split).to_absolute(infos)
-    except SPLIT_ERRORS as error:
-        raise unknown_split(split, sizes, dataset) from error
-    bounds = ((t.splitname, t.from_ or 0, sizes[t.splitname] if t.to is None else t.to)
-              for t in terms)
-    return [(name, start, max(start, stop)) for name, start, stop in bounds]
-
-
-def unknown_split(split: str, names: Iterable[str], dataset: str) -> UserError:
-    """The refusal of a split that does not exist or cannot be understood."""
-    return UserError(
-        f"Dataset {dataset!r} has no split {split!r}; it has {', '.join(sorted(names))}, "
-        "to be sliced as in 'train[:90%]' or 'train[500:]'.")
-
-
 def open_source(dataset: str, data_dir: str = "", download: bool = False) -> ImageSource:
     """Opens a dataset for reading.
 
@@ -218,5 +208,7 @@ def open_source(dataset: str, data_dir: str = "", download: bool = False) -> Ima
 
 
 def open_config(config: DataConfig) -> ImageSource:
-    """Opens the dataset of a config."""
-    return open_source(config.dataset, config.data_dir, config.download)
+    """Opens the dataset of a config, and says once what it holds."""
+    source = open_source(config.dataset, config.data_dir, config.download)
+    say_once(source.overview())
+    return source

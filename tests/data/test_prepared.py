@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from nas_tf.data import batches
 from nas_tf.data.config import Part
@@ -53,6 +54,42 @@ def test_every_epoch_holds_every_image(photos):
 def test_a_stream_can_be_taken_up_anywhere(photos, start):
     whole = levels(photos.endless("train", seed=1), start + 30)
     assert levels(photos.endless("train", seed=1, start=start), 30) == whole[start:]
+
+
+@pytest.fixture(name="global_seed")
+def _global_seed():
+    """Sets TensorFlow's global seed, and takes it away afterwards."""
+    yield tf.random.set_seed
+    tf.random.set_seed(None)
+
+
+def test_a_stream_knows_no_seed_but_its_own(tfds_dir, global_seed):
+    """A function of (seed, place): commands set the global seed, to 0 by default."""
+    shards = open_source("tiny_shards", str(tfds_dir))
+    found = []
+    for value in (None, 0, 1, 2**40):
+        global_seed(value)
+        found.append(levels(shards.endless("train", seed=0), 2 * NUM_TRAIN))
+    assert found[0] == found[1] == found[2] == found[3]
+    assert levels(shards.endless("train", seed=1), 2 * NUM_TRAIN) != found[0]
+
+
+def test_a_stream_leaves_the_global_seed_alone(photos, global_seed):
+    global_seed(7)
+    wanted = tf.random.uniform([3]).numpy().tolist()
+    global_seed(7)
+    levels(photos.endless("train", seed=5), 3)
+    assert tf.random.uniform([3]).numpy().tolist() == wanted
+
+
+def test_several_files_are_mixed(tfds_dir):
+    """Every epoch holds all records of the five files, each time in another order."""
+    shards = open_source("tiny_shards", str(tfds_dir))
+    assert len(list((tfds_dir / "tiny_shards/1.0.0").glob("*train*"))) == 5
+    seen = levels(shards.endless("train", seed=0), 2 * NUM_TRAIN)
+    assert sorted(seen[:NUM_TRAIN]) == sorted(seen[NUM_TRAIN:]) == list(range(NUM_TRAIN))
+    assert seen[:NUM_TRAIN] != seen[NUM_TRAIN:]
+    assert levels(shards.endless("train", seed=0, start=30), 9) == seen[30:39]
 
 
 def test_parts_divide_the_split(photos):
