@@ -61,6 +61,37 @@ def test_labels_start_with_background(converted):
     assert labels.read_appended(output) == expected
 
 
+def test_a_second_file_in_a_folder_leaves_the_labels_of_the_first(qat_folder, tmp_path):
+    with_background, without = tmp_path / "with.tflite", tmp_path / "without.tflite"
+    first = run_convert("", ConvertConfig(str(qat_folder), str(with_background)))
+    second = run_convert("", ConvertConfig(str(qat_folder), str(without), num_classes=4))
+    assert first["labels"] == str(tmp_path / "with_labels.txt")
+    assert pathlib.Path(first["labels"]).read_text().splitlines()[0] == "background"
+    assert pathlib.Path(second["labels"]).read_text() == "apple\nbear\nchair\ndog\n"
+
+
+def test_labels_of_someone_else_are_not_overwritten(qat_folder, tmp_path):
+    for config, workdir, name in (
+            (ConvertConfig(str(qat_folder), str(tmp_path / "m.tflite")), "", "m_labels.txt"),
+            (ConvertConfig(str(qat_folder)), str(tmp_path), "convert/labels.txt")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("precious\n")
+        with pytest.raises(UserError, match=f"{name}' exists and holds other labels"):
+            run_convert(workdir, config)
+        assert (tmp_path / name).read_text() == "precious\n"
+    assert not list(tmp_path.glob("**/*.tflite"))
+
+
+def test_a_stage_that_ended_keeps_the_name_of_its_labels(qat_folder, tmp_path):
+    """Runs from before labels were named after the file have labels.txt beside it."""
+    config = ConvertConfig(str(qat_folder), str(tmp_path / "m.tflite"))
+    run_convert(str(tmp_path), config)
+    path = tmp_path / "convert" / "summary.json"
+    summary = json.loads(path.read_text()) | {"labels": str(tmp_path / "labels.txt")}
+    path.write_text(json.dumps(summary))
+    assert run_convert(str(tmp_path), config)["labels"] == str(tmp_path / "labels.txt")
+
+
 def test_the_file_computes_what_the_simulation_computes(converted, qat_folder, noise_images):
     from quant.model import load_qat_model
 
