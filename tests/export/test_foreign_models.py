@@ -105,16 +105,24 @@ def test_integer_inputs_get_the_pixels(kind, dtype, config, tmp_path):
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8"])
 def test_integer_inputs_with_means_by_channel(dtype, config, tmp_path):
-    path = foreign.integer_file(tmp_path / "m.tflite", foreign.nearest_brightness(*IMAGENET),
-                                *IMAGENET, dtype)
-    unsaid = evaluate_model(path, config)
-    assert "looks like ImageNet's means" in unsaid["input_scaling"]["reason"]
-    by_flags = evaluate_model(path, asked(config, *IMAGENET))
+    """Channels so far apart that pixels as they are would be wrong."""
+    apart = ([40.0, 128.0, 200.0], [40.0, 64.0, 128.0])
+    path = foreign.integer_file(tmp_path / "m.tflite", foreign.nearest_brightness(*apart),
+                                *apart, dtype)
+    assert evaluate_model(path, config)["top1"] <= 0.5
+    by_flags = evaluate_model(path, asked(config, *apart))
     assert by_flags["top1"] == 1.0 and f"the {dtype} input's own scale" in (
         by_flags["input_scaling"]["reason"])
-    foreign.with_metadata(path, foreign.metadata(*IMAGENET))
+    foreign.with_metadata(path, foreign.metadata(*apart))
     by_metadata = evaluate_model(path, config)
     assert by_metadata["top1"] == 1.0 and "TFLite metadata" in by_metadata["input_scaling"]["reason"]
+
+
+def test_a_range_like_that_of_imagenets_means_gets_a_word(config, tmp_path):
+    path = foreign.integer_file(tmp_path / "m.tflite", foreign.nearest_brightness(*IMAGENET),
+                                *IMAGENET, "int8")
+    reason = evaluate_model(path, config)["input_scaling"]["reason"]
+    assert "looks like ImageNet's means" in reason and "--input_mean=123.675,116.28,103.53" in reason
 
 
 def test_open_sizes_need_a_resolution(config, tmp_path):
