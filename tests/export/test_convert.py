@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from export import labels
+from export import file_facts, labels
 from export.convert_run import ConvertConfig, run_convert
 from nas_tf import cli, files
 from nas_tf.errors import UserError
@@ -217,6 +217,20 @@ def test_a_label_archive_that_unpacks_to_gigabytes_is_refused(tmp_path):
     with pytest.raises(UserError, match="labels inside .* are longer than"):
         labels.read_appended(bomb)
     assert labels.read_appended(__file__) is None
+
+
+@pytest.mark.parametrize("entry", [
+    "no json", "[]", '{"format": "nas_tf.file/2"}', '{"format": "nas_tf.file/1", "input_mean": "x"}',
+    '{"format": "nas_tf.file/1", "input_mean": 0, "input_std": 0, "resize_size": 1, "named": true}',
+    " " * (file_facts._MAX_BYTES + 1)])
+def test_damaged_notes_are_refused(tmp_path, entry):
+    path = tmp_path / "m.tflite"
+    path.write_bytes(b"TFL3")
+    assert file_facts.read(path) is None
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("nas_tf.json", entry)
+    with pytest.raises(UserError, match="nas_tf.json inside '.*m.tflite' is not of format"):
+        file_facts.read(path)
 
 
 def test_command_needs_a_place(capsys, monkeypatch):
