@@ -12,6 +12,7 @@ setup(
     install_requires=[
         "absl-py>=1.2,<2",
         "ai-edge-litert>=2.1,<3",
+        "flatbuffers>=24,<27",
         "importlib_resources>=6",  # needed by parts of tensorflow-datasets that do not list it
         "matplotlib>=3.8,<4",
         "numpy>=1.26,<3",

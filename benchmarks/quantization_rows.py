@@ -11,6 +11,7 @@ import tf_keras as keras
 
 from export.converter import convert_keras
 from nas_tf import files, model_folder
+from nas_tf.class_names import ClassList, match
 from nas_tf.data import batches
 from nas_tf.data.config import NO_AUGMENTATION, DataConfig
 from nas_tf.data.preprocess import to_network_input
@@ -68,12 +69,16 @@ def open_job(workdir: str, model: str, data: DataConfig, finetune: FinetuneConfi
     network, description = model_folder.load_float_model(model)
     source = open_config(data)
     split = source.evaluation_split(data.eval_split)
+    matching = match(
+        ClassList(f"model {model!r}", description.labels, description.named),
+        ClassList(f"dataset {source.name!r}", source.labels, source.named),
+        description.num_classes, data.class_names)
     arrays = []
     for part in (data.train_split, split):
         dataset = batches.evaluation_batches(
             source, part, _BATCH, description.resolution, description.resize_size)
         images, labels = zip(*batches.readable(source, dataset))
-        arrays += [np.concatenate(images), np.concatenate(labels)]
+        arrays += [np.concatenate(images), np.array(matching.order)[np.concatenate(labels)]]
     return Job(files.make_folder(workdir), network, *arrays, split, finetune, default_steps)
 
 

@@ -34,8 +34,9 @@ def run_benchmark(workdir: str, config: BenchmarkConfig) -> dict[str, Any]:
     """Times the model; in a run folder, returns the summary of a stage that has ended.
 
     Returns:
-      The summary: `model`, `median_ms`, `p90_ms`, `spread_ms`, `runs`, `steady`, and what it
-      ran on: `device`, `backend`, `runtime`, `kernels`, `num_threads`, `details`.
+      The summary: `model`, `median_ms`, `p90_ms` (on this machine only), `spread_ms`, `runs`,
+      `steady`, and what it ran on: `device`, `backend`, `runtime`, `kernels`, `num_threads`,
+      `details`.
 
     Raises:
       UserError: no such model, or a device that cannot be used.
@@ -61,8 +62,9 @@ def benchmark_model(model: pathlib.Path, config: BenchmarkConfig) -> dict[str, A
             path = as_tflite(model, pathlib.Path(folder))
             require_model_file(path)
             timing = _time(device, path, config.timing)
-            return {"model": str(model), **_facts(timing, config.timing),
-                    **device.identity_fields(), "seconds": time.monotonic() - began}
+            identity = device.identity_fields()
+            return {"model": str(model), **_facts(timing, config.timing, identity["backend"]),
+                    **identity, "seconds": time.monotonic() - began}
     finally:
         device.close()
 
@@ -86,17 +88,20 @@ def _time(device: Device, path: pathlib.Path, config: TimingConfig) -> Timing:
     return summarize(time_with_progress("benchmark", device, {"model": path}, config)["model"])
 
 
-def _facts(timing: Timing, config: TimingConfig) -> dict[str, Any]:
-    return {"median_ms": timing.median_ms, "p90_ms": timing.p90_ms,
-            "spread_ms": timing.spread_ms, "runs": timing.runs,
-            "steady": timing.error <= config.max_error}
+def _facts(timing: Timing, config: TimingConfig, backend: str) -> dict[str, Any]:
+    facts = {"median_ms": timing.median_ms}
+    if backend == "host":
+        # A phone's timings are medians of whole turns; their percentiles are no inference's.
+        facts["p90_ms"] = timing.p90_ms
+    return facts | {"spread_ms": timing.spread_ms, "runs": timing.runs,
+                    "steady": timing.error <= config.max_error}
 
 
 def facts_for_people(summary: dict[str, Any]) -> dict[str, Any]:
     """What to print of a summary."""
     spread = 100 * summary["spread_ms"] / summary["median_ms"]
-    return {
-        "model": summary["model"], "median_ms": summary["median_ms"], "p90_ms": summary["p90_ms"],
+    figures = {key: summary[key] for key in ("model", "median_ms", "p90_ms") if key in summary}
+    return figures | {
         "spread": f"±{spread:.1f} % (half the interquartile range) over {summary['runs']} runs"
                   + ("" if summary["steady"] else "; large, is the device busy?"),
         "device": f"{summary['device']}, {summary['num_threads']} thread(s)",

@@ -17,8 +17,8 @@ _MODEL = paths.DEFINE_path(
     "model", "", "Model folder to convert: a fine-tuned one, or a float one for a float32 file. "
     "Default: <workdir>/finetune/model.")
 _OUTPUT = paths.DEFINE_path(
-    "output", "", "File to write; labels.txt goes beside it. "
-    "Default: <workdir>/convert/model_int8.tflite (model_float32.tflite for a float model).")
+    "output", "", "File to write; its labels go beside it, into <name>_labels.txt. Default: "
+    "<workdir>/convert/model_int8.tflite (model_float32.tflite for a float model), with labels.txt.")
 _NUM_CLASSES = flags.DEFINE_integer(
     "num_classes", 0, "Outputs of the file: the model's N classes, or N + 1 with background at "
     "index 0 (1001 for ImageNet). 0 means N + 1.", lower_bound=0, upper_bound=1_000_001)

@@ -5,7 +5,7 @@ import pathlib
 import time
 from typing import Any
 
-from export import background, convert_checks, converter, labels
+from export import background, convert_checks, converter, file_facts, labels
 from nas_tf import files, model_folder
 from nas_tf.errors import require
 from nas_tf.model_folder import ModelDescription
@@ -15,7 +15,6 @@ from quant.audit_tflite import audit_flatbuffer
 
 STAGE = "convert"
 INT8_NAME, FLOAT_NAME = "model_int8.tflite", "model_float32.tflite"
-_RECEIPT = "written.json"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,19 +62,24 @@ def run_convert(workdir: str, config: ConvertConfig) -> dict[str, Any]:
     output = pathlib.Path(config.output or stage.path / name)
     if stage and stage.summary() is not None and _is_ours(stage, output):
         # By the path of this call, which may name the folder in another way.
-        return stage.summary() | {
-            "output": str(output), "labels": str(output.parent / labels.FILE_NAME)}
+        held = stage.summary()
+        return held | {"output": str(output),
+                       "labels": str(output.parent / pathlib.Path(held["labels"]).name)}
     require(not output.exists() or _is_ours(stage, output),
             f"--output={str(output)!r} exists and was not written by this run; "
             "name another file or remove it.")
-    began = time.monotonic()
-    content, facts = convert_model(folder, config)
     names = description.labels
     if num_classes > len(names):
         names = (background.LABEL, *names)
-    _write(stage, output, content, names)
+    # A file that was named may lie beside others; the stage's folder is its own.
+    label_file = labels.path_beside(output, alone=not config.output)
+    labels.check_writable(label_file, names)
+    began = time.monotonic()
+    content, facts = convert_model(folder, config)
+    _write(stage, output, content, names, file_facts.facts_of(description))
+    labels.write(label_file, names)
     summary = {"output": str(output), "bytes": output.stat().st_size, "model": folder,
-               "num_classes": num_classes, **facts, "labels": str(output.parent / labels.FILE_NAME),
+               "num_classes": num_classes, **facts, "labels": str(label_file),
                "seconds": time.monotonic() - began}
     if stage:
         stage.write_summary(summary)
@@ -195,18 +199,19 @@ def _open_stage(workdir: str, config: ConvertConfig, folder: str) -> StageFolder
     return open_stage(workdir, STAGE, settings)
 
 
-def _write(stage: StageFolder | None, output: pathlib.Path, content: bytes, names: tuple) -> None:
+def _write(stage: StageFolder | None, output: pathlib.Path, content: bytes, names: tuple,
+           facts: file_facts.FileFacts) -> None:
     with files.replacing(output) as temporary:
         temporary.write_bytes(content)
         labels.append(temporary, names)
+        file_facts.append(temporary, facts)
         if stage:
             # First the receipt: were the process killed here, the file is still known as ours.
-            files.write_json(stage.path / _RECEIPT, {"sha256": files.sha256(temporary)})
-    labels.write(output.parent / labels.FILE_NAME, names)
+            files.write_json(stage.path / file_facts.RECEIPT, {"sha256": files.sha256(temporary)})
 
 
 def _is_ours(stage: StageFolder | None, output: pathlib.Path) -> bool:
-    receipt = stage and stage.path / _RECEIPT
+    receipt = stage and stage.path / file_facts.RECEIPT
     if not (receipt and output.is_file() and receipt.exists()):
         return False
     held = files.read_json(receipt, "receipt of the conversion")

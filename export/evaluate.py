@@ -4,6 +4,10 @@
         --split=validation --data_dir=...
 """
 
+import dataclasses
+
+from absl import flags
+
 from export.evaluate_run import evaluate_model, facts_for_people, run_evaluate
 from flags import common, paths
 from flags.evaluate import evaluate_config
@@ -13,6 +17,13 @@ from nas_tf.errors import require
 _MODEL = paths.DEFINE_path(
     "model", "", "A .tflite file, or a model folder of ours. "
     "Default: <workdir>/convert/model_int8.tflite.")
+_MEAN = flags.DEFINE_list(
+    "input_mean", [], "Of a .tflite's input, x = (pixel - mean) / std, pixels 0 to 255: one number, "
+    "or three separated by commas. Default: what the file says; pixels for integer inputs.")
+_STD = flags.DEFINE_list("input_std", [], "See --input_mean.")
+_RESOLUTION = flags.DEFINE_integer(
+    "resolution", 0, "Side in pixels of a .tflite's input, where the file leaves it open.",
+    lower_bound=0, upper_bound=4096)
 _OUTPUT = paths.DEFINE_path("output_json", "", "Also write the summary to this file.")
 
 
@@ -21,7 +32,9 @@ def main() -> None:
     cli.check_outputs(_OUTPUT.value)
     workdir = common.WORKDIR.value
     require(bool(workdir or _MODEL.value), "Give --model or --workdir.")
-    config = evaluate_config(_MODEL.value)
+    config = dataclasses.replace(
+        evaluate_config(_MODEL.value), input_mean=tuple(_MEAN.value), input_std=tuple(_STD.value),
+        resolution=_RESOLUTION.value)
     summary = run_evaluate(workdir, config) if workdir else evaluate_model(_MODEL.value, config)
     if _OUTPUT.value:
         files.write_json(_OUTPUT.value, summary)

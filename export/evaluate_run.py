@@ -3,16 +3,22 @@
 import dataclasses
 import pathlib
 import time
-from typing import Any, Callable, NamedTuple
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 import numpy as np
 
+from export import file_facts, input_scaling
 from nas_tf import model_folder
+from nas_tf.class_names import ClassList, Matching, match
 from nas_tf.data.config import DataConfig
 from nas_tf.errors import require
 from nas_tf.run_folder import open_stage
 from nas_tf.training.accuracy import AccuracyCounter
 from nas_tf.training.progress import Progress
+
+if TYPE_CHECKING:
+    from nas_tf.data.batches import ImageSize
+    from nas_tf.data.sources import ImageSource
 
 STAGE = "evaluate"
 # The models of a run folder that are compared.
@@ -32,6 +38,9 @@ class EvaluateConfig:
       batch_size: images decoded, and for model folders computed, at once.
       num_workers: interpreters of a `.tflite` file; 0: one a core.
       kernels: of a `.tflite` file, of `nas_tf.latency.host.KERNELS`: their rounding differs.
+      input_mean, input_std: in pixel units, one or three numbers (or their text), for a
+        `.tflite` file: x = (pixel − mean) / std; () for what the file says.
+      resolution: side of the input of a `.tflite` file that leaves it open; 0: not given.
     """
 
     data: DataConfig
@@ -40,10 +49,23 @@ class EvaluateConfig:
     batch_size: int = 64
     num_workers: int = 0
     kernels: str = "xnnpack"
+    input_mean: tuple[str | float, ...] = ()
+    input_std: tuple[str | float, ...] = ()
+    resolution: int = 0
+
+
+# Settings that are left out at their default: run folders from before they existed lack them.
+_NEWER = ("input_mean", "input_std", "resolution")
 
 
 class _Classifier(NamedTuple):
-    """A model ready to run: `scores` gives [N, num_outputs] for uint8 images."""
+    """A model ready to run: `scores` gives [N, num_outputs] for uint8 images.
+
+    Attributes:
+      resize_size: what the model was made with; 0: not known.
+      labels: one an output, or None; named: whether they are more than numbers.
+      input_scaling: how pixels become its input, and why.
+    """
 
     kind: str
     resolution: int
@@ -52,6 +74,9 @@ class _Classifier(NamedTuple):
     input_type: str
     kernels: str
     scores: Callable[[np.ndarray], np.ndarray]
+    labels: tuple[str, ...] | None
+    named: bool
+    input_scaling: dict[str, str]
 
 
 def run_evaluate(workdir: str, config: EvaluateConfig) -> dict[str, Any]:
@@ -68,19 +93,44 @@ def run_evaluate(workdir: str, config: EvaluateConfig) -> dict[str, Any]:
     # The model by what it is and not by its path, which may change between runs.
     settings = dataclasses.asdict(config) | {"model": model_folder.digest(model)}
     settings["data"] = config.data.identity()
-    for name in ("batch_size", "num_workers"):
+    for name in ("batch_size", "num_workers", *(n for n in _NEWER if not settings[n])):
         del settings[name]
+    if not (pathlib.Path(workdir) / STAGE / "summary.json").exists():
+        # Before the stage holds these settings: other flags may be what a refusal asks for.
+        if not config.model:
+            _require_one_size(own, config)
+        _check(model, config)
     stage = open_stage(workdir, STAGE, settings)
     summary = stage.summary()
     if summary is None:
-        summary = evaluate_model(model, config)
-        if not config.model:
-            summary |= {name: evaluate_model(path, config) for name, path in own.items()
-                        if name != "int8" and pathlib.Path(path).exists()}
-            summary["int8"] = {k: v for k, v in summary.items() if k not in own}
-            summary["seconds"] = sum(summary[name]["seconds"] for name in own if name in summary)
+        summary = _evaluate_own(own, config) if not config.model else evaluate_model(model, config)
         stage.write_summary(summary)
     return summary
+
+
+def _evaluate_own(own: dict[str, str], config: EvaluateConfig) -> dict[str, Any]:
+    """The summary of the run's file, and of all its models under their names."""
+    summary = evaluate_model(own["int8"], config)
+    summary |= {"int8": dict(summary)} | {
+        name: evaluate_model(path, config) for name, path in own.items()
+        if name != "int8" and pathlib.Path(path).exists()}
+    summary["seconds"] = sum(summary[name]["seconds"] for name in own if name in summary)
+    return summary
+
+
+def _require_one_size(own: dict[str, str], config: EvaluateConfig) -> None:
+    """Models of one run are compared on the same crops, or not at all."""
+    if config.data.resize_size:
+        return
+    sizes = {path: model_folder.read_description(path).resize_size for name, path in own.items()
+             if name != "int8" and pathlib.Path(path).exists()}
+    facts = file_facts.read(own["int8"])
+    if facts and facts.resize_size:
+        sizes[own["int8"]] = facts.resize_size
+    require(len(set(sizes.values())) <= 1,
+            "The models of this run were made for different crops, a short side of "
+            + ", ".join(f"{size} pixels ({path!r})" for path, size in sizes.items())
+            + "; give --resize_size to compare them on one.")
 
 
 def evaluate_model(model: str | pathlib.Path, config: EvaluateConfig) -> dict[str, Any]:
@@ -100,17 +150,10 @@ def evaluate_model(model: str | pathlib.Path, config: EvaluateConfig) -> dict[st
     # pylint: disable=import-outside-toplevel
     from nas_tf.data import batches
     from nas_tf.data.overview import note_shared
-    from nas_tf.data.sources import open_config
 
-    require(config.batch_size > 0, f"The batch size must be at least 1, not {config.batch_size}.")
-    source = open_config(config.data)
-    split = source.evaluation_split(config.split or config.data.eval_split)
-    total = source.part_size(split)
+    source, split, classifier, background, matching, size = _check(str(model), config)
     note_shared(source, config.data.train_split, split)
-    classifier = _load(str(model), config)
-    background = background_classes(classifier.num_outputs, source.num_classes, str(model))
-    size = batches.image_size(source, classifier.resolution,
-                              config.data.resize_size or classifier.resize_size)
+    order, total = np.array(matching.order), source.part_size(split)
     images = batches.evaluation_batches(
         source, split, config.batch_size, size.resolution, size.resize_size)
     counter, predicted_background = AccuracyCounter(), 0
@@ -120,7 +163,7 @@ def evaluate_model(model: str | pathlib.Path, config: EvaluateConfig) -> dict[st
             labels = labels.numpy()
             batches.check_labels(labels, source, split)
             scores = classifier.scores(pixels.numpy())
-            counter.add(scores, labels + background)
+            counter.add(scores, order[labels] + background)
             predicted_background += background * int(np.sum(np.argmax(scores, 1) == 0))
             progress.update(counter.examples, top1=counter.top1)
     seconds = time.monotonic() - start
@@ -129,10 +172,64 @@ def evaluate_model(model: str | pathlib.Path, config: EvaluateConfig) -> dict[st
         "split": split, "top1": counter.top1, "top5": counter.top5,
         "num_examples": counter.examples, "num_outputs": classifier.num_outputs,
         "background_class": bool(background), "background_predictions": predicted_background,
-        "input_type": classifier.input_type, "kernels": classifier.kernels, "resolution": size.resolution,
-        "resize_size": size.resize_size, "images_per_second": counter.examples / seconds,
-        "seconds": seconds,
+        "input_type": classifier.input_type, "input_scaling": classifier.input_scaling,
+        "class_names": matching.note, "kernels": classifier.kernels,
+        "resolution": size.resolution, "resize_size": size.resize_size,
+        "resize_origin": _resize_origin(config.data.resize_size, classifier.resize_size),
+        "images_per_second": counter.examples / seconds, "seconds": seconds,
     }
+
+
+class _Checked(NamedTuple):
+    """A model and the images to evaluate it on, as far as that can be told without reading them.
+
+    Attributes:
+      background: 1 if output 0 is the background, else 0.
+    """
+
+    source: "ImageSource"
+    split: str
+    classifier: _Classifier
+    background: int
+    matching: Matching
+    size: "ImageSize"
+
+
+def _check(model: str, config: EvaluateConfig) -> _Checked:
+    """Opens both; refuses what does not fit."""
+    # pylint: disable=import-outside-toplevel
+    from nas_tf.data import batches
+    from nas_tf.data.sources import open_config
+
+    require(config.batch_size > 0, f"The batch size must be at least 1, not {config.batch_size}.")
+    source = open_config(config.data)
+    split = source.evaluation_split(config.split or config.data.eval_split)
+    source.part_size(split)
+    classifier = _load(model, config)
+    background = background_classes(classifier.num_outputs, source.num_classes, model)
+    matching = match_classes(classifier, background, source, model, config.data.class_names)
+    size = batches.image_size(source, classifier.resolution,
+                              config.data.resize_size or classifier.resize_size)
+    return _Checked(source, split, classifier, background, matching, size)
+
+
+def _resize_origin(asked: int, own: int) -> str:
+    """Where the short side before the crop comes from, for people."""
+    if asked:
+        other = f"; the model was made with {own}" if own and own != asked else ""
+        return f"--resize_size{other}"
+    return "the model's own" if own else "the default: the model does not say its own"
+
+
+def match_classes(classifier: _Classifier, background: int, source, model: str,
+                  policy: str) -> Matching:
+    """Which output, background not counted, is which class of the dataset."""
+    labels = classifier.labels
+    if labels is not None and len(labels) == classifier.num_outputs:
+        labels = labels[background:]
+    return match(ClassList(f"model {model!r}", labels, classifier.named),
+                 ClassList(f"dataset {source.name!r}", source.labels, source.named),
+                 source.num_classes, policy)
 
 
 def background_classes(num_outputs: int, num_classes: int, model: str) -> int:
@@ -150,15 +247,23 @@ def background_classes(num_outputs: int, num_classes: int, model: str) -> int:
 def _load(model: str, config: EvaluateConfig) -> _Classifier:
     path = pathlib.Path(model)
     require(path.exists(), f"There is no model {model!r} to evaluate.")
-    return _load_folder(path) if path.is_dir() else _load_file(path, config)
+    if not path.is_dir():
+        return _load_file(path, config)
+    require(not (config.input_mean or config.input_std or config.resolution),
+            f"{model!r} is a model folder, which says itself how images are prepared; "
+            "--input_mean, --input_std and --resolution are for .tflite files.")
+    return _load_folder(path)
 
 
 def _load_file(path: pathlib.Path, config: EvaluateConfig) -> _Classifier:
-    from export.tflite_classifier import TFLiteClassifier
+    from export.tflite_classifier import FileOptions, TFLiteClassifier
 
-    classifier = TFLiteClassifier(path, config.num_workers, config.kernels)
-    return _Classifier("tflite", classifier.resolution, 0, classifier.num_outputs,
-                       classifier.input_type, config.kernels, classifier)
+    classifier = TFLiteClassifier(path, FileOptions(
+        config.num_workers, config.kernels,
+        input_scaling.asked(config.input_mean, config.input_std), config.resolution))
+    return _Classifier("tflite", classifier.resolution, classifier.resize_size,
+                       classifier.num_outputs, classifier.input_type, config.kernels, classifier,
+                       classifier.labels, classifier.named, classifier.input_scaling.facts())
 
 
 def _load_folder(path: pathlib.Path) -> _Classifier:
@@ -178,7 +283,9 @@ def _load_folder(path: pathlib.Path) -> _Classifier:
                       reduce_retracing=True)
     return _Classifier(description.kind, description.resolution, description.resize_size,
                        network.output_shape[-1], "float32", "",
-                       lambda images: run(tf.constant(images)).numpy())
+                       lambda images: run(tf.constant(images)).numpy(),
+                       description.labels, description.named,
+                       {"formula": "(pixel - 128) / 128", "reason": "a model folder of this project"})
 
 
 def facts_for_people(summary: dict[str, Any]) -> dict[str, Any]:
@@ -188,6 +295,14 @@ def facts_for_people(summary: dict[str, Any]) -> dict[str, Any]:
              "top5": f"{summary['top5']:.2%}"}
     if summary["background_class"]:
         facts["predicted background"] = summary["background_predictions"]
+    # Summaries from before these keys existed may be shown as well.
+    if scaling := summary.get("input_scaling"):
+        facts["input"] = f"{scaling['formula']} ({scaling['reason']})"
+    if origin := summary.get("resize_origin"):
+        facts["images"] = (f"{facts['images']}, short side to {summary['resize_size']} pixels "
+                           f"({origin}), centre {summary['resolution']}")
+    if names := summary.get("class_names"):
+        facts["classes"] = names
     if summary["kernels"]:
         facts["kernels"] = summary["kernels"]
     return facts | {"images per second": f"{summary['images_per_second']:.0f}"}

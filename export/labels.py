@@ -27,18 +27,41 @@ def append(tflite_path: pathlib.Path, labels: tuple[str, ...]) -> None:
         archive.writestr(zipfile.ZipInfo(FILE_NAME), text_of(labels))
 
 
-def read_appended(tflite_path: str | pathlib.Path) -> tuple[str, ...] | None:
-    """Labels inside a `.tflite` file, or None if it has none."""
+def path_beside(output: pathlib.Path, alone: bool) -> pathlib.Path:
+    """Where the label file of `output` lies.
+
+    Args:
+      output: the `.tflite` file.
+      alone: whether it is the only one of its folder, so that the plain name belongs to it.
+    """
+    return output.parent / (FILE_NAME if alone else f"{output.stem}_{FILE_NAME}")
+
+
+def check_writable(path: pathlib.Path, labels: tuple[str, ...]) -> None:
+    """Refuses to write over a file that holds anything but these labels."""
+    try:
+        same = not path.exists() or path.read_bytes() == text_of(labels).encode("utf-8")
+    except OSError as error:
+        raise UserError(f"Cannot read the label file {str(path)!r}: {error.strerror}.") from error
+    require(same, f"The label file {str(path)!r} exists and holds other labels; "
+            "name another --output or remove it.")
+
+
+def read_appended(tflite_path: str | pathlib.Path,
+                  name: str = "") -> tuple[str, ...] | None:
+    """Labels inside a `.tflite` file, or None if it has none; `name`: of the archive's entry."""
+    name = name or FILE_NAME
     if not zipfile.is_zipfile(tflite_path):
         return None
     try:
         with zipfile.ZipFile(tflite_path) as archive:
             # Files from elsewhere may hold an archive that unpacks to gigabytes.
-            require(archive.getinfo(FILE_NAME).file_size <= _MAX_BYTES,
+            require(archive.getinfo(name).file_size <= _MAX_BYTES,
                     f"The labels inside {str(tflite_path)!r} are longer than {_MAX_BYTES} bytes.")
-            text = archive.read(FILE_NAME).decode("utf-8")
+            text = archive.read(name).decode("utf-8")
     except KeyError:
         return None
-    except (zipfile.BadZipFile, UnicodeDecodeError, ValueError) as error:
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError,
+            RuntimeError) as error:  # damaged, not UTF-8, encrypted, packed in an unknown way
         raise UserError(f"The labels inside {str(tflite_path)!r} are damaged: {error}.") from error
     return tuple(text.splitlines())

@@ -101,7 +101,9 @@ def _latency(facts: RunFacts) -> str:
     add("budget", facts.value("search", "target_latency_ms"), "asked for")
     add("this network", facts.value("search", "predicted_latency_ms"), "predicted from the table")
     add("this network's file, median", facts.value("benchmark", "median_ms"), "measured here")
-    add("this network's file, 90th percentile", facts.value("benchmark", "p90_ms"), "measured here")
+    if facts.value("benchmark", "backend") != "adb":  # older runs called a phone's medians so
+        add("this network's file, 90th percentile", facts.value("benchmark", "p90_ms"),
+            "measured here")
     predicted = facts.value("search", "predicted_latency_ms")
     measured = facts.value("benchmark", "median_ms")
     note = f"Device: {facts.value('benchmark', 'device')}. " if measured else ""

@@ -1,18 +1,40 @@
 """Running any `.tflite` image classifier on uint8 images, on all cores."""
 
 import concurrent.futures
+import dataclasses
 import pathlib
 import threading
 
 import numpy as np
 
+from export import file_facts, tflite_metadata
+from export.input_scaling import InputTensor, Normalization, decide
+from export.labels import read_appended as read_labels
+from nas_tf.class_names import are_numbers
 from nas_tf.errors import UserError, require
 from nas_tf.latency.host import KERNELS, usable_cores
 from nas_tf.quiet import quiet
 from quant import flatbuffer
 
 _LOADING = threading.Lock()
-_TYPES = {"uint8": np.uint8, "int8": np.int8, "float32": np.float32}
+_TYPES = ("uint8", "int8", "float32")
+
+
+@dataclasses.dataclass(frozen=True)
+class FileOptions:
+    """How to run a file, and what it cannot say itself.
+
+    Attributes:
+      num_workers: interpreters; 0: one a core.
+      kernels: "xnnpack", TFLite's default, or "builtin", which round twice.
+      normalization: of the input, instead of what the file says; None: what the file says.
+      resolution: side of the input where the file leaves it open; 0: not given.
+    """
+
+    num_workers: int = 0
+    kernels: str = "xnnpack"
+    normalization: Normalization | None = None
+    resolution: int = 0
 
 
 class TFLiteClassifier:
@@ -23,36 +45,46 @@ class TFLiteClassifier:
 
     Args:
       path: the file; it is untrusted, and parsed before the interpreter sees it.
-      num_workers: interpreters; 0: one a core.
-      kernels: "xnnpack", TFLite's default, or "builtin", which round twice.
+      options: how to run it.
 
     Attributes:
       resolution: side of the square input.
+      resize_size: short side before the centre crop, as the file says; 0 if it does not.
       num_outputs: class scores, background included.
       input_type: uint8, int8 or float32.
+      input_scaling: how pixels become the input.
+      labels: one an output, or None if the file has none that fit.
+      named: whether the labels are names, and not numbers in place of names.
 
     Raises:
-      UserError: the file is no flatbuffer, or no classifier of square RGB images.
+      UserError: the file is no flatbuffer, or no classifier of square RGB images, or does not
+        say how pixels are scaled.
     """
 
-    def __init__(self, path: str | pathlib.Path, num_workers: int = 0, kernels: str = "xnnpack"):
-        require(kernels in KERNELS, f"kernels={kernels!r}; allowed: {', '.join(KERNELS)}.")
-        self._kernels = kernels
+    def __init__(self, path: str | pathlib.Path, options: FileOptions = FileOptions()):
+        require(options.kernels in KERNELS,
+                f"kernels={options.kernels!r}; allowed: {', '.join(KERNELS)}.")
+        self._kernels = options.kernels
         self._path, self._local = pathlib.Path(path), threading.local()
         graph = flatbuffer.read_file(path).main
         require(len(graph.inputs) == 1 and len(graph.outputs) == 1,
                 f"The model {str(path)!r} has {len(graph.inputs)} inputs and {len(graph.outputs)} "
                 "outputs; a classifier has one of each.")
-        source, scores = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
-        self._check_input(source)
-        self.resolution, self.num_outputs = source.shape[1], scores.shape[-1]
+        source = graph.tensors[graph.inputs[0]]
+        metadata = tflite_metadata.read(path)
+        self.resolution, self._resized = self._check_input(
+            source, metadata.signature or source.shape, options.resolution)
         self.input_type = source.dtype
-        require(int(np.prod(scores.shape)) == self.num_outputs and scores.dtype in _TYPES,
-                f"The model {str(path)!r} gives {scores.dtype} {list(scores.shape)}; needed are "
-                "class scores [1, classes] of uint8, int8 or float32.")
+        facts = file_facts.read(path)
+        self.resize_size = facts.resize_size if facts else 0
+        self.input_scaling = decide(
+            _input_tensor(source), options.normalization, _own(facts, metadata, path), str(path))
         # Made here, so that a file that does not run is refused before any image is read.
-        self._interpreter()
-        self._pool = concurrent.futures.ThreadPoolExecutor(num_workers or usable_cores())
+        self.num_outputs = self._check_scores(self._interpreter()[2])
+        labels = read_labels(path, metadata.label_file)
+        self.labels = labels if labels and len(labels) == self.num_outputs else None
+        self.named = facts.named if facts else not are_numbers(labels or ())
+        self._pool = concurrent.futures.ThreadPoolExecutor(options.num_workers or usable_cores())
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Class scores [N, num_outputs] of uint8 images [N, resolution, resolution, 3].
@@ -65,19 +97,36 @@ class TFLiteClassifier:
         """Ends the threads."""
         self._pool.shutdown()
 
-    def _check_input(self, tensor: flatbuffer.Tensor) -> None:
-        shape = list(tensor.shape)
-        require(len(shape) == 4 and shape[0] == 1 and shape[1] == shape[2] > 0 and shape[3] == 3
-                and tensor.dtype in _TYPES,
-                f"The model {str(self._path)!r} takes {tensor.dtype} {shape}; needed is one square "
-                "RGB image [1, side, side, 3] of uint8, int8 or float32.")
-        require(tensor.is_float or len(tensor.scales) == 1 and tensor.scales[0] > 0,
-                f"The model {str(self._path)!r} has an integer input without a scale.")
+    def _check_input(self, tensor: flatbuffer.Tensor, sizes: tuple[int, ...],
+                     asked: int) -> tuple[int, bool]:
+        """(side of the input, whether the file leaves it open and it has to be set)."""
+        named = f"The model {str(self._path)!r} takes {tensor.dtype} {list(sizes)}"
+        needed = "needed is one square RGB image [1, side, side, 3] of uint8, int8 or float32."
+        require(len(sizes) == 4 and sizes[0] in (1, -1) and tensor.dtype in _TYPES,
+                f"{named}; {needed}")
+        require(not (sizes[1] == 3 and sizes[3] != 3),
+                f"{named}, channels first (NCHW); convert it with channels last. In full: {needed}")
+        require(sizes[3] == 3, f"{named}, not three channels; {needed}")
+        require(-1 in sizes[1:3] or sizes[1] == sizes[2] > 0, f"{named}; {needed}")
+        fixed = max(sizes[1:3])  # one of the two may be open
+        if -1 in sizes[1:3]:
+            require(asked > 0, f"{named}, a size that the file leaves open (-1); give --resolution, "
+                    "the side in pixels that the network was made for.")
+        require(asked in (0, fixed) or fixed == -1,
+                f"{named}; --resolution={asked} does not fit it.")
+        return asked or fixed, -1 in sizes[1:3]
+
+    def _check_scores(self, scores: dict) -> int:
+        """How many classes the output has scores of."""
+        shape, dtype = [int(n) for n in scores["shape"]], np.dtype(scores["dtype"]).name
+        require(len(shape) > 0 and int(np.prod(shape)) == shape[-1] > 0 and dtype in _TYPES,
+                f"The model {str(self._path)!r} gives {dtype} {shape}; needed are "
+                "class scores [1, classes] of uint8, int8 or float32.")
+        return shape[-1]
 
     def _one(self, image: np.ndarray) -> np.ndarray:
         interpreter, source, scores = self._interpreter()
-        interpreter.set_tensor(source["index"], to_input(
-            image, _TYPES[self.input_type], *source["quantization"])[np.newaxis])
+        interpreter.set_tensor(source["index"], self.input_scaling(image)[np.newaxis])
         interpreter.invoke()
         return interpreter.get_tensor(scores["index"]).reshape(-1)
 
@@ -98,6 +147,10 @@ class TFLiteClassifier:
             with _LOADING, quiet():
                 interpreter = Interpreter(str(self._path), num_threads=1,
                                           experimental_op_resolver_type=resolver)
+                if self._resized:
+                    interpreter.resize_tensor_input(
+                        interpreter.get_input_details()[0]["index"],
+                        [1, self.resolution, self.resolution, 3])
                 interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())
@@ -105,14 +158,19 @@ class TFLiteClassifier:
         return interpreter, interpreter.get_input_details()[0], interpreter.get_output_details()[0]
 
 
-def to_input(image: np.ndarray, dtype: type, scale: float, zero_point: int) -> np.ndarray:
-    """uint8 pixels as a tensor of `dtype`, by the tensor's own scale and zero point.
+def _input_tensor(tensor: flatbuffer.Tensor) -> InputTensor:
+    if tensor.is_float or len(tensor.scales) != 1:
+        return InputTensor(tensor.dtype)
+    return InputTensor(tensor.dtype, float(tensor.scales[0]), int(tensor.zero_points[0]))
 
-    A float input gets (x − 128) / 128, the project's convention.
-    """
-    real = (image.astype(np.float32) - 128) / 128
-    if dtype == np.float32:
-        return real
-    # q = round(real / scale) + zero_point; exactly the pixel for scale 1/128.
-    limits = np.iinfo(dtype)
-    return np.clip(np.round(real / scale) + zero_point, limits.min, limits.max).astype(dtype)
+
+def _own(facts: file_facts.FileFacts | None, metadata: tflite_metadata.Metadata,
+         path: str | pathlib.Path) -> Normalization | None:
+    """What the file itself says of its input."""
+    if facts:
+        return Normalization((facts.input_mean,), (facts.input_std,),
+                             f"nas_tf's own note in {pathlib.Path(path).name!r}")
+    if metadata.mean or metadata.std:
+        return Normalization(metadata.mean, metadata.std,
+                             f"the TFLite metadata of {pathlib.Path(path).name!r}")
+    return None

@@ -3,6 +3,7 @@
 from absl import flags
 
 from flags import paths
+from nas_tf.class_names import POLICIES
 from nas_tf.data.config import DataConfig
 
 DATASET = paths.DEFINE_path(
@@ -25,9 +26,13 @@ RESIZE_SIZE = flags.DEFINE_integer(
     "resolution * 256 / 224, and the resolution itself for images of up to 64 pixels or of exactly "
     "the resolution.",
     lower_bound=0, upper_bound=8192)
+CLASS_NAMES = flags.DEFINE_enum(
+    "class_names", "match", POLICIES, "How the classes of a model that already exists find those "
+    "of the dataset: by their names, whatever their order; or ignore: by their position, with "
+    "names left unread.")
 
 
 def data_config() -> DataConfig:
     """The dataset, as plain data."""
     return DataConfig(DATASET.value, DATA_DIR.value, TRAIN_SPLIT.value, EVAL_SPLIT.value,
-                      RESIZE_SIZE.value, DOWNLOAD.value)
+                      RESIZE_SIZE.value, DOWNLOAD.value, CLASS_NAMES.value)

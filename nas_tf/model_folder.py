@@ -8,7 +8,7 @@ import dataclasses
 import pathlib
 from typing import Any
 
-from nas_tf import files
+from nas_tf import class_names, files
 from nas_tf.errors import UserError, require
 from nas_tf.space.architecture import Architecture, from_json
 
@@ -28,6 +28,7 @@ class ModelDescription:
       resize_size: short side before the centre crop to `resolution` in evaluation.
       has_background: whether class 0 is the background and every label shifts by one.
       quantization: settings of the fake-quant graph, for kind "qat".
+      named: whether the labels are names, and not numbers in place of unknown names.
     """
 
     kind: str
@@ -38,6 +39,7 @@ class ModelDescription:
     resize_size: int
     has_background: bool = False
     quantization: dict[str, Any] = dataclasses.field(default_factory=dict)
+    named: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for `json.dump`."""
@@ -56,7 +58,9 @@ def description_from_json(content: Any, where: str) -> ModelDescription:
             content["kind"], from_json(content["architecture"], where),
             int(content["resolution"]), int(content["num_classes"]),
             tuple(map(str, content["labels"])), int(content["resize_size"]),
-            bool(content["has_background"]), dict(content["quantization"]))
+            bool(content["has_background"]), dict(content["quantization"]),
+            # Folders from before the entry existed do not say what their numbers are.
+            bool(content.get("named", not class_names.are_numbers(content["labels"]))))
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"The {where} does not describe a model ({error!r}).") from error
     require(description.num_classes == len(description.labels),

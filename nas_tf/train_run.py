@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import sys
 import time
 from typing import Any
 
@@ -9,11 +10,12 @@ import tensorflow as tf
 import tf_keras as keras
 
 from nas_tf import files
+from nas_tf.class_names import ClassList, Matching, match
 from nas_tf.data import batches
 from nas_tf.data.overview import check_disjoint
 from nas_tf.data.sources import ImageSource, open_config
 from nas_tf.errors import UserError, require
-from nas_tf.model_folder import ModelDescription, load_float_model, save_model
+from nas_tf.model_folder import ModelDescription, load_float_model, read_description, save_model
 from nas_tf.run_folder import open_stage
 from nas_tf.space.architecture import Architecture, from_json
 from nas_tf.space.published import read_architecture
@@ -107,6 +109,9 @@ def _check(workdir: str, config: TrainConfig) -> _Job:
             f"--warmup_epochs={config.warmup_epochs:g} must be fewer than --epochs={config.epochs}.")
     architecture = find_architecture(workdir, config.architecture, config.width_multiplier)
     source = open_config(config.data)
+    if config.initial_model:
+        # Before the stage holds these settings: other flags may be what a refusal asks for.
+        _match_initial(config, source)
     eval_split = source.evaluation_split(config.data.eval_split)
     source.part_size(eval_split)
     check_disjoint(source, ("train_split", config.data.train_split), ("eval_split", eval_split))
@@ -134,15 +139,29 @@ def _trainer(job: _Job) -> WeightTrainer:
     return WeightTrainer(model, config.weights, config.seed)
 
 
+def _match_initial(config: TrainConfig, source: ImageSource) -> Matching:
+    """Which of the initial model's classes is which of the dataset's."""
+    folder, description = config.initial_model, read_description(config.initial_model)
+    require(description.num_classes == source.num_classes,
+            f"--initial_model={folder!r} has {description.num_classes} classes, but dataset "
+            f"{source.name!r} has {source.num_classes}.")
+    return match(
+        ClassList(f"model {folder!r} (--initial_model)", description.labels, description.named),
+        ClassList(f"dataset {source.name!r}", source.labels, source.named),
+        source.num_classes, config.data.class_names)
+
+
 def _start_from(folder: str, model: keras.Model, job: _Job) -> None:
     initial, description = load_float_model(folder)
     require(description.architecture == job.architecture,
             f"--initial_model={folder!r} has the architecture "
             f"{description.architecture.to_string()!r}, not {job.architecture.to_string()!r}.")
-    require(description.num_classes == job.source.num_classes,
-            f"--initial_model={folder!r} has {description.num_classes} classes, but dataset "
-            f"{job.source.name!r} has {job.source.num_classes}.")
+    matching = _match_initial(job.config, job.source)
     model.set_weights(initial.get_weights())
+    for variable in model.get_layer("logits").weights:
+        # The network's classes are the dataset's, in its order.
+        variable.assign(tf.gather(variable, matching.order, axis=-1))
+    print(f"classes of --initial_model: {matching.note}", file=sys.stderr)
 
 
 def _train(job: _Job, trainer: WeightTrainer, folder: pathlib.Path) -> float:
@@ -193,7 +212,7 @@ def _finish(job: _Job, trainer: WeightTrainer, folder: pathlib.Path,
         accuracy = _evaluate(job, trainer)
         save_model(folder / MODEL, trainer.model, ModelDescription(
             "float", job.architecture, job.size.resolution, source.num_classes, source.labels,
-            job.size.resize_size))
+            job.size.resize_size, named=source.named))
     return {
         "top1": accuracy.top1, "top5": accuracy.top5, "epochs": config.epochs,
         "seconds": seconds, "steps": job.total_steps, "model": str(folder / MODEL),

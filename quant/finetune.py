@@ -20,7 +20,8 @@ def main() -> None:
 
     summary = run_finetune(common.WORKDIR.value, config)
     facts = {key: summary[key] for key in (
-        "float_top1", "qat_top1", "agreement", "snr_db", "steps", "seconds", "model")}
+        "float_top1", "qat_top1", "agreement", "snr_db", "steps", "seconds", "model",
+        "class_names") if key in summary}
     for change in summary["inserted"]:
         facts[f"by hand: {change['layer']}"] = change["action"]
     cli.print_facts("Quantization-aware fine-tuning", facts,

@@ -10,6 +10,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from nas_tf import model_folder, run_folder
+from nas_tf.class_names import ClassList, match
 from nas_tf.data import batches as data_batches
 from nas_tf.data.config import NO_AUGMENTATION, Augmentation
 from nas_tf.data.overview import check_disjoint
@@ -60,6 +61,10 @@ def run_finetune(workdir: str, config: FinetuneConfig) -> dict[str, Any]:
             f"dataset {config.data.dataset!r} has {source.num_classes}.")
     eval_split = source.evaluation_split(config.data.eval_split)
     check_disjoint(source, ("train_split", config.data.train_split), ("eval_split", eval_split))
+    matching = match(
+        ClassList(f"model {source_folder!r}", description.labels, description.named),
+        ClassList(f"dataset {source.name!r}", source.labels, source.named), source.num_classes,
+        config.data.class_names)
     require(config.data.resize_size in (0, description.resize_size),
             f"--resize_size={config.data.resize_size} is not what the model in {source_folder!r} "
             f"was made with: {description.resize_size}.")
@@ -71,13 +76,13 @@ def run_finetune(workdir: str, config: FinetuneConfig) -> dict[str, Any]:
     if (summary := stage.summary()) is not None:
         return summary
     began = time.monotonic()
-    run = _Run(stage, config, source, description, float_model)
+    run = _Run(stage, config, source, description, float_model, matching.order)
     run.train()
     rounded = bias.round_to_grid(run.qat_model)
     target = stage.path / MODEL_FOLDER
     model_folder.save_model(target, run.qat_model, quantized_description(description))
     summary = {**run.evaluate(), "steps": config.steps, "seconds": time.monotonic() - began,
-               "model": str(target), "bias_rounding_steps": rounded,
+               "model": str(target), "bias_rounding_steps": rounded, "class_names": matching.note,
                "inserted": [dataclasses.asdict(change) for change in run.changes]}
     stage.write_summary(summary)
     return summary
@@ -87,7 +92,9 @@ class _Run:
     """State of one run: models, checkpoint, metrics."""
 
     def __init__(self, stage, config: FinetuneConfig, source: ImageSource, description,
-                 float_model: keras.Model):
+                 float_model: keras.Model, order: tuple[int, ...]):
+        # The model's class of each of the dataset's: the network keeps its own order.
+        self._order = np.array(order, np.int64)
         self._config, self._source, self._stage = config, source, stage
         self._size = (description.resolution, description.resize_size)
         self._given_model = float_model
@@ -159,7 +166,7 @@ class _Run:
             inputs = to_network_input(images)
             reference.append(self._given_model(inputs, training=False).numpy())
             logits.append(quantized(inputs, training=False).numpy())
-            labels.append(targets.numpy())
+            labels.append(self._order[targets.numpy()])
         result = compare(*map(np.concatenate, (reference, logits, labels)))
         return {"float_top1": result.reference_top1, "qat_top1": result.top1,
                 "agreement": result.agreement, "snr_db": result.snr_db}
@@ -187,6 +194,7 @@ class _Run:
         dataset = data_batches.training_batches(
             self._source, config.data.train_split, config.batch_size, self._size[0],
             config.augmentation, config.seed, start_step, resize_size=self._size[1])
+        dataset = dataset.map(lambda images, labels: (images, tf.gather(self._order, labels)))
         return data_batches.readable(self._source, dataset)
 
     def _interval(self) -> int:

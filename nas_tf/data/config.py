@@ -5,6 +5,8 @@ import pathlib
 from typing import Any
 
 SMALL_IMAGE = 64  # pixels; see `default_resize_size`
+# Our networks read (pixel − 128) / 128; see `nas_tf.data.preprocess.to_network_input`.
+PIXEL_MEAN, PIXEL_STD = 128.0, 128.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,6 +20,7 @@ class DataConfig:
         if there is one, else `test`.
       resize_size: short side in pixels before the centre crop of evaluation; 0: the default.
       download: whether TFDS may fetch and prepare what is missing.
+      class_names: of `nas_tf.class_names.POLICIES`: how a model's classes find the dataset's.
     """
 
     dataset: str
@@ -26,11 +29,14 @@ class DataConfig:
     eval_split: str = ""
     resize_size: int = 0
     download: bool = False
+    class_names: str = "match"
 
     def identity(self) -> dict[str, Any]:
         """What decides which images are read; where they lie does not, and may change."""
         fields = dataclasses.asdict(self)
         del fields["data_dir"], fields["download"]
+        if self.class_names == "match":
+            del fields["class_names"]  # which settings written before it existed do not have
         folder = pathlib.Path(self.dataset).expanduser()
         # The same folder by another path is the same dataset.
         return fields | ({"dataset": str(folder.resolve())} if folder.is_dir() else {})

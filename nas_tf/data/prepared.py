@@ -10,6 +10,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import read_only_builder
 from tensorflow_datasets.core.naming import parse_builder_name_kwargs
 
+from nas_tf import class_names
 from nas_tf.data import order, splits
 from nas_tf.data.config import Part, as_part
 from nas_tf.data.decode import decode_rgb
@@ -195,6 +196,13 @@ def _select(numbered: tf.data.Dataset, part: Part) -> tf.data.Dataset:
 
 
 def _open_builder(builder: tfds.core.DatasetBuilder, name: str) -> ImageSource:
+    source = _source_of(builder, name)
+    # TFDS numbers the classes that its dataset does not name.
+    source.named = not class_names.are_numbers(source.labels)
+    return source
+
+
+def _source_of(builder: tfds.core.DatasetBuilder, name: str) -> ImageSource:
     features = builder.info.features
     known = dict(features) if isinstance(features, tfds.features.FeaturesDict) else {}
     require(isinstance(known.get("image"), tfds.features.Image)

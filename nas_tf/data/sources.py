@@ -21,7 +21,10 @@ class ImageSource(abc.ABC):
       labels: one name a class.
       image_size: short side in pixels that all images have, or None if they differ or if it is
         not known; see `nas_tf.data.config.default_resize_size`.
+      named: whether the labels are names, and not numbers in place of names.
     """
+
+    named = True
 
     def __init__(self, name: str, labels: Iterable[str], image_size: int | None):
         self.name, self.labels, self.image_size = name, tuple(labels), image_size

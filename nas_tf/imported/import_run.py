@@ -60,7 +60,8 @@ def run_import(workdir: str, config: ImportConfig) -> dict[str, Any]:
         return done
     model, architecture = build(network, tensors, config.input_scaling, resolution)
     model_folder.save_model(stage.path / "model", model, model_folder.ModelDescription(
-        "float", architecture, resolution, network.num_classes, labels, resize_size))
+        "float", architecture, resolution, network.num_classes, labels, resize_size,
+        named=bool(config.labels)))
     files.write_json(stage.path / "architecture.json", architecture.to_json())
     summary = {
         "architecture": architecture.to_string(), "model": str(stage.path / "model"),

@@ -8,7 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from export import labels
+from export import file_facts, labels
 from export.convert_run import ConvertConfig, run_convert
 from nas_tf import cli, files
 from nas_tf.errors import UserError
@@ -59,6 +59,37 @@ def test_labels_start_with_background(converted):
     expected = ("background", "apple", "bear", "chair", "dog")
     assert (output.parent / "labels.txt").read_text().splitlines() == list(expected)
     assert labels.read_appended(output) == expected
+
+
+def test_a_second_file_in_a_folder_leaves_the_labels_of_the_first(qat_folder, tmp_path):
+    with_background, without = tmp_path / "with.tflite", tmp_path / "without.tflite"
+    first = run_convert("", ConvertConfig(str(qat_folder), str(with_background)))
+    second = run_convert("", ConvertConfig(str(qat_folder), str(without), num_classes=4))
+    assert first["labels"] == str(tmp_path / "with_labels.txt")
+    assert pathlib.Path(first["labels"]).read_text().splitlines()[0] == "background"
+    assert pathlib.Path(second["labels"]).read_text() == "apple\nbear\nchair\ndog\n"
+
+
+def test_labels_of_someone_else_are_not_overwritten(qat_folder, tmp_path):
+    for config, workdir, name in (
+            (ConvertConfig(str(qat_folder), str(tmp_path / "m.tflite")), "", "m_labels.txt"),
+            (ConvertConfig(str(qat_folder)), str(tmp_path), "convert/labels.txt")):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("precious\n")
+        with pytest.raises(UserError, match=f"{name}' exists and holds other labels"):
+            run_convert(workdir, config)
+        assert (tmp_path / name).read_text() == "precious\n"
+    assert not list(tmp_path.glob("**/*.tflite"))
+
+
+def test_a_stage_that_ended_keeps_the_name_of_its_labels(qat_folder, tmp_path):
+    """Runs from before labels were named after the file have labels.txt beside it."""
+    config = ConvertConfig(str(qat_folder), str(tmp_path / "m.tflite"))
+    run_convert(str(tmp_path), config)
+    path = tmp_path / "convert" / "summary.json"
+    summary = json.loads(path.read_text()) | {"labels": str(tmp_path / "labels.txt")}
+    path.write_text(json.dumps(summary))
+    assert run_convert(str(tmp_path), config)["labels"] == str(tmp_path / "labels.txt")
 
 
 def test_the_file_computes_what_the_simulation_computes(converted, qat_folder, noise_images):
@@ -186,6 +217,20 @@ def test_a_label_archive_that_unpacks_to_gigabytes_is_refused(tmp_path):
     with pytest.raises(UserError, match="labels inside .* are longer than"):
         labels.read_appended(bomb)
     assert labels.read_appended(__file__) is None
+
+
+@pytest.mark.parametrize("entry", [
+    "no json", "[]", '{"format": "nas_tf.file/2"}', '{"format": "nas_tf.file/1", "input_mean": "x"}',
+    '{"format": "nas_tf.file/1", "input_mean": 0, "input_std": 0, "resize_size": 1, "named": true}',
+    " " * (file_facts._MAX_BYTES + 1)])
+def test_damaged_notes_are_refused(tmp_path, entry):
+    path = tmp_path / "m.tflite"
+    path.write_bytes(b"TFL3")
+    assert file_facts.read(path) is None
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("nas_tf.json", entry)
+    with pytest.raises(UserError, match="nas_tf.json inside '.*m.tflite' is not of format"):
+        file_facts.read(path)
 
 
 def test_command_needs_a_place(capsys, monkeypatch):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 
@@ -12,7 +13,8 @@ from PIL import Image
 from export import evaluate_run
 from export.convert_run import ConvertConfig, run_convert
 from export.evaluate_run import EvaluateConfig, background_classes, evaluate_model, run_evaluate
-from export.tflite_classifier import TFLiteClassifier, to_input
+from export.tflite_classifier import FileOptions, TFLiteClassifier
+from nas_tf import files
 from nas_tf.data.config import DataConfig
 from nas_tf.data.preprocess import to_network_input
 from nas_tf.errors import UserError
@@ -97,6 +99,8 @@ def test_a_file_with_background_agrees_with_its_own_interpreter(tflite, config, 
     assert summary["top1"] == np.mean(np.array(found) == np.array(labels) + 1)
     assert summary["background_predictions"] == found.count(0)
     assert summary["input_type"] == "uint8"
+    assert summary["input_scaling"] == {"formula": "pixel", "reason": "the input is uint8"}
+    assert summary["class_names"] == "the model's and the dataset's are the same"
 
 
 @pytest.mark.slow
@@ -113,21 +117,10 @@ def test_every_input_type_gives_the_same_scores(qat_folder, tmp_path, crops):
 
 
 def test_workers_change_nothing(tflite, crops):
-    one, three = TFLiteClassifier(tflite, num_workers=1), TFLiteClassifier(tflite, num_workers=3)
+    one, three = (TFLiteClassifier(tflite, FileOptions(num_workers=n)) for n in (1, 3))
     assert (one(crops) == three(crops)).all()
     one.close()
     three.close()
-
-
-@pytest.mark.parametrize("dtype, scale, zero_point, wanted", [
-    (np.uint8, 1 / 128, 128, [0, 1, 127, 128, 255]),
-    (np.int8, 1 / 128, 0, [-128, -127, -1, 0, 127]),
-    (np.uint8, 2 / 128, 100, [36, 36, 100, 100, 164]),  # halves round to even
-    (np.uint8, 1 / 256, 128, [0, 0, 126, 128, 255]),  # beyond the range: clipped
-    (np.float32, 0.0, 0, [-1, -127 / 128, -1 / 128, 0, 127 / 128])])
-def test_pixels_become_the_tensors_own_integers(dtype, scale, zero_point, wanted):
-    found = to_input(np.array([0, 1, 127, 128, 255], np.uint8), dtype, scale, zero_point)
-    assert found.dtype == dtype and found.tolist() == wanted
 
 
 def test_class_counts_decide_about_background():
@@ -150,7 +143,8 @@ def test_background_answers_are_counted(float_folder, folder, monkeypatch):
     """A stand-in that always says background, and is never right."""
     def stand_in(*_):
         return evaluate_run._Classifier("tflite", 16, 18, 5, "uint8", "builtin",
-                                        lambda pixels: np.eye(5, dtype=np.uint8)[[0] * len(pixels)])
+                                        lambda pixels: np.eye(5, dtype=np.uint8)[[0] * len(pixels)],
+                                        None, False, {})
     monkeypatch.setattr(evaluate_run, "_load", stand_in)
     summary = evaluate_model(str(float_folder), EvaluateConfig(DataConfig(str(folder))))
     assert summary["background_predictions"] == COUNT and summary["top1"] == 0.0
@@ -201,6 +195,123 @@ def test_the_command_writes_json(float_folder, folder, tmp_path):
         [sys.executable, "-m", "export.evaluate", f"--model={float_folder}", f"--dataset={folder}",
          "--split=test", f"--output_json={output}"], check=True, capture_output=True)
     assert json.loads(output.read_text())["top1"] == 0.75
+
+
+def test_one_runs_models_are_cropped_alike(float_folder, qat_folder, folder, tmp_path):
+    """Made with a short side of 18 where the dataset's default for 16 pixels is 16."""
+    from nas_tf.data.config import default_resize_size
+
+    assert default_resize_size(16, 18) == 16
+    shutil.copytree(float_folder, tmp_path / "train" / "model")
+    shutil.copytree(qat_folder, tmp_path / "finetune" / "model")
+    run_convert(str(tmp_path), ConvertConfig())
+    summary = run_evaluate(str(tmp_path), EvaluateConfig(DataConfig(str(folder))))
+    for name in ("float", "qat", "int8"):
+        assert summary[name]["resize_size"] == 18
+        assert summary[name]["resize_origin"] == "the model's own"
+    # A copy knows it without its folder; a flag comes first and says so.
+    shutil.copy(summary["int8"]["model"], tmp_path / "copy.tflite")
+    alone = evaluate_model(tmp_path / "copy.tflite", EvaluateConfig(DataConfig(str(folder))))
+    assert alone["resize_size"] == 18 and alone["top1"] == summary["top1"]
+    asked = evaluate_model(tmp_path / "copy.tflite",
+                           EvaluateConfig(DataConfig(str(folder), resize_size=17)))
+    assert asked["resize_size"] == 17
+    assert asked["resize_origin"] == "--resize_size; the model was made with 18"
+
+
+def test_models_of_one_run_made_for_different_crops_are_refused(float_folder, converted, folder,
+                                                                tmp_path):
+    shutil.copytree(converted[0] / "convert", tmp_path / "convert")
+    shutil.copytree(float_folder, tmp_path / "train" / "model")
+    _edit_description(tmp_path / "train" / "model", resize_size=16)
+    with pytest.raises(UserError, match="made for different crops, a short side of 16 pixels "
+                       r".*train/model'\), 18 pixels .*int8.tflite'\); give --resize_size"):
+        run_evaluate(str(tmp_path), EvaluateConfig(DataConfig(str(folder))))
+    data = DataConfig(str(folder), resize_size=18)
+    assert run_evaluate(str(tmp_path / "."), EvaluateConfig(data))["float"]["resize_size"] == 18
+
+
+def _edit_description(model, **changes):
+    path = model / "model.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_files_from_before_they_had_notes_are_known_by_their_run(qat_folder, folder, tmp_path):
+    shutil.copytree(qat_folder, tmp_path / "finetune" / "model")
+    run_convert(str(tmp_path), ConvertConfig(input_type="float32"))
+    file = tmp_path / "convert" / "model_int8.tflite"
+    _without_notes(file)
+    files.write_json(file.parent / "written.json", {"sha256": files.sha256(file)})
+    summary = evaluate_model(file, EvaluateConfig(DataConfig(str(folder))))
+    assert summary["resize_size"] == 18 and summary["input_scaling"]["formula"] == (
+        "(pixel - 128) / 128")
+    moved = tmp_path / "elsewhere.tflite"
+    shutil.copy(file, moved)
+    with pytest.raises(UserError, match="128 and 128 for this project's files"):
+        evaluate_model(moved, EvaluateConfig(DataConfig(str(folder))))
+
+
+def _without_notes(path):
+    """The file with its labels only, as it was written before."""
+    from export import labels
+
+    names, content = labels.read_appended(path), path.read_bytes()
+    path.write_bytes(content[:content.index(b"PK\x03\x04")])
+    labels.append(path, names)
+
+
+def test_settings_of_older_runs_still_fit(converted, folder, tmp_path):
+    shutil.copytree(converted[0] / "convert", tmp_path / "convert")
+    config = EvaluateConfig(DataConfig(str(folder)), batch_size=16)
+    run_evaluate(str(tmp_path), config)
+    settings = json.loads((tmp_path / "evaluate" / "settings.json").read_text())
+    assert settings.keys() == {"data", "model", "split", "kernels"}
+    assert settings["data"].keys() == {"dataset", "train_split", "eval_split", "resize_size"}
+
+
+@pytest.mark.parametrize("kind", ["float", "file"])
+def test_classes_in_another_order_are_matched(kind, float_folder, folder, predictions, tmp_path):
+    """The same network with its classes named backwards, right wherever it was wrong by name."""
+    backwards = CLASSES[::-1]
+    shutil.copytree(float_folder, tmp_path / "model")
+    _edit_description(tmp_path / "model", labels=backwards)
+    model = tmp_path / "model"
+    if kind == "file":
+        model = tmp_path / "m.tflite"
+        run_convert("", ConvertConfig(str(tmp_path / "model"), str(model), 0, "float32", "float32"))
+    truth = [CLASSES[p if i < 30 else (p + 1) % 4] for i, p in enumerate(predictions)]
+    right = np.mean([backwards[p] == name for p, name in zip(predictions, truth)])
+    assert right < 0.5  # by position it would be 0.75
+    summary = evaluate_model(model, EvaluateConfig(DataConfig(str(folder))))
+    assert summary["top1"] == right
+    assert summary["class_names"].endswith("another order: 4 of 4 were matched by name")
+    ignoring = DataConfig(str(folder), class_names="ignore")
+    assert evaluate_model(model, EvaluateConfig(ignoring))["top1"] == 0.75
+
+
+def test_other_classes_are_refused(float_folder, folder, tflite, tmp_path):
+    shutil.copytree(folder, tmp_path / "other")
+    for split in ("train", "test"):
+        (tmp_path / "other" / split / "apple").rename(tmp_path / "other" / split / "zebra")
+    for model in (float_folder, tflite):
+        with pytest.raises(UserError, match="only the model has 'apple'; only the dataset has "
+                           "'zebra'; .*--class_names=ignore"):
+            evaluate_model(model, EvaluateConfig(DataConfig(str(tmp_path / "other"))))
+
+
+def test_one_class_more_is_not_taken_for_background(float_folder, folder, tmp_path):
+    """Four classes on a dataset of three: the first is an apple and no background."""
+    shutil.copytree(folder, tmp_path / "three")
+    for split in ("train", "test"):
+        shutil.rmtree(tmp_path / "three" / split / "dog")
+    with pytest.raises(UserError, match="only the model has 'dog'; only the dataset has 'apple'"):
+        evaluate_model(float_folder, EvaluateConfig(DataConfig(str(tmp_path / "three"))))
+
+
+def test_a_model_folder_takes_no_scaling(float_folder, folder):
+    config = EvaluateConfig(DataConfig(str(folder)), input_mean=("0",), input_std=("255",))
+    with pytest.raises(UserError, match="is a model folder, which says itself"):
+        evaluate_model(float_folder, config)
 
 
 def test_the_published_network_on_real_photographs(shared_data, tmp_path):

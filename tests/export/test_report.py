@@ -87,6 +87,14 @@ def test_figures_of_the_run_are_shown(run):
     assert content.count("<svg") == 1 + 2  # the drawing, the curves, the probabilities
 
 
+def test_medians_of_a_phone_are_not_called_percentiles(run):
+    """Summaries of older runs have a p90_ms for phones too."""
+    assert "90th percentile" in read(write_report(str(run)))[0].text
+    path = run / "benchmark" / "summary.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"backend": "adb"}))
+    assert "90th percentile" not in read(write_report(str(run)))[0].text
+
+
 def test_text_from_files_is_escaped(run):
     _, content = read(write_report(str(run)))
     assert "<b>test" not in content and "&lt;b&gt;test &amp; device" in content

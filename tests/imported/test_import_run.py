@@ -128,7 +128,10 @@ def test_folder_goes_on_like_a_trained_one(files, tmp_path):
         v.size for k, v in random_tensors().items() if "running" not in k and "num_" not in k)
     assert (summary["resolution"], summary["resize_size"]) == (32, 37)  # 32 · 256 / 224
     model, description = model_folder.load_float_model(summary["model"])
-    assert description.labels == ("a", "b", "c", "d", "e")
+    assert description.labels == ("a", "b", "c", "d", "e") and description.named
+    unnamed = run_import(str(tmp_path / "numbered"), ImportConfig(*files))
+    description = model_folder.read_description(unnamed["model"])
+    assert description.labels == ("0", "1", "2", "3", "4") and not description.named
     assert description.architecture.padding == "symmetric"
     image = np.random.default_rng(3).integers(0, 256, (32, 32, 3))
     ours = model((image[None].astype(np.float32) - 128) / 128).numpy()[0]

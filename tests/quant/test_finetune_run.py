@@ -197,3 +197,41 @@ def test_calibration_sees_views_where_images_are_too_few(float_folder, tmp_path,
 def test_images_are_spread_from_first_to_last():
     np.testing.assert_array_equal(finetune_run.spread(np.arange(9), 3), [0, 4, 8])
     np.testing.assert_array_equal(finetune_run.spread(np.arange(4), 9), np.arange(4))
+
+
+def test_classes_in_another_order_are_taken_by_name(float_folder, finished, tmp_path, monkeypatch):
+    """The network's classes counted from behind: labels that it learns from are counted so too."""
+    shutil.copytree(float_folder, tmp_path / "model")
+    path = tmp_path / "model" / "model.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"labels": list("9876543210")}))
+    seen, original = [], finetune_run.FineTuner.step
+
+    def step(self, images, labels, *rest):
+        seen.append((np.asarray(images), np.asarray(labels)))
+        return original(self, images, labels, *rest)
+
+    monkeypatch.setattr(finetune_run.FineTuner, "step", step)
+    config = dataclasses.replace(SMALL, model=str(tmp_path / "model"), rounding="nearest")
+    summary = run_finetune(str(tmp_path / "run"), config)
+    model, _ = model_folder.load_float_model(float_folder)
+    source = finetune_run.open_config(SMALL.data)
+    images, labels = (np.concatenate(c) for c in zip(*(
+        (i.numpy(), t.numpy()) for i, t in source.batches("test[:64]", 64))))
+    predicted = model((images.astype(np.float32) - 128) / 128).numpy().argmax(1)
+    assert summary["float_top1"] == np.mean(9 - predicted == labels)
+    assert "10 of 10 were matched by name" in summary["class_names"]
+    train_images, train_labels = next(iter(source.batches("train[:128]", 128)))
+    known = {image.tobytes(): int(label) for image, label in zip(train_images.numpy(), train_labels)}
+    for batch, given in seen:
+        assert given.tolist() == [9 - known[image.tobytes()] for image in batch]
+    assert len(seen) == SMALL.steps
+
+
+def test_other_classes_are_refused_before_the_stage(float_folder, tmp_path):
+    shutil.copytree(float_folder, tmp_path / "model")
+    path = tmp_path / "model" / "model.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"labels": list("abcdefghij")}))
+    config = dataclasses.replace(SMALL, model=str(tmp_path / "model"))
+    with pytest.raises(UserError, match="only the model has 'a', .*only the dataset has '0'"):
+        run_finetune(str(tmp_path / "run"), config)
+    assert not (tmp_path / "run").exists()

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import shutil
 import subprocess
 import sys
 
@@ -125,6 +126,37 @@ def test_training_goes_on_from_a_given_model(whole, tmp_path):
         if found.ndim > 1:
             assert np.allclose(found, wanted, atol=1e-5)
     assert summary["epochs"] == 1
+
+
+def test_training_on_takes_the_classes_by_name(whole, tmp_path):
+    """The same network, its classes counted from behind: after a step of rate ~0 its logits for
+    the dataset are those of the first one, reversed."""
+    shutil.copytree(whole[0] / "train" / "model", tmp_path / "start")
+    description = json.loads((tmp_path / "start" / "model.json").read_text())
+    (tmp_path / "start" / "model.json").write_text(json.dumps(
+        description | {"labels": description["labels"][::-1]}))
+    config = dataclasses.replace(CONFIG, initial_model=str(tmp_path / "start"), epochs=1,
+                                 learning_rate=1e-8, weights=WeightStep(ema_decay=0.0))
+    run_train(str(tmp_path / "run"), config)
+    model, found = load_float_model(tmp_path / "run" / "train" / "model")
+    assert found.labels == tuple("0123456789")
+    first, _ = load_float_model(whole[0] / "train" / "model")
+    for ours, theirs in zip(model.get_layer("logits").get_weights(),
+                            first.get_layer("logits").get_weights()):
+        assert np.allclose(ours, theirs[..., ::-1], atol=1e-5)
+
+
+def test_training_on_from_other_classes_is_refused_before_the_stage(whole, tmp_path):
+    for name in ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"):
+        write_image(tmp_path / "images" / name / "0.png")
+    config = dataclasses.replace(
+        CONFIG, initial_model=str(whole[0] / "train" / "model"), epochs=1, batch_size=2,
+        data=DataConfig(str(tmp_path / "images"), eval_split="train"))
+    with pytest.raises(UserError, match="only the model has '0', .*--class_names=ignore"):
+        run_train(str(tmp_path / "run"), config)
+    assert not (tmp_path / "run").exists()
+    ignoring = dataclasses.replace(config.data, class_names="ignore")
+    run_train(str(tmp_path / "run"), dataclasses.replace(config, data=ignoring))
 
 
 def test_a_model_of_another_architecture_is_refused(whole, tmp_path):

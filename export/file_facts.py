@@ -1,0 +1,124 @@
+"""What a `.tflite` file of ours says about itself: how its images are prepared.
+
+`nas_tf.json` lies in the zip archive at the file's end, beside the labels, so that it cannot be
+parted from the file. Files from before it existed are known by their run folder's receipt.
+"""
+
+import dataclasses
+import json
+import math
+import pathlib
+import zipfile
+from typing import Any
+
+from nas_tf import files, model_folder
+from nas_tf.data.config import PIXEL_MEAN, PIXEL_STD
+from nas_tf.errors import UserError, require
+from nas_tf.model_folder import ModelDescription
+
+ENTRY = "nas_tf.json"
+FORMAT = "nas_tf.file/1"
+RECEIPT = "written.json"
+_MAX_BYTES = 1 << 16
+_MAX_SIZE = 1 << 15
+
+
+@dataclasses.dataclass(frozen=True)
+class FileFacts:
+    """How images are prepared for a file, as for the model that it was made of.
+
+    Attributes:
+      input_mean, input_std: in pixel units, of a float input: (pixel − mean) / std.
+      resize_size: short side before the centre crop, in pixels; 0: not known.
+      named: whether the labels are names, and not numbers in place of unknown names.
+    """
+
+    input_mean: float = PIXEL_MEAN
+    input_std: float = PIXEL_STD
+    resize_size: int = 0
+    named: bool = True
+
+
+def facts_of(description: ModelDescription) -> FileFacts:
+    """The facts of a file made of the described model."""
+    return FileFacts(resize_size=description.resize_size, named=description.named)
+
+
+def append(tflite_path: pathlib.Path, facts: FileFacts) -> None:
+    """Appends the facts to a `.tflite` file as an entry of a zip archive."""
+    content = {"format": FORMAT, **dataclasses.asdict(facts)}
+    with zipfile.ZipFile(tflite_path, mode="a") as archive:
+        # A fixed date keeps the file's bytes the same from run to run.
+        archive.writestr(zipfile.ZipInfo(ENTRY), json.dumps(content, indent=1) + "\n")
+
+
+def read(tflite_path: str | pathlib.Path) -> FileFacts | None:
+    """The facts of a file of ours, or None if it is not known as one.
+
+    Raises:
+      UserError: the file has such an entry, but a damaged one.
+    """
+    path = pathlib.Path(tflite_path)
+    content = _entry(path)
+    return _from_stage(path) if content is None else _checked(content, path)
+
+
+def _entry(path: pathlib.Path) -> bytes | None:
+    if not zipfile.is_zipfile(path):
+        return None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            # Files from elsewhere may hold an archive that unpacks to gigabytes.
+            require(archive.getinfo(ENTRY).file_size <= _MAX_BYTES, _damaged(path))
+            return archive.read(ENTRY)
+    except KeyError:
+        return None
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, RuntimeError) as error:
+        raise UserError(_damaged(path)) from error
+
+
+def _checked(content: bytes, path: pathlib.Path) -> FileFacts:
+    try:
+        given: Any = json.loads(content)
+        require(given["format"] == FORMAT, _damaged(path))
+        facts = FileFacts(float(given["input_mean"]), float(given["input_std"]),
+                          int(given["resize_size"]), bool(given["named"]))
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise UserError(_damaged(path)) from error
+    require(math.isfinite(facts.input_mean) and 0 < facts.input_std < math.inf
+            and 0 <= facts.resize_size <= _MAX_SIZE, _damaged(path))
+    return facts
+
+
+def _damaged(path: pathlib.Path) -> str:
+    return f"The entry {ENTRY} inside {str(path)!r} is not of format {FORMAT!r} or is damaged."
+
+
+def _from_stage(path: pathlib.Path) -> FileFacts | None:
+    """Facts of a file without the entry that a conversion stage wrote, by its receipt."""
+    receipt = path.parent / RECEIPT
+    if not receipt.is_file():
+        return None
+    held = files.read_json(receipt, "receipt of the conversion")
+    if not isinstance(held, dict) or held.get("sha256") != files.sha256(path):
+        return None
+    description = _source_model(path.parent)
+    return facts_of(description) if description else FileFacts(named=False)
+
+
+def _source_model(stage: pathlib.Path) -> ModelDescription | None:
+    """The model that a conversion stage worked on, if it is still there as it was."""
+    found = {}
+    for name in ("settings", "summary"):
+        path = stage / f"{name}.json"
+        held = files.read_json(path, f"stage {name}") if path.is_file() else {}
+        found[name] = held.get("model", "") if isinstance(held, dict) else ""
+    # The run folder may have moved since the summary was written.
+    for folder in (str(found["summary"]), str(stage.parent / "finetune" / "model")):
+        if folder and (pathlib.Path(folder) / model_folder.DESCRIPTION_FILE).is_file():
+            try:
+                if model_folder.digest(folder) == found["settings"]:
+                    return model_folder.read_description(folder)
+            except UserError:
+                continue
+    return None
