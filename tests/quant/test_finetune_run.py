@@ -194,6 +194,44 @@ def test_calibration_sees_views_where_images_are_too_few(float_folder, tmp_path,
     assert not {image.tobytes() for image in seen[:20]} & {i.tobytes() for i in seen[20:]}
 
 
-def test_images_are_spread_from_first_to_last():
-    np.testing.assert_array_equal(finetune_run.spread(np.arange(9), 3), [0, 4, 8])
-    np.testing.assert_array_equal(finetune_run.spread(np.arange(4), 9), np.arange(4))
+def test_the_teacher_is_the_network_given_and_its_features_have_the_students_gains(
+        float_folder, tmp_path, monkeypatch):
+    seen = {}
+
+    class Recording(finetune_run.FineTuner):
+        """Keeps what it is given."""
+
+        def __init__(self, teacher, qat_model, shares, gains):
+            seen.update(teacher=teacher, gains=gains)
+            super().__init__(teacher, qat_model, shares, gains)
+
+    equalize = finetune_run.equalize
+
+    def equalizing(model, batches):
+        seen.update(equalized=model, shown=np.concatenate(batches))
+        return equalize(model, batches)
+
+    monkeypatch.setattr(finetune_run, "FineTuner", Recording)
+    monkeypatch.setattr(finetune_run, "equalize", equalizing)
+    run_finetune(str(tmp_path), dataclasses.replace(
+        SMALL, model=float_folder, steps=0, rounding="nearest"))
+    # Brighter and darker than any digit, so that channels go beyond what calibration has shown.
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 3))
+    images = np.sign((pixels - 128) / 128).astype(np.float32)
+    given, _ = model_folder.load_float_model(float_folder)
+    expected = given(images).numpy()
+    np.testing.assert_allclose(seen["teacher"](images), expected, atol=1e-4)
+    assert np.abs(seen["equalized"](images).numpy() - expected).max() > 1e-3
+    checked = 0
+    for name, gain in seen["gains"].items():
+        ours, theirs = (_tensor(seen[model], name, seen["shown"])
+                        for model in ("teacher", "equalized"))
+        np.testing.assert_allclose(ours * gain, theirs, rtol=1e-4, atol=1e-4)
+        checked += bool(np.any(gain > 1.01))
+    assert checked >= 2
+
+
+def _tensor(model, name: str, images: np.ndarray) -> np.ndarray:
+    import tf_keras as keras
+
+    return keras.Model(model.input, model.get_layer(name).output)(images).numpy()
