@@ -54,7 +54,9 @@ def run_finetune(workdir: str, config: FinetuneConfig) -> dict[str, Any]:
     source = open_config(config.data)
     require(source.num_classes == description.num_classes,
             f"The model in {source_folder!r} has {description.num_classes} classes, but the "
-            f"dataset {config.data.dataset!r} has {source.num_classes}.")
+            f"dataset {config.data.dataset!r} has {source.num_classes}"
+            + (", one less: if the model's first is background, import it again with "
+               "--background=first." if description.num_classes == source.num_classes + 1 else "."))
     require(config.data.resize_size in (0, description.resize_size),
             f"--resize_size={config.data.resize_size} is not what the model in {source_folder!r} "
             f"was made with: {description.resize_size}.")
