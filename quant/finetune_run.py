@@ -23,6 +23,7 @@ from quant.comparison import compare
 from quant.distillation import FineTuner, LossShares
 from quant.equalization import equalize
 from quant.finetune_config import FinetuneConfig
+from quant.finite import require_finite, state_of
 from quant.integer_model import simulation
 from quant.model import quantized_description
 from quant.quantizer_list import kernel_ranges
@@ -124,11 +125,19 @@ class _Run:
                 progress.update(step + 1)
                 if (step + 1) % interval == 0 or step + 1 == config.steps:
                     loss = float(tf.reduce_mean(losses))
+                    self._require_finite(step + 1, loss)
                     log.write(step // interval, step=step + 1, loss=loss, learning_rate=rate)
                     progress.note(f"step {step + 1} of {config.steps}", loss=loss)
                     losses.clear()
                     self._checkpoint.save(self._layers + step + 1)
         log.close()
+
+    def _require_finite(self, step: int, loss: float) -> None:
+        """Stops a run that has diverged, before it replaces a good checkpoint or becomes a model."""
+        require_finite(
+            {"the loss": loss, **state_of(self.qat_model)}, step,
+            "start again in another --workdir with a lower --finetune_learning_rate (it is "
+            f"{self._config.learning_rate:g}) or fewer --steps")
 
     def _round(self, done: int) -> None:
         """Rounds the layers after the first `done`, saving now and then and at the end."""
@@ -137,6 +146,9 @@ class _Run:
         def after_layer(count: int) -> None:
             nonlocal saved
             if count == self._layers or time.monotonic() - saved > _SAVE_SECONDS:
+                require_finite(state_of(self.qat_model), 0,
+                               "rounding broke down, so look for activations of the float network "
+                               "that are not finite, or round with --finetune_rounding=nearest")
                 self._checkpoint.save(count)
                 saved = time.monotonic()
 
