@@ -143,9 +143,10 @@ def _network(model, description: ModelDescription, config: ConvertConfig, num_cl
                 config.background_margin_steps)
         model = background.with_background(model, chosen)
     if description.kind == "qat":
-        from quant.bias import require_biases_fit
+        from quant.bias import put_on_grid, require_biases_fit
 
         require_biases_fit(model)
+        put_on_grid(model)  # fine-tuning has done so; other ways of making such a model may not
     return model, chosen
 
 

@@ -45,10 +45,7 @@ def require_biases_fit(model: keras.Model) -> None:
 
 
 def round_to_grid(model: keras.Model) -> float:
-    """Rounds every kernel and bias of a fake-quantized model to its integer grid.
-
-    A kernel that lies halfway between two integers could else be rounded either way by the
-    simulation and by the converter.
+    """Makes room for every bias, and rounds kernels and biases to their integer grid.
 
     Args:
       model: all of its activation ranges are final; kernels and biases change, and the ranges of
@@ -60,14 +57,27 @@ def round_to_grid(model: keras.Model) -> float:
     Returns:
       The largest change of a bias, in steps of the accumulator (at most 0.5).
     """
-    largest = 0.0
     make_room(model)
+    largest = put_on_grid(model)
+    require_biases_fit(model)
+    return largest
+
+
+def put_on_grid(model: keras.Model) -> float:
+    """Rounds every kernel and bias to the grid of the ranges as they are.
+
+    A kernel that lies halfway between two integers could else be rounded either way by the
+    simulation and by the converter. What is on its grid stays to the bit.
+
+    Returns:
+      The largest change of a bias, in steps of the accumulator (at most 0.5).
+    """
+    largest = 0.0
     for kernel in kernel_ranges(model):
         kernel.kernel.assign(_on_grid(kernel))
         if kernel.bias is not None:
             largest = max(largest, _round_bias(
                 kernel.bias, feeding_range(model, kernel.layer).scale * kernel.scales))
-    require_biases_fit(model)
     return largest
 
 
