@@ -13,8 +13,8 @@ from nas_tf.quiet import quiet
 from quant.comparison import snr_db
 
 NUM_IMAGES = 16
-# Weights are on their grid, and the simulation adds in integers and rescales by the kernels' own formula, so nothing should
-# differ; a kernel of another machine may turn a few exact ties the other way.
+# Weights are on their grid, and the simulation adds in integers and rescales by the kernels' own
+# formula, so nothing should differ; another machine's kernels may turn a few exact ties.
 _MAX_DIFFERING = 1e-3
 _MIN_FLOAT_SNR_DB = 60.0  # between two ways of adding in float32, measured over 100
 _MIN_GRAPH_SNR_DB = 20.0  # where there is no integer form: rounding errors that have parted
