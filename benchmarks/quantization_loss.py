@@ -1,6 +1,7 @@
 """What int8 costs a trained network: post-training, tfmot's default, and this project's ways.
 
-    python -m nas_tf.import_checkpoint --workdir=runs/w03 --config=….json --checkpoint=….pth
+    python -m nas_tf.import_checkpoint --workdir=runs/w03 --config=….json --checkpoint=….pth \\
+        --input_scaling=half
     python -m benchmarks.quantization_loss --workdir=runs/loss --model=runs/w03/train/model \\
         --dataset=imagenet2012 --data_dir=../shared/data/tfds
 

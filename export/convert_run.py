@@ -5,7 +5,7 @@ import pathlib
 import time
 from typing import Any
 
-from export import background, convert_checks, converter, file_facts, labels
+from export import background, convert_checks, converter, file_check, file_facts, labels
 from nas_tf import files, model_folder
 from nas_tf.errors import require
 from nas_tf.model_folder import ModelDescription
@@ -99,6 +99,11 @@ def facts_for_people(summary: dict[str, Any]) -> dict[str, Any]:
         facts["background is like class"] = summary["background_source"]
     if summary["background_margin_steps"] is not None:
         facts["background's margin (int8 steps)"] = summary["background_margin_steps"]
+    if "checked_images" in summary:  # not in a summary of an older version
+        facts[f"against its network, {summary['checked_images']} synthetic images"] = (
+            f"{summary['checked_agreement']:.0%} of the answers agree, " + (
+                "all logits are equal" if summary["checked_snr_db"] is None
+                else f"logits within {summary['checked_snr_db']:.1f} dB"))
     return facts
 
 
@@ -106,54 +111,59 @@ def convert_model(folder: str, config: ConvertConfig) -> tuple[bytes, dict[str, 
     """The checked flatbuffer of a model folder, and facts about it; writes nothing."""
     model, description = load_model(folder)
     num_classes = _num_classes(description, config)
-    chosen, steps = None, None
-    if num_classes == description.num_classes:
-        content = _converted(model, description, config)
-    elif description.kind == "qat":
-        content, chosen, steps = _converted_with_background(model, description, config)
-    else:
-        chosen = background.choose(background.classifier_biases(model), config.seed)
-        wider = background.with_background(model, chosen)
-        content = _converted(wider, description, config)
+    network, chosen = _network(model, description, config, num_classes)
+    quantized = description.kind == "qat"
+    content = _converted(network, config, quantized)
+    steps = _margin(content, chosen.source) if quantized and chosen else None
     flat = flatbuffer.parse(content, "converted model")
     graph = flat.main
     convert_checks.require_types(graph, config.input_type, config.output_type, num_classes)
     fill = None
-    if description.kind == "qat":
+    if quantized:
         audit = audit_flatbuffer(flat, "converted model")
         convert_checks.require_integers(audit)
         fill = convert_checks.require_per_channel(audit)
     convert_checks.require_runs(content, graph)
+    checked = file_check.compare_with_network(content, network, quantized)
     return content, {
         "input": _tensor_facts(graph.tensors[graph.inputs[0]]),
         "output_tensor": _tensor_facts(graph.tensors[graph.outputs[0]]),
         "operators": len(graph.operators), "kernel_min_fill": fill,
         "background_source": chosen and chosen.source, "background_bias": chosen and chosen.bias,
-        "background_margin_steps": steps}
+        "background_margin_steps": steps, **checked}
 
 
-def _converted_with_background(model, description: ModelDescription, config: ConvertConfig):
-    """Adds the background, converts, and measures its margin on the file.
+def _network(model, description: ModelDescription, config: ConvertConfig, num_classes: int):
+    """(the network to convert, with background if asked for; the `Background` added or None)."""
+    chosen = None
+    if num_classes > description.num_classes:
+        biases = background.classifier_biases(model)
+        chosen = background.choose(biases, config.seed)
+        if description.kind == "qat":
+            from quant.quantizer_list import activation_ranges
 
-    Returns:
-      (flatbuffer, the `Background` used, its margin in int8 steps).
-    """
-    from quant.quantizer_list import activation_ranges
+            chosen = background.lowered(
+                chosen, float(biases[chosen.source]), activation_ranges(model)[-1].scale,
+                config.background_margin_steps)
+        model = background.with_background(model, chosen)
+    if description.kind == "qat":
+        from quant.bias import put_on_grid, require_biases_fit
 
-    biases = background.classifier_biases(model)
-    paper = background.choose(biases, config.seed)
-    source_bias, step = float(biases[paper.source]), activation_ranges(model)[-1].scale
-    chosen = background.lowered(paper, source_bias, step, config.background_margin_steps)
-    content = _converted(background.with_background(model, chosen), description, config)
-    margin = background.margin_steps(
-        background.find_classifier(flatbuffer.parse(content).main), chosen.source)
-    background.require_margin(margin)
-    return content, chosen, margin
+        require_biases_fit(model)
+        put_on_grid(model)  # fine-tuning has done so; other ways of making such a model may not
+    return model, chosen
 
 
-def _converted(model, description: ModelDescription, config: ConvertConfig) -> bytes:
-    return converter.convert_keras(
-        model, config.input_type, config.output_type, description.kind == "qat")
+def _margin(content: bytes, source: int) -> float:
+    """The background's margin in int8 steps under its source class, measured on the file."""
+    steps = background.margin_steps(
+        background.find_classifier(flatbuffer.parse(content).main), source)
+    background.require_margin(steps)
+    return steps
+
+
+def _converted(network, config: ConvertConfig, quantized: bool) -> bytes:
+    return converter.convert_keras(network, config.input_type, config.output_type, quantized)
 
 
 def load_model(folder: str):

@@ -8,8 +8,10 @@ import tf_keras as keras
 from tensorflow_model_optimization.python.core.quantization.keras import (
     quantize_layer, quantize_wrapper)
 
+from quant.accumulator import NEARLY_LEAST
 from quant.audit_result import (
     Audit, KernelFacts, Node, RangeFault, islands, kernel_facts, range_fault)
+from quant.bias import least_scales
 from quant.quantizer_list import KernelRange, activation_ranges, kernel_ranges
 
 # Their output lies on the grid of their input.
@@ -37,7 +39,7 @@ def audit_keras(model: keras.Model, name: str) -> Audit:
     for entry in ranges.values():
         _note(range_fault(entry.layer.name, *entry.value), faults, problems, entry.layer.name)
     for entry in kernel_ranges(model):
-        facts, fault = _kernel(entry)
+        facts, fault = _kernel(entry, _least(model, entry))
         _note(fault, faults, problems, entry.layer.name)
         kernels.append(facts)
         if not facts.per_channel and not fault:
@@ -57,7 +59,14 @@ def _note(fault: RangeFault | None, faults: list, problems: dict, layer: str) ->
         problems[layer].append(f"range {fault.fault}")
 
 
-def _kernel(entry: KernelRange) -> tuple[KernelFacts, RangeFault | None]:
+def _least(model: keras.Model, entry: KernelRange) -> np.ndarray | float:
+    try:
+        return NEARLY_LEAST * least_scales(model, entry)
+    except (KeyError, IndexError, AttributeError):  # no range before or behind it: other findings
+        return 0.0
+
+
+def _kernel(entry: KernelRange, least) -> tuple[KernelFacts, RangeFault | None]:
     """Facts of a kernel as its range rounds it, and what is wrong with the range."""
     kernel = np.moveaxis(entry.kernel.numpy(), entry.channel_axis, -1)
     high = np.atleast_1d(entry.maximum.numpy()).astype(np.float64)
@@ -66,7 +75,7 @@ def _kernel(entry: KernelRange) -> tuple[KernelFacts, RangeFault | None]:
     # The simulation's step: a symmetric range of ±127 steps.
     steps = np.maximum(high / 127.0, np.finfo(np.float32).tiny)
     integers = np.clip(np.round(kernel / steps), -127, 127).astype(np.int8)
-    return kernel_facts(name, integers, steps), fault
+    return kernel_facts(name, integers, steps, least), fault
 
 
 def _inner(layer: keras.layers.Layer) -> keras.layers.Layer:

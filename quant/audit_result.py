@@ -135,16 +135,19 @@ def _section(title: str, entries) -> list[str]:
     return [f"  {title}: {len(entries)}", *shown, *([f"    … and {more} more"] if more else [])]
 
 
-def kernel_facts(name: str, integers: np.ndarray, steps: np.ndarray) -> KernelFacts:
+def kernel_facts(name: str, integers: np.ndarray, steps: np.ndarray,
+                 least: np.ndarray | float = 0.0) -> KernelFacts:
     """Facts of a kernel.
 
     Args:
       integers: int8 values [..., channels].
       steps: size of one step, [channels] or [1].
+      least: the steps that biases and outputs need, [channels] or one (`quant.bias`); a channel
+        with no larger one says nothing about its weights' range.
     """
     channels = integers.shape[-1]
     fill = np.abs(integers.astype(np.int32)).reshape(-1, channels).max(axis=0)
-    live = fill[(fill > 0) & (np.broadcast_to(steps, (channels,)) > DEAD_STEP)]
+    live = fill[(fill > 0) & (np.broadcast_to(steps, (channels,)) > np.maximum(DEAD_STEP, least))]
     return KernelFacts(name, channels, len(steps), int(live.min(initial=127)),
                        int((live < MIN_FILL).sum()))
 

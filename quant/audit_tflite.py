@@ -4,6 +4,7 @@ import collections
 
 import numpy as np
 
+from quant.accumulator import NEARLY_LEAST, steps_needed
 from quant.audit_result import (
     Audit, KernelFacts, Node, RangeFault, islands, kernel_facts, range_fault)
 from quant.flatbuffer import FlatModel, Graph, Operator, Tensor
@@ -81,11 +82,22 @@ class _GraphAudit:
         if kernel.values is None or kernel.dtype != "int8" or not len(kernel.scales):
             return
         integers = np.moveaxis(kernel.values, _KERNEL_AXES[operator.name], -1)
-        facts = kernel_facts(short_name(kernel), integers, kernel.scales)
+        facts = kernel_facts(short_name(kernel), integers, kernel.scales, self._least(operator))
         self.kernels.append(facts)
         if not facts.per_channel:
             self._problems[index].append(
                 f"kernel not per channel: {facts.under_filled}/{facts.channels} under-filled")
+
+    def _least(self, operator: Operator) -> np.ndarray | float:
+        """Kernel steps that bias and output step need, [channels]; 0 where they cannot be told."""
+        source, (output, *_) = self.graph.tensors[operator.inputs[0]], self._tensors(operator.outputs)
+        if len(operator.inputs) < 3 or not len(source.scales) or not len(output.scales):
+            return 0.0
+        bias = self.graph.tensors[operator.inputs[2]]
+        if bias.values is None or not len(bias.scales):
+            return 0.0
+        return NEARLY_LEAST * steps_needed(
+            bias.values * bias.scales, float(source.scales[0]), float(output.scales[0]))
 
     def _look_at_range(self, index: int, operator: Operator) -> None:
         for tensor in self._tensors(operator.outputs):

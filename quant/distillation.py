@@ -8,6 +8,8 @@ import tensorflow as tf
 import tf_keras as keras
 
 from nas_tf.data.preprocess import to_network_input
+from quant.accumulator import NEARLY_LEAST
+from quant.bias import least_scales
 from quant.quantizer_list import KernelRange, activation_ranges, following_range, kernel_ranges
 
 
@@ -32,23 +34,28 @@ class FineTuner:
     the same number of steps everywhere.
 
     Args:
-      float_model: the teacher; never changes.
+      teacher: a float network with the layer names of the student's; never changes.
       qat_model: the student, its ranges set.
       shares: what the loss is made of.
+      gains: layer → gains [channels] by which the student's output there is the teacher's
+        multiplied (`quant.equalization`).
     """
 
-    def __init__(self, float_model: keras.Model, qat_model: keras.Model, shares: LossShares):
+    def __init__(self, teacher: keras.Model, qat_model: keras.Model, shares: LossShares,
+                 gains: dict[str, np.ndarray] | None = None):
         self._shares = shares
         inner = [r for r in activation_ranges(qat_model)
-                 if not isinstance(float_model.get_layer(r.source), keras.layers.InputLayer)
-                 and not _feeds_relu(float_model.get_layer(r.source))
-                 and not isinstance(float_model.get_layer(r.source), keras.layers.ReLU)]
-        self._teacher = keras.Model(float_model.input, [
-            float_model.output, *(float_model.get_layer(r.source).output for r in inner)])
+                 if not isinstance(teacher.get_layer(r.source), keras.layers.InputLayer)
+                 and not _feeds_relu(teacher.get_layer(r.source))
+                 and not isinstance(teacher.get_layer(r.source), keras.layers.ReLU)]
+        self._teacher = keras.Model(teacher.input, [
+            teacher.output, *(teacher.get_layer(r.source).output for r in inner)])
+        self._gains = [np.float32((gains or {}).get(r.source, 1.0)) for r in inner]
         self._student = keras.Model(
             qat_model.input, [qat_model.output, *(r.layer.output for r in inner)])
         self._weights, self._units = trainable_units(qat_model)
         self._kernels = kernel_ranges(qat_model)
+        self._least = [least_scales(qat_model, kernel) for kernel in self._kernels]
         self._moves = [tf.Variable(tf.zeros_like(w), name="move") for w in self._weights]
         # Gradients per int8 step are far smaller than Adam's usual epsilon, which would rule.
         self.optimizer = keras.optimizers.Adam(epsilon=1e-12, jit_compile=False)
@@ -79,7 +86,8 @@ class FineTuner:
             logits, *found = self._student(inputs, training=ranges_move)
             loss = distillation_loss(expected, logits, labels, self._shares.distillation)
             if self._shares.features:
-                loss += self._shares.features * feature_loss(features, found)
+                wanted = [tensor * gain for tensor, gain in zip(features, self._gains)]
+                loss += self._shares.features * feature_loss(wanted, found)
         gradients = tape.gradient(loss, self._weights)
         # With w = unit · u: dL/du = unit · dL/dw, and a move of u moves w by unit times it.
         self.optimizer.apply_gradients(
@@ -87,7 +95,7 @@ class FineTuner:
         for weight, unit, move in zip(self._weights, self._units, self._moves):
             weight.assign_add(unit * move)
             move.assign(tf.zeros_like(move))
-        keep_full_range(self._kernels)
+        keep_full_range(self._kernels, self._least)
         return loss
 
 
@@ -133,20 +141,25 @@ def trainable_units(model: keras.Model) -> tuple[list[tf.Variable], list[np.ndar
     return weights, units
 
 
-def keep_full_range(kernels: list[KernelRange]) -> None:
+def keep_full_range(kernels: list[KernelRange], least: list[np.ndarray]) -> None:
     """Puts each channel's largest weight back to 127 steps where it has shrunk.
 
     Ranges stay while weights move; a channel whose largest weight left the end of its range
-    would waste the integers beyond it.
+    would waste the integers beyond it. Not where the step is its bias's (`quant.bias`): there
+    the largest weight was never at the end. `least`: those steps, for each kernel.
     """
-    for kernel in kernels:
+    for kernel, smallest in zip(kernels, least, strict=True):
         steps = tf.math.divide_no_nan(kernel.kernel, kernel.unit)
         rank = steps.shape.rank
         axes = [a for a in range(rank)
                 if kernel.maximum.shape.rank == 0 or a != kernel.channel_axis % rank]
         largest = tf.reduce_max(tf.abs(steps), axis=axes, keepdims=True)
         full = tf.sign(steps) * 127.0 * kernel.unit
-        shrunk = (tf.abs(steps) == largest) & (largest < 127.0)
+        filled = kernel.maximum > 127.0 * NEARLY_LEAST * np.float32(
+            smallest if kernel.maximum.shape.rank else smallest.max())
+        if kernel.channel_axis == 2 and filled.shape.rank:
+            filled = filled[:, tf.newaxis]
+        shrunk = (tf.abs(steps) == largest) & (largest < 127.0) & filled
         kernel.kernel.assign(tf.where(shrunk, full, kernel.kernel))
 
 

@@ -38,7 +38,7 @@ class Stream:
 
 
 def equalize(model: keras.Model, batches: Iterable[np.ndarray],
-             linear_power: float = 0.5, pointwise_power: float = 0.5) -> int:
+             linear_power: float = 0.5, pointwise_power: float = 0.5) -> dict[str, np.ndarray]:
     """Rescales the channels of a float network without batch norm, in place.
 
     Args:
@@ -49,11 +49,11 @@ def equalize(model: keras.Model, batches: Iterable[np.ndarray],
         depthwise kernel has a scale a channel and pays nothing, so its power is 1.
 
     Returns:
-      How many channels changed.
+      Layer → gains [channels] by which its output was multiplied; the others are as they were.
     """
     streams = find_streams(model)
     peaks = _channel_peaks(model, [t for s in streams for t in s.tensors], batches)
-    changed = 0
+    gains = {}
     for stream in streams:
         peak = np.max([peaks[t] for t in stream.tensors], axis=0)
         depthwise = all(_is_depthwise(model.get_layer(c)) for c in stream.consumers)
@@ -63,8 +63,8 @@ def equalize(model: keras.Model, batches: Iterable[np.ndarray],
             _scale_outputs(model.get_layer(name), gain)
         for name in stream.consumers:
             _scale_inputs(model.get_layer(name), 1.0 / gain)
-        changed += int(np.sum(gain != 1.0))
-    return changed
+        gains |= {name: gain for name in stream.tensors}
+    return gains
 
 
 def channel_gains(peak: np.ndarray, limit: float | None, power: float) -> np.ndarray:

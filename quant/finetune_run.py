@@ -12,7 +12,6 @@ import tf_keras as keras
 from nas_tf import model_folder, run_folder
 from nas_tf.class_names import ClassList, match
 from nas_tf.data import batches as data_batches
-from nas_tf.data.config import NO_AUGMENTATION, Augmentation
 from nas_tf.data.overview import check_disjoint
 from nas_tf.data.preprocess import to_network_input
 from nas_tf.data.sources import ImageSource, open_config
@@ -21,11 +20,12 @@ from nas_tf.training import schedules
 from nas_tf.training.checkpoints import RunCheckpoint
 from nas_tf.training.metric_log import MetricLog
 from nas_tf.training.progress import Progress
-from quant import bias, ranges, scheme
+from quant import bias, calibration, ranges, scheme
 from quant.comparison import compare
-from quant.distillation import FineTuner, LossShares, inputs_of
+from quant.distillation import FineTuner, LossShares
 from quant.equalization import equalize
 from quant.finetune_config import FinetuneConfig
+from quant.finite import require_finite, state_of
 from quant.integer_model import simulation
 from quant.model import quantized_description
 from quant.quantizer_list import kernel_ranges
@@ -37,7 +37,6 @@ MODEL_FOLDER = "model"
 _MAX_BATCH = 64
 _RECONSTRUCTION_IMAGES = 320  # whose activations are held in memory, a layer at a time
 _SAVE_SECONDS = 20.0  # between checkpoints while layers are rounded
-_LEAST_CROP = 0.35  # a view for calibration keeps at least this share of the image
 
 
 def run_finetune(workdir: str, config: FinetuneConfig) -> dict[str, Any]:
@@ -58,7 +57,9 @@ def run_finetune(workdir: str, config: FinetuneConfig) -> dict[str, Any]:
     source = open_config(config.data)
     require(source.num_classes == description.num_classes,
             f"The model in {source_folder!r} has {description.num_classes} classes, but the "
-            f"dataset {config.data.dataset!r} has {source.num_classes}.")
+            f"dataset {config.data.dataset!r} has {source.num_classes}"
+            + (", one less: if the model's first is background, import it again with "
+               "--background=first." if description.num_classes == source.num_classes + 1 else "."))
     eval_split = source.evaluation_split(config.data.eval_split)
     check_disjoint(source, ("train_split", config.data.train_split), ("eval_split", eval_split))
     matching = match(
@@ -98,15 +99,17 @@ class _Run:
         self._config, self._source, self._stage = config, source, stage
         self._size = (description.resolution, description.resize_size)
         self._given_model = float_model
-        self._inputs = self._calibration_inputs()
+        self._images = calibration.read_images(source, config, *self._size)
         folded, changes = rewrite(float_model)
-        if config.equalize:
-            equalize(folded, self._inputs)
+        gains = equalize(folded, self._images.batches) if config.equalize else {}
         self.qat_model, self._float_model, inserted = scheme.quantize(folded)
         self.changes = [*changes, *inserted]
-        ranges.calibrate(self._float_model, self.qat_model, self._inputs, config.range_method)
-        self._tuner = FineTuner(self._float_model, self.qat_model,
-                                LossShares(config.distillation, config.features))
+        ranges.calibrate(
+            self._float_model, self.qat_model, self._images.batches, config.range_method)
+        # The teacher is the network given: an equalized one clips what calibration did not show.
+        teacher, _ = rewrite(float_model, snap_borders=False)
+        self._tuner = FineTuner(teacher, self.qat_model,
+                                LossShares(config.distillation, config.features), gains)
         # Counts the layers that were rounded, and then the steps.
         self._checkpoint = RunCheckpoint(
             stage.path, weights=list(self.qat_model.weights), optimizer=self._tuner.optimizer)
@@ -132,11 +135,19 @@ class _Run:
                 progress.update(step + 1)
                 if (step + 1) % interval == 0 or step + 1 == config.steps:
                     loss = float(tf.reduce_mean(losses))
+                    self._require_finite(step + 1, loss)
                     log.write(step // interval, step=step + 1, loss=loss, learning_rate=rate)
                     progress.note(f"step {step + 1} of {config.steps}", loss=loss)
                     losses.clear()
                     self._checkpoint.save(self._layers + step + 1)
         log.close()
+
+    def _require_finite(self, step: int, loss: float) -> None:
+        """Stops a run that has diverged, before it replaces a good checkpoint or becomes a model."""
+        require_finite(
+            {"the loss": loss, **state_of(self.qat_model)}, step,
+            "start again in another --workdir with a lower --finetune_learning_rate (it is "
+            f"{self._config.learning_rate:g}) or fewer --steps")
 
     def _round(self, done: int) -> None:
         """Rounds the layers after the first `done`, saving now and then and at the end."""
@@ -145,12 +156,16 @@ class _Run:
         def after_layer(count: int) -> None:
             nonlocal saved
             if count == self._layers or time.monotonic() - saved > _SAVE_SECONDS:
+                require_finite(state_of(self.qat_model), 0,
+                               "rounding broke down, so look for activations of the float network "
+                               "that are not finite, or round with --finetune_rounding=nearest")
                 self._checkpoint.save(count)
                 saved = time.monotonic()
 
-        images = spread(np.concatenate(self._inputs), _RECONSTRUCTION_IMAGES)
+        images, pictures = self._images.spread(_RECONSTRUCTION_IMAGES)
         reconstruct(self._float_model, self.qat_model, images,
-                    self._config.rounding == "reconstruct", done=done, after_layer=after_layer)
+                    self._config.rounding == "reconstruct", done=done, after_layer=after_layer,
+                    pictures=pictures)
 
     def evaluate(self) -> dict[str, float]:
         """Top-1 of both networks on the evaluation split, and how their logits differ.
@@ -171,24 +186,6 @@ class _Run:
         return {"float_top1": result.reference_top1, "qat_top1": result.top1,
                 "agreement": result.agreement, "snr_db": result.snr_db}
 
-    def _calibration_inputs(self) -> list[np.ndarray]:
-        """Images as in evaluation; where they are too few, random views of them as well."""
-        config = self._config
-        plain = min(config.calibration_images, self._source.part_size(config.data.train_split))
-        crop = max(config.augmentation.min_crop_area, _LEAST_CROP)
-        views = dataclasses.replace(config.augmentation, min_crop_area=crop)
-        return [*self._inputs_of(NO_AUGMENTATION, plain),
-                *self._inputs_of(views, config.calibration_images - plain)]
-
-    def _inputs_of(self, augmentation: Augmentation, count: int) -> list[np.ndarray]:
-        if not count:
-            return []
-        dataset = data_batches.training_batches(
-            self._source, self._config.data.train_split, min(count, _MAX_BATCH), self._size[0],
-            augmentation, self._config.seed, resize_size=self._size[1])
-        batches = data_batches.readable(self._source, dataset)
-        return [x.numpy() for x in inputs_of(batches, count)]
-
     def _batches(self, start_step: int):
         config = self._config
         dataset = data_batches.training_batches(
@@ -203,10 +200,3 @@ class _Run:
         epoch = schedules.steps_per_epoch(
             self._source.part_size(config.data.train_split), config.batch_size)
         return max(1, min(epoch, config.steps // 10))
-
-
-def spread(images: np.ndarray, count: int) -> np.ndarray:
-    """At most `count` of the images, evenly from first to last."""
-    if len(images) <= count:
-        return images
-    return images[np.linspace(0, len(images) - 1, count).astype(int)]

@@ -13,6 +13,12 @@ from nas_tf.errors import UserError, require
 IDENTIFIER = b"TFL3"
 _MAX_GRAPHS = 64
 _MAX_OPERATORS = 1_000_000
+_MAX_RANK = 32
+# What the plain data may take, in bytes: a small multiple of the file. Constants are views and take
+# nothing; the rest of an honest file becomes some six times larger.
+_BYTES_PER_FILE_BYTE, _BYTES_ANYWAY = 16, 1 << 20
+_OBJECT_BYTES = 400  # a `Tensor` or `Operator` with its small parts
+_INDEX_BYTES = 40  # a Python number and a place in a tuple
 # What the flatbuffers reader raises when an offset or a length points outside the file.
 _CORRUPT = (struct.error, IndexError, ValueError, TypeError, KeyError, AttributeError,
             OverflowError, MemoryError, UnicodeDecodeError)
@@ -136,10 +142,15 @@ def _names(enumeration: Any) -> dict[int, str]:
 
 
 class _Reader:
-    """Turns flatbuffer tables into plain data; looks at each length before it loops."""
+    """Turns flatbuffer tables into plain data; looks at each length before it loops.
+
+    Tables and vectors may be pointed at from many places, so that a small file describes much: what
+    is made of them is counted, and limited by the file's size.
+    """
 
     def __init__(self, schema: Any, model: Any, content: bytes):
         self._schema, self._model, self._content = schema, model, content
+        self._left = self._limit = _BYTES_ANYWAY + _BYTES_PER_FILE_BYTE * len(content)
         self._types = _names(schema.TensorType)
         self._builtins = _names(schema.BuiltinOperator)
         self._activations = _names(schema.ActivationFunctionType)
@@ -153,10 +164,10 @@ class _Reader:
                         for i in range(self._bounded(table.TensorsLength())))
         operators = tuple(self._operator(table.Operators(i), len(tensors))
                           for i in range(self._bounded(table.OperatorsLength())))
-        inputs = _indices(table.InputsAsNumpy(), len(tensors))
-        outputs = _indices(table.OutputsAsNumpy(), len(tensors))
+        inputs = self._indices(table.InputsAsNumpy(), len(tensors))
+        outputs = self._indices(table.OutputsAsNumpy(), len(tensors))
         require(len(outputs) > 0, "a graph has no output.")
-        return Graph(_text(table.Name()), tensors, operators, inputs, outputs)
+        return Graph(self._text(table.Name()), tensors, operators, inputs, outputs)
 
     def _bounded(self, length: int) -> int:
         # Every element takes at least its 4-byte offset.
@@ -164,26 +175,34 @@ class _Reader:
         require(length <= limit, f"a list of {length} entries does not fit the file.")
         return length
 
+    def _charge(self, num_bytes: int) -> None:
+        """Counts what is about to be made."""
+        self._left -= num_bytes
+        require(self._left >= 0,
+                f"what it describes takes more than {self._limit:,} bytes, the most for a file of "
+                f"{len(self._content):,}.")
+
     def _code(self, table: Any) -> str:
         # Codes over 127 live in the newer of the two fields.
         code = max(table.BuiltinCode(), table.DeprecatedBuiltinCode())
         if code == self._schema.BuiltinOperator.CUSTOM:
-            return f"CUSTOM:{_text(table.CustomCode())}"
+            return f"CUSTOM:{self._text(table.CustomCode())}"
         return self._builtins[code]
 
     def _tensor(self, index: int, table: Any) -> Tensor:
+        self._charge(_OBJECT_BYTES)
         quantization = table.Quantization()
-        scales = _vector(quantization and quantization.ScaleAsNumpy(), np.float64)
-        zero_points = _vector(quantization and quantization.ZeroPointAsNumpy(), np.int64)
+        scales = self._vector(quantization and quantization.ScaleAsNumpy(), np.float64)
+        zero_points = self._vector(quantization and quantization.ZeroPointAsNumpy(), np.int64)
         axis = quantization.QuantizedDimension() if quantization else 0
-        dtype, shape = self._types[table.Type()].lower(), _shape(table)
+        dtype, shape = self._types[table.Type()].lower(), self._shape(table)
         require(len(zero_points) in (0, len(scales)),
                 f"tensor {index} has {len(scales)} scales but {len(zero_points)} zero points.")
         if len(scales) > 1:
             require(0 <= axis < len(shape) and shape[axis] == len(scales),
                     f"tensor {index} has {len(scales)} scales but the shape {list(shape)}.")
         zero_points = zero_points if len(zero_points) else np.zeros(len(scales), np.int64)
-        return Tensor(index, _text(table.Name()), dtype, shape, scales, zero_points, axis,
+        return Tensor(index, self._text(table.Name()), dtype, shape, scales, zero_points, axis,
                       self._constant(table.Buffer(), dtype, shape, index))
 
     def _constant(self, buffer: int, dtype: str, shape: tuple, index: int) -> np.ndarray | None:
@@ -192,7 +211,7 @@ class _Reader:
         if table.Offset() > 1:  # data of models over 2 GB lies behind the flatbuffer
             end = table.Offset() + table.Size()
             require(end <= len(self._content), f"tensor {index} lies outside the file.")
-            raw = np.frombuffer(self._content[table.Offset():end], np.uint8)
+            raw = np.frombuffer(self._content, np.uint8, table.Size(), table.Offset())
         elif table.DataLength():
             raw = table.DataAsNumpy()
         else:
@@ -208,8 +227,9 @@ class _Reader:
     def _operator(self, table: Any, num_tensors: int) -> Operator:
         index = table.OpcodeIndex()
         require(index < len(self._codes), f"operator code {index} is not listed.")
-        return Operator(self._codes[index], _indices(table.InputsAsNumpy(), num_tensors),
-                        _indices(table.OutputsAsNumpy(), num_tensors), self._activation(table))
+        self._charge(_OBJECT_BYTES)
+        return Operator(self._codes[index], self._indices(table.InputsAsNumpy(), num_tensors),
+                        self._indices(table.OutputsAsNumpy(), num_tensors), self._activation(table))
 
     def _activation(self, table: Any) -> str:
         union, name = table.BuiltinOptions(), self._options.get(table.BuiltinOptionsType(), "")
@@ -220,23 +240,28 @@ class _Reader:
         parsed.Init(union.Bytes, union.Pos)
         return self._activations[parsed.FusedActivationFunction()]
 
+    def _vector(self, values: Any, dtype: Any) -> np.ndarray:
+        # The accessors return None or 0 for an absent vector.
+        if values is None or np.isscalar(values):
+            return np.array([], dtype)
+        self._charge(len(values) * np.dtype(dtype).itemsize)
+        return values.astype(dtype)
 
-def _vector(values: Any, dtype: Any) -> np.ndarray:
-    # The accessors return None or 0 for an absent vector.
-    return np.array([], dtype) if values is None or np.isscalar(values) else values.astype(dtype)
+    def _shape(self, table: Any) -> tuple[int, ...]:
+        require(table.ShapeLength() <= _MAX_RANK,
+                f"a tensor has {table.ShapeLength()} dimensions, {_MAX_RANK} are allowed.")
+        shape = tuple(int(n) for n in self._vector(table.ShapeAsNumpy(), np.int64))
+        require(all(0 <= n < 2**31 for n in shape), f"a tensor has the shape {list(shape)}.")
+        return shape
 
+    def _indices(self, values: Any, num_tensors: int) -> tuple[int, ...]:
+        found = self._vector(values, np.int64)
+        self._charge(len(found) * _INDEX_BYTES)
+        indices = tuple(int(i) for i in found if i != -1)
+        require(all(0 <= i < num_tensors for i in indices),
+                "an operator points at an absent tensor.")
+        return indices
 
-def _shape(table: Any) -> tuple[int, ...]:
-    shape = tuple(int(n) for n in _vector(table.ShapeAsNumpy(), np.int64))
-    require(all(0 <= n < 2**31 for n in shape), f"a tensor has the shape {list(shape)}.")
-    return shape
-
-
-def _indices(values: Any, num_tensors: int) -> tuple[int, ...]:
-    indices = tuple(int(i) for i in _vector(values, np.int64) if i != -1)
-    require(all(0 <= i < num_tensors for i in indices), "an operator points at an absent tensor.")
-    return indices
-
-
-def _text(value: bytes | None) -> str:
-    return (value or b"").decode("utf-8")
+    def _text(self, value: bytes | None) -> str:
+        self._charge(len(value or b""))
+        return (value or b"").decode("utf-8")

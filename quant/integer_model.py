@@ -146,10 +146,12 @@ def _convolution(kernel, layer, given: Grid, out: Grid) -> Callable:
     weights = np.clip(np.floor(kernel.kernel.numpy() / shaped + 0.5), -127, 127).astype(np.float32)
     # bias_int = round(bias / (s_in · s_kernel));  multiplier = s_in · s_kernel / s_out
     step = given.scale.astype(np.float64) * scales
-    bias = np.zeros(1, np.float32) if kernel.bias is None else np.round(
-        kernel.bias.numpy().astype(np.float64) / step).astype(np.float32)
+    bias = np.zeros(1) if kernel.bias is None else np.round(
+        kernel.bias.numpy().astype(np.float64) / step)
     multiplier = given.scale * scales / out.scale
     strides, padding = layer.strides, layer.padding.upper()
+
+    large = bool(np.max(np.abs(bias)) >= 2.0**23)
 
     def compute(x: tf.Tensor) -> tf.Tensor:
         # float32 holds integers below 2^24 exactly, which sums of up to 518 products never
@@ -158,7 +160,11 @@ def _convolution(kernel, layer, given: Grid, out: Grid) -> Callable:
             sums = tf.nn.depthwise_conv2d(x, weights, [1, *strides, 1], padding)
         else:
             sums = tf.nn.conv2d(x, weights, strides, padding)
-        return _requantize(sums + bias, multiplier, out)
+        if large:  # the kernel's int32 sum, rounded once to float32
+            total = tf.cast(tf.cast(sums, tf.float64) + bias, tf.float32)
+        else:
+            total = sums + bias.astype(np.float32)
+        return _requantize(total, multiplier, out)
     return compute
 
 

@@ -10,6 +10,9 @@ from tensorflow_model_optimization.python.core.quantization.keras import (
 from tensorflow_model_optimization.python.core.quantization.keras import (
     quantizers as tfmot_quantizers)
 
+# The converter takes a kernel range narrower than a millionth for one of this width, ±127 steps.
+LEAST_KERNEL_SCALE = 0.5e-6 / 127
+
 
 @dataclasses.dataclass(frozen=True)
 class ActivationRange:
@@ -71,8 +74,8 @@ class KernelRange:
 
     @property
     def scales(self) -> np.ndarray:
-        """Width of one int8 step, one a channel (or one for all)."""
-        return self.maximum.numpy().astype(np.float64) / 127.0
+        """Width of one int8 step, one a channel (or one for all), as the file will have it."""
+        return np.maximum(self.maximum.numpy().astype(np.float64) / 127.0, LEAST_KERNEL_SCALE)
 
     @property
     def unit(self) -> tf.Tensor:
@@ -85,6 +88,13 @@ class KernelRange:
         magnitudes = np.abs(np.moveaxis(self.kernel.numpy(), self.channel_axis, -1))
         axes = tuple(range(magnitudes.ndim - 1)) if self.maximum.shape.rank else None
         largest = magnitudes.max(axis=axes)
+        self.minimum.assign(-largest)
+        self.maximum.assign(largest)
+
+    def raise_to(self, least: np.ndarray) -> None:
+        """Widens the ranges of channels whose int8 step is under `least`, [channels]."""
+        wanted = 127.0 * (least if self.maximum.shape.rank else least.max())
+        largest = np.maximum(self.maximum.numpy(), wanted.astype(np.float32))
         self.minimum.assign(-largest)
         self.maximum.assign(largest)
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from nas_tf.errors import UserError, require
+from quant.bias import make_room
 from quant.finetune_config import RANGE_METHODS
 from quant.quantizer_list import activation_ranges, kernel_ranges
 
@@ -75,6 +76,7 @@ def calibrate(float_model: keras.Model, qat_model: keras.Model, batches: Iterabl
         entry.assign(low, high)
     for kernel in kernel_ranges(qat_model):
         kernel.fit()
+    make_room(qat_model)
     return {entry.source: entry.value for entry in open_ranges}
 
 

@@ -25,13 +25,13 @@ _ROWS = 12000  # output positions that a layer is fitted to
 _DEPTHWISE_ROWS = 4000
 _RIDGES = (np.inf, 1.0, 0.1)  # infinite: the float kernel, rounded with compensation
 _NOTE_EVERY = 25  # layers between lasting lines
-_HELD_OUT = 4  # one position in so many is held out
+_HELD_OUT = 4  # one image in so many is held out
 
 
 def reconstruct(float_model: keras.Model, qat_model: keras.Model, images: np.ndarray,
                 kernels: bool = True, seed: int = 0, done: int = 0,
                 after_layer: Callable[[int], None] = lambda count: None,
-                ) -> dict[str, tuple[float, float]]:
+                pictures: np.ndarray | None = None) -> dict[str, tuple[float, float]]:
     """Replaces the kernels and biases of `qat_model`, whose ranges are set.
 
     Args:
@@ -42,6 +42,8 @@ def reconstruct(float_model: keras.Model, qat_model: keras.Model, images: np.nda
       seed: of the choice of output positions.
       done: how many layers of `qat_model` have been replaced before; they are left as they are.
       after_layer: called with the number of layers replaced so far, after each.
+      pictures: whole numbers [N], equal for views of one image, which are held out together;
+        None: `images` are all of other images.
 
     Returns:
       Layer → relative error of its output, rounded to nearest and reconstructed, on the
@@ -49,6 +51,7 @@ def reconstruct(float_model: keras.Model, qat_model: keras.Model, images: np.nda
     """
     found = {k.layer.name: k for k in kernel_ranges(qat_model)}
     random = np.random.default_rng(seed)
+    held = held_out(np.arange(len(images)) if pictures is None else pictures)
     errors, count = {}, 0
     # Thousands of small products: BLAS threads would wait for each other more than compute.
     with Progress("reconstruct", len(found), done) as progress, threadpool_limits(1, "blas"):
@@ -60,7 +63,8 @@ def reconstruct(float_model: keras.Model, qat_model: keras.Model, images: np.nda
             if count <= done:
                 continue
             kernel = found[layer.name]
-            errors[kernel.source] = _fit_layer(kernel, given, wanted, kernels, chosen)
+            judges = _rows_of(held, chosen, wanted.shape)
+            errors[kernel.source] = _fit_layer(kernel, given, wanted, kernels, chosen, judges)
             after_layer(count)
             progress.update(count, error=errors[kernel.source][1])
             if count % _NOTE_EVERY == 0:
@@ -81,9 +85,29 @@ def _positions(kernel: KernelRange, shape: tuple[int, ...],
     return [np.sort(random.permutation(count)[:per_chunk]) for count in counts]
 
 
+def held_out(pictures: np.ndarray) -> np.ndarray:
+    """Which inputs decide and are not fitted to, bool [N]: all views of every fourth image."""
+    _, first, number = np.unique(pictures, return_index=True, return_inverse=True)
+    order = np.argsort(np.argsort(first))  # of the images, by appearance
+    return order[number] % _HELD_OUT == _HELD_OUT - 1
+
+
+def _rows_of(held: np.ndarray, chosen: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    """Which of the chosen output positions are of images `held`, bool [M]."""
+    starts = range(0, shape[0], _CHUNK)
+    rows = np.concatenate([held[start + positions // (shape[1] * shape[2])]
+                           for start, positions in zip(starts, chosen, strict=True)])
+    if not rows.any():  # fewer images than can be spared: the last positions
+        rows[len(rows) - len(rows) // _HELD_OUT:] = True
+    return rows
+
+
 def _fit_layer(kernel: KernelRange, given: np.ndarray, wanted: np.ndarray, kernels: bool,
-               chosen: list[np.ndarray]) -> tuple[float, float]:
-    """Sets kernel and bias of one layer; returns its relative errors before and after."""
+               chosen: list[np.ndarray], judges: np.ndarray) -> tuple[float, float]:
+    """Sets kernel and bias of one layer; returns its relative errors before and after.
+
+    `judges`: which of the chosen positions decide between solutions, bool [M].
+    """
     layer = kernel.layer.layer
     is_depthwise = kernel.channel_axis == 2
     patches, targets = _samples(layer, kernel.kernel.shape, given, wanted, chosen)
@@ -94,12 +118,10 @@ def _fit_layer(kernel: KernelRange, given: np.ndarray, wanted: np.ndarray, kerne
     before = _error(patches, targets, nearest, kernel.bias.numpy())
     rows = nearest
     if kernels:
-        # The positions are in the order of the images: the last ones are of other images.
-        fitted = len(patches) - len(patches) // _HELD_OUT
-        candidates = [nearest, *_solutions(
-            patches[:fitted], targets[:fitted], weights, per_tensor)]
+        fitted = patches[~judges], targets[~judges]
+        candidates = [nearest, *_solutions(*fitted, weights, per_tensor)]
         rows = min(candidates, key=lambda r: _error(
-            patches[fitted:], targets[fitted:], r, _bias(patches[:fitted], targets[:fitted], r)))
+            patches[judges], targets[judges], r, _bias(*fitted, r)))
     bias = _bias(patches, targets, rows)
     kernel.kernel.assign(_as_kernel(rows, kernel.kernel.shape, is_depthwise))
     kernel.bias.assign(bias)

@@ -36,22 +36,24 @@ class Change:
     action: str
 
 
-def rewrite(model: keras.Model, fold: bool = True) -> tuple[keras.Model, list[Change]]:
+def rewrite(model: keras.Model, fold: bool = True, snap_borders: bool = True
+            ) -> tuple[keras.Model, list[Change]]:
     """The same function in quantizable layers.
 
     Args:
       model: functional float model, built; left unchanged.
       fold: whether batch norm is folded into convolutions.
+      snap_borders: whether image borders are rounded to the input's grid, as int8 needs.
 
     Returns:
-      (float model with the same outputs, the changes made other than folding).
+      (float model with the same outputs, but for rounded borders, the changes made other than folding).
 
     Raises:
       UserError: the model has a form that cannot be quantized.
     """
     graph = GraphConfig(model)
     changes = [*_replace_relu_forms(graph), *_split_activations(graph),
-               *_replace_tensor_adds(graph), *_snap_borders(graph)]
+               *_replace_tensor_adds(graph), *(_snap_borders(graph) if snap_borders else ())]
     folded = _fold_batch_norms(graph, model) if fold else {}
     rewritten = graph.build({type(layer).__name__: type(layer) for layer in model.layers})
     copy_weights(model, rewritten)

@@ -13,6 +13,9 @@ from nas_tf.run_folder import open_stage
 # The train stage's folder: what follows goes on from an import as from a training.
 STAGE = "train"
 _MIN_RESOLUTION = 8
+BACKGROUNDS = ("auto", "first", "none")
+_WITH_BACKGROUND = 1001  # outputs: ImageNet's classes behind a background, by TensorFlow's custom
+_BACKGROUND_NAMES = ("background", "dummy")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,15 +27,18 @@ class ImportConfig:
       input_scaling: what the network was trained on, a key of `SCALINGS`.
       resolution: input side; 0 means what the configuration says.
       resize_size: short side before the centre crop; 0 means resolution · 256 / 224.
-      labels: file of one class name a line; "" numbers the classes.
+      labels: file of one class name a line, background's included or not; "" numbers them.
+      background: which output is a background class, to be dropped: one of `BACKGROUNDS`;
+        "auto": the first of 1001.
     """
 
     config: str
     checkpoint: str
-    input_scaling: str = "half"
+    input_scaling: str
     resolution: int = 0
     resize_size: int = 0
     labels: str = ""
+    background: str = "auto"
 
 
 def run_import(workdir: str, config: ImportConfig) -> dict[str, Any]:
@@ -43,6 +49,8 @@ def run_import(workdir: str, config: ImportConfig) -> dict[str, Any]:
     """
     require(config.input_scaling in SCALINGS,
             f"--input_scaling={config.input_scaling!r} is not one of {', '.join(SCALINGS)}.")
+    require(config.background in BACKGROUNDS,
+            f"--background={config.background!r} is not one of {', '.join(BACKGROUNDS)}.")
     network = proxyless_config.read_config(config.config)
     tensors = torch_file.read_tensors(config.checkpoint)
     resolution = config.resolution or network.resolution
@@ -53,28 +61,46 @@ def run_import(workdir: str, config: ImportConfig) -> dict[str, Any]:
     resize_size = config.resize_size or round(resolution * 256 / 224)
     require(resize_size >= resolution,
             f"--resize_size={resize_size} is smaller than the resolution {resolution}.")
-    labels = _labels(config.labels, network.num_classes)
-    stage = open_stage(workdir, STAGE, {"imported": dataclasses.asdict(config)})
+    dropped = drops_background(config.background, network.num_classes)
+    num_classes = network.num_classes - dropped
+    labels = _labels(config.labels, num_classes, dropped)
+    stage = open_stage(workdir, STAGE, {"imported": _settings(config)})
     done = stage.summary()
     if done is not None:
         return done
-    model, architecture = build(network, tensors, config.input_scaling, resolution)
+    model, architecture = build(network, tensors, config.input_scaling, resolution, dropped)
     model_folder.save_model(stage.path / "model", model, model_folder.ModelDescription(
-        "float", architecture, resolution, network.num_classes, labels, resize_size,
+        "float", architecture, resolution, num_classes, labels, resize_size,
         named=bool(config.labels)))
     files.write_json(stage.path / "architecture.json", architecture.to_json())
     summary = {
         "architecture": architecture.to_string(), "model": str(stage.path / "model"),
-        "params": architecture.params(network.num_classes),
-        "macs": architecture.macs(resolution, network.num_classes), "tensors": len(tensors),
-        "resolution": resolution, "resize_size": resize_size, "num_classes": network.num_classes,
-        "input_scaling": config.input_scaling}
+        "params": architecture.params(num_classes),
+        "macs": architecture.macs(resolution, num_classes), "tensors": len(tensors),
+        "resolution": resolution, "resize_size": resize_size, "num_classes": num_classes,
+        "input_scaling": config.input_scaling, "background_dropped": dropped}
     stage.write_summary(summary)
     return summary
 
 
-def build(network: proxyless_config.ImportedNetwork, tensors: dict, scaling: str, resolution: int):
+def drops_background(background: str, num_outputs: int) -> bool:
+    """Whether output 0 of a network is a background class, which an import leaves out.
+
+    Datasets have no images of it, so nothing could be fine-tuned with it; the other outputs keep
+    their order, and the order of the remaining ones' logits is what it was.
+    """
+    drop = background == "first" or background == "auto" and num_outputs == _WITH_BACKGROUND
+    require(not drop or num_outputs > 2,
+            f"--background={background} leaves fewer than 2 of {num_outputs} classes.")
+    return drop
+
+
+def build(network: proxyless_config.ImportedNetwork, tensors: dict, scaling: str, resolution: int,
+          drop_background: bool = False):
     """The network with its weights, reading (uint8 − 128) / 128.
+
+    Args:
+      drop_background: whether the first output is left out.
 
     Returns:
       (keras.Model, its Architecture, whose image border is their input's zero in ours).
@@ -83,12 +109,21 @@ def build(network: proxyless_config.ImportedNetwork, tensors: dict, scaling: str
 
     border = tuple(float(v) for v in SCALINGS[scaling].zero())
     architecture = dataclasses.replace(network.architecture, image_border=border)
-    model = build_network(architecture, resolution, network.num_classes)
-    fill(model, StateDict(tensors, "checkpoint"), network.bn_epsilon, SCALINGS[scaling])
+    model = build_network(architecture, resolution, network.num_classes - drop_background)
+    fill(model, StateDict(tensors, "checkpoint"), network.bn_epsilon, SCALINGS[scaling],
+         drop_background)
     return model, architecture
 
 
-def _labels(path: str, num_classes: int) -> tuple[str, ...]:
+def _settings(config: ImportConfig) -> dict[str, Any]:
+    """What decides the outcome; as older versions wrote it where nothing else is asked for."""
+    settings = dataclasses.asdict(config)
+    if config.background == "auto":
+        del settings["background"]
+    return settings
+
+
+def _labels(path: str, num_classes: int, dropped: bool) -> tuple[str, ...]:
     if not path:
         return tuple(str(index) for index in range(num_classes))
     try:
@@ -97,7 +132,12 @@ def _labels(path: str, num_classes: int) -> tuple[str, ...]:
         raise UserError(f"Cannot read the label file {path!r}: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise UserError(f"The label file {path!r} is not UTF-8 text.") from error
+    if dropped and len(labels) == num_classes + 1:
+        require(any(name in labels[0].lower() for name in _BACKGROUND_NAMES),
+                f"Output 0 is to be dropped as background, but the label file {path!r} calls it "
+                f"{labels[0]!r:.60}; give --background=none if it is a class like the others.")
+        return labels[1:]
     require(len(labels) == num_classes,
             f"The label file {path!r} has {len(labels)} lines; the network has {num_classes} "
-            "classes.")
+            f"classes{' without background' if dropped else ''}.")
     return labels

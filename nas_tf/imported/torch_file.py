@@ -19,7 +19,10 @@ from nas_tf.imported.torch_pickle import StorageReference, TensorReference
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
-_MAX_PICKLE_BYTES = 1 << 28
+# What reading may take, in bytes: a small multiple of the file, for archives are compressed and
+# small pickles become larger objects; tensors are views, so it does not grow with them.
+_BYTES_PER_FILE_BYTE, _BYTES_ANYWAY = 16, 1 << 20
+_BYTES_PER_TENSOR = 512  # its name, shape and array
 _READ_ERRORS = (zipfile.BadZipFile, KeyError, ValueError, OSError, NotImplementedError,
                 RuntimeError, struct.error, EOFError)
 
@@ -30,7 +33,10 @@ def read_tensors(path: str | pathlib.Path) -> dict[str, np.ndarray]:
     The content may be the state_dict itself or a dict with it under "state_dict".
 
     Raises:
-      UserError: unreadable, damaged, or anything in it but tensors in containers.
+      UserError: unreadable, damaged, anything in it but tensors in containers, or a file that
+        unpacks to far more than its size.
+
+    The arrays are read-only views of the storages, which several may share.
     """
     where = f"checkpoint {str(path)!r}"
     try:
@@ -38,10 +44,17 @@ def read_tensors(path: str | pathlib.Path) -> dict[str, np.ndarray]:
     except OSError as error:
         raise UserError(f"Cannot read the {where}: {error.strerror}.") from error
     read = _read_zip if content[:4] == b"PK\x03\x04" else _read_legacy
+    limit = _BYTES_ANYWAY + _BYTES_PER_FILE_BYTE * len(content)
     try:
-        pickled, load_storage = read(io.BytesIO(content), where)
-        return {name: _array(reference, load_storage)
-                for name, reference in _state_dict(pickled, where).items()}
+        pickled, load_storage = read(io.BytesIO(content), where, limit)
+        state = _state_dict(pickled, where)
+        _require_small(state, limit, where)
+        storages: dict[StorageReference, np.ndarray] = {}
+        for reference in state.values():
+            if reference.storage not in storages:
+                storages[reference.storage] = load_storage(reference.storage)
+        return {name: _array(reference, storages[reference.storage])
+                for name, reference in state.items()}
     except _READ_ERRORS as error:
         raise UserError(f"The {where} is truncated or damaged "
                         f"({type(error).__name__}: {str(error)[:80]}).") from error
@@ -55,7 +68,17 @@ def _state_dict(pickled: Any, where: str) -> dict[str, TensorReference]:
     return found
 
 
-def _read_zip(file: io.BytesIO, where: str) -> tuple[Any, Callable]:
+def _require_small(state: dict[str, TensorReference], limit: int, where: str) -> None:
+    """Refuses storages and tensors that take more than `limit` bytes, before any is read."""
+    storages = {reference.storage for reference in state.values()}
+    unpacked = len(state) * _BYTES_PER_TENSOR + sum(
+        storage.numel * np.dtype(storage.dtype).itemsize for storage in storages)
+    require(unpacked <= limit,
+            f"The {where} unpacks to {unpacked:,} bytes; at most {limit:,} are allowed for a file "
+            "of its size.")
+
+
+def _read_zip(file: io.BytesIO, where: str, limit: int) -> tuple[Any, Callable]:
     archive = zipfile.ZipFile(file)
     (pickle_name,) = [n for n in archive.namelist() if n.endswith("/data.pkl")] or [None]
     require(pickle_name is not None, f"The {where} is a zip archive without data.pkl.")
@@ -63,8 +86,9 @@ def _read_zip(file: io.BytesIO, where: str) -> tuple[Any, Callable]:
     require(f"{folder}byteorder" not in archive.namelist()
             or archive.read(f"{folder}byteorder") == b"little",
             f"The {where} was written on a big-endian machine, which is not supported.")
-    require(archive.getinfo(pickle_name).file_size <= _MAX_PICKLE_BYTES,
-            f"The {where} describes its tensors in more than {_MAX_PICKLE_BYTES} bytes.")
+    require(archive.getinfo(pickle_name).file_size <= limit // _BYTES_PER_FILE_BYTE,
+            f"The {where} describes its tensors in {archive.getinfo(pickle_name).file_size:,} "
+            "bytes, more than it has itself.")
     pickled = torch_pickle.load(io.BytesIO(archive.read(pickle_name)), where)
 
     def load_storage(storage: StorageReference) -> np.ndarray:
@@ -78,7 +102,7 @@ def _read_zip(file: io.BytesIO, where: str) -> tuple[Any, Callable]:
     return pickled, load_storage
 
 
-def _read_legacy(file: io.BytesIO, where: str) -> tuple[Any, Callable]:
+def _read_legacy(file: io.BytesIO, where: str, _: int) -> tuple[Any, Callable]:
     require(torch_pickle.load(file, where) == _MAGIC,
             f"The {where} is not a PyTorch checkpoint: it does not start with its magic number.")
     protocol, system = torch_pickle.load(file, where), torch_pickle.load(file, where)
@@ -109,14 +133,14 @@ def _storage_sizes(pickled: Any, where: str) -> dict[str, StorageReference]:
     return {r.storage.key: r.storage for r in _state_dict(pickled, where).values()}
 
 
-def _array(reference: TensorReference, load_storage: Callable) -> np.ndarray:
+def _array(reference: TensorReference, values: np.ndarray) -> np.ndarray:
+    """The tensor as a view of its storage's `values`."""
     storage, offset, shape, strides = reference
     size = int(np.prod(shape, dtype=object))
     last = offset + sum((n - 1) * s for n, s in zip(shape, strides))
     if size > storage.numel or (size and last >= storage.numel):
         raise ValueError(f"a tensor of shape {list(shape)} lies outside its storage")
-    values = load_storage(storage)
     if not size:
         return np.zeros(shape, values.dtype)
     steps = tuple(s * values.itemsize for s in strides)
-    return np.lib.stride_tricks.as_strided(values[offset:], shape, steps).copy()
+    return np.lib.stride_tricks.as_strided(values[offset:], shape, steps, writeable=False)

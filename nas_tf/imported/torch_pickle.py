@@ -2,11 +2,13 @@
 
 A pickle is a program: it names any importable function and calls it. Here each name is looked
 up in a short list of stand-ins of our own, and every other name ends the reading. Stand-ins
-have no attributes that a pickle could overwrite.
+have no attributes that a pickle could overwrite. Nor can it make large things of small ones: what
+a stand-in copies is short, or taken out of the list that held it.
 """
 
 import io
 import pickle
+import pickletools
 from typing import Any, NamedTuple
 
 from nas_tf.errors import UserError, require
@@ -15,6 +17,9 @@ STORAGE_TYPES = {
     "FloatStorage": "float32", "DoubleStorage": "float64", "HalfStorage": "float16",
     "LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16",
     "CharStorage": "int8", "ByteStorage": "uint8", "BoolStorage": "bool"}
+
+
+_MAX_RANK = 32
 
 
 class StorageReference(NamedTuple):
@@ -53,15 +58,24 @@ class _MakeContainer(_Stand):
     __slots__ = ()
 
     def __call__(self, *items: Any) -> Container:
-        return Container(*items)
+        if not items:
+            return Container()
+        (pairs,) = items
+        if not isinstance(pairs, list):
+            raise ValueError("a container is made of something other than a list of pairs")
+        made = Container(pairs)
+        pairs.clear()  # a pickle could hand over the same list again and again
+        return made
 
 
 class _MakeTensor(_Stand):
     __slots__ = ()
 
     def __call__(self, storage, offset, shape, strides, *_) -> TensorReference:
+        if not len(shape) == len(strides) <= _MAX_RANK:
+            raise ValueError("a tensor has no shape of its strides' length, or a very long one")
         whole = (offset, *shape, *strides)
-        if not (isinstance(storage, StorageReference) and len(shape) == len(strides)
+        if not (isinstance(storage, StorageReference)
                 and all(isinstance(n, int) and n >= 0 for n in whole)):
             raise ValueError("a tensor is not a view of a storage")
         return TensorReference(storage, offset, tuple(shape), tuple(strides))
@@ -78,6 +92,8 @@ class _MakeSize(_Stand):
     __slots__ = ()
 
     def __call__(self, sizes=()) -> tuple:
+        if len(sizes) > _MAX_RANK:
+            raise ValueError("a size is longer than any tensor's")
         return tuple(sizes)
 
 
@@ -125,8 +141,23 @@ def load(file: io.BytesIO, where: str) -> Any:
       UserError: the pickle names anything but tensors and containers, or is damaged.
     """
     try:
+        _check_memo(file)
         return _Unpickler(file, where).load()
     except _DAMAGED as error:
         raise UserError(
             f"The {where} is not a PyTorch checkpoint, or is truncated or damaged "
             f"({type(error).__name__}).") from error
+
+
+def _check_memo(file: io.BytesIO) -> None:
+    """Refuses a next pickle that numbers its objects beyond its own length.
+
+    The reader keeps a table as long as the largest number, so that five bytes could ask for
+    gigabytes.
+    """
+    start = file.tell()
+    length = len(file.getbuffer()) - start
+    for code, argument, _ in pickletools.genops(file):
+        if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > max(length, 255):
+            raise ValueError("an object is numbered beyond the length of the pickle")
+    file.seek(start)

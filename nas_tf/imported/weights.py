@@ -66,8 +66,12 @@ class StateDict:
                             f"does not use, the first {left[0]!r}.")
 
 
-def fill(model, state: StateDict, bn_epsilon: float, scaling: InputScaling) -> None:
-    """Copies every tensor into `model`, folding the input scaling into the first layer."""
+def fill(model, state: StateDict, bn_epsilon: float, scaling: InputScaling,
+         drop_first: bool = False) -> None:
+    """Copies every tensor into `model`, folding the input scaling into the first layer.
+
+    `drop_first`: their classifier has one class more, the first, which is left out.
+    """
     _fill_convolution(model, "stem", state, "first_conv", bn_epsilon)
     names = {layer.name for layer in model.layers}
     blocks = sorted({int(n.split("_")[0][5:]) for n in names if n.startswith("block")})
@@ -80,9 +84,11 @@ def fill(model, state: StateDict, bn_epsilon: float, scaling: InputScaling) -> N
                     model, f"block{index}_{ours}", state, f"{prefix}.{theirs}", bn_epsilon)
     _fill_convolution(model, "head", state, "feature_mix_layer", bn_epsilon)
     kernel, bias = model.get_layer("logits").weights
-    outputs, width = int(kernel.shape[-1]), int(kernel.shape[-2])
-    kernel.assign(state.take("classifier.linear.weight", (outputs, width)).T[None, None])
-    bias.assign(state.take("classifier.linear.bias", (outputs,)))
+    first = int(drop_first)
+    outputs, width = int(kernel.shape[-1]) + first, int(kernel.shape[-2])
+    rows = state.take("classifier.linear.weight", (outputs, width))[first:]
+    kernel.assign(rows.T[None, None])
+    bias.assign(state.take("classifier.linear.bias", (outputs,))[first:])
     state.finish()
     fold_scaling(model, scaling)
 

@@ -52,7 +52,7 @@ def test_no_source_class_lets_background_win(shared_data, tmp_path):
     from quant.model import quantized_description
 
     published = shared_data / "proxylessnas" / PUBLISHED
-    run_import(str(tmp_path), ImportConfig(f"{published}.json", f"{published}.pth"))
+    run_import(str(tmp_path), ImportConfig(f"{published}.json", f"{published}.pth", "half"))
     model, description = model_folder.load_float_model(tmp_path / "train" / "model")
     qat_model, rewritten, _ = scheme.quantize(model)
     images = np.load(f"{published}_reference_logits.npz")["images"]

@@ -320,7 +320,7 @@ def test_the_published_network_on_real_photographs(shared_data, tmp_path):
 
     summary = import_run.run_import(str(tmp_path), import_run.ImportConfig(
         str(shared_data / "proxylessnas" / "proxyless-w0.3-r176_imagenet.json"),
-        str(shared_data / "proxylessnas" / "proxyless-w0.3-r176_imagenet.pth")))
+        str(shared_data / "proxylessnas" / "proxyless-w0.3-r176_imagenet.pth"), "half"))
     data = DataConfig("imagenet2012", str(shared_data / "tfds"), eval_split="validation")
     found = evaluate_model(summary["model"], EvaluateConfig(data))
     assert found["num_examples"] == 400

@@ -122,7 +122,7 @@ def test_half_is_the_scaling_of_the_published_networks():
 def test_folder_goes_on_like_a_trained_one(files, tmp_path):
     labels = tmp_path / "labels.txt"
     labels.write_text("a\nb\nc\nd\ne\n")
-    config = ImportConfig(*files, labels=str(labels))
+    config = ImportConfig(*files, "half", labels=str(labels))
     summary = run_import(str(tmp_path / "run"), config)
     assert summary["params"] == sum(
         v.size for k, v in random_tensors().items() if "running" not in k and "num_" not in k)
@@ -152,7 +152,7 @@ def test_every_tensor_must_fit(files, tmp_path, change, message):
     change(tensors)
     pathlib.Path(files[1]).write_bytes(torch_writer.legacy_bytes(torch_writer.as_views(tensors)))
     with pytest.raises(UserError, match=message):
-        run_import(str(tmp_path / "run"), ImportConfig(*files))
+        run_import(str(tmp_path / "run"), ImportConfig(*files, "half"))
     assert not (tmp_path / "run" / "train" / "model").exists()
 
 
@@ -162,14 +162,14 @@ def test_every_tensor_must_fit(files, tmp_path, change, message):
     ({"labels": "absent.txt"}, "Cannot read the label file 'absent.txt'")])
 def test_settings_are_checked_before_work(files, tmp_path, settings, message):
     with pytest.raises(UserError, match=message):
-        run_import(str(tmp_path / "run"), ImportConfig(*files, **settings))
+        run_import(str(tmp_path / "run"), ImportConfig(*files, **{"input_scaling": "half", **settings}))
     assert not (tmp_path / "run").exists()
 
 
 def test_a_label_file_of_another_length(files, tmp_path):
     (tmp_path / "labels.txt").write_text("a\nb\n")
     with pytest.raises(UserError, match="has 2 lines; the network has 5 classes"):
-        run_import(str(tmp_path / "run"), ImportConfig(*files, labels=str(tmp_path / "labels.txt")))
+        run_import(str(tmp_path / "run"), ImportConfig(*files, "half", labels=str(tmp_path / "labels.txt")))
 
 
 @pytest.fixture(name="published", scope="module")
@@ -177,7 +177,7 @@ def published_fixture(shared_data, tmp_path_factory):
     """Model folder of the published network with its ImageNet weights."""
     source = shared_data / "proxylessnas" / PUBLISHED
     return run_import(str(tmp_path_factory.mktemp("published")), ImportConfig(
-        f"{source}.json", f"{source}.pth"))
+        f"{source}.json", f"{source}.pth", "half"))
 
 
 def test_published_network_gives_the_reference_logits(shared_data, published):

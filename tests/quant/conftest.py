@@ -13,6 +13,12 @@ def random_images(count: int, seed: int = 0) -> np.ndarray:
     return ((pixels - 128) / 128).astype(np.float32)
 
 
+@pytest.fixture(scope="session", name="random_images")
+def random_images_fixture():
+    """`random_images(count, seed)`: other network inputs of the same kind."""
+    return random_images
+
+
 @pytest.fixture(scope="session")
 def images() -> np.ndarray:
     """24 network inputs."""

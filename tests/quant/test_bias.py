@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from quant.bias import round_to_grid
+from quant.bias import put_on_grid, round_to_grid
 from quant.quantizer_list import feeding_range, kernel_ranges
 
 
@@ -24,4 +24,15 @@ def test_rounding_twice_changes_nothing_more(quantized):
     first = [w.copy() for w in qat_model.get_weights()]
     assert round_to_grid(qat_model) < 2e-3
     for old, new in zip(first, qat_model.get_weights()):
+        np.testing.assert_allclose(old, new, rtol=1e-6)
+
+
+def test_what_is_on_its_grid_stays_to_the_bit(quantized):
+    qat_model, _ = quantized
+    round_to_grid(qat_model)
+    first = [w.copy() for w in qat_model.get_weights()]
+    assert put_on_grid(qat_model) < 2e-3
+    for kernel in kernel_ranges(qat_model):
+        assert any(np.array_equal(kernel.kernel.numpy(), w) for w in first)
+    for old, new in zip(first, qat_model.get_weights(), strict=True):
         np.testing.assert_allclose(old, new, rtol=1e-6)

@@ -16,7 +16,8 @@ def folded(float_network):
 
 def test_the_function_stays(folded, images):
     before = folded(images).numpy()
-    assert equalize(folded, [images]) > 0
+    gains = equalize(folded, [images])
+    assert any(np.any(gain > 1) for gain in gains.values())
     # ReLU6 may cut what calibration images do not show; on the calibration images, nothing.
     np.testing.assert_allclose(folded(images), before, rtol=1e-4, atol=1e-4)
 

@@ -16,7 +16,7 @@ from quant import finetune_run, reconstruction
 from quant.finetune_config import FinetuneConfig
 from quant.finetune_run import run_finetune
 from quant.model import load_qat_model
-from quant.quantizer_list import kernel_ranges
+from quant.quantizer_list import activation_ranges, kernel_ranges
 
 SMALL = FinetuneConfig(
     data=DataConfig("digits", train_split="train[:128]", eval_split="test[:64]"),
@@ -194,11 +194,6 @@ def test_calibration_sees_views_where_images_are_too_few(float_folder, tmp_path,
     assert not {image.tobytes() for image in seen[:20]} & {i.tobytes() for i in seen[20:]}
 
 
-def test_images_are_spread_from_first_to_last():
-    np.testing.assert_array_equal(finetune_run.spread(np.arange(9), 3), [0, 4, 8])
-    np.testing.assert_array_equal(finetune_run.spread(np.arange(4), 9), np.arange(4))
-
-
 def test_classes_in_another_order_are_taken_by_name(float_folder, finished, tmp_path, monkeypatch):
     """The network's classes counted from behind: labels that it learns from are counted so too."""
     shutil.copytree(float_folder, tmp_path / "model")
@@ -235,3 +230,103 @@ def test_other_classes_are_refused_before_the_stage(float_folder, tmp_path):
     with pytest.raises(UserError, match="only the model has 'a', .*only the dataset has '0'"):
         run_finetune(str(tmp_path / "run"), config)
     assert not (tmp_path / "run").exists()
+
+
+def test_the_teacher_is_the_network_given_and_its_features_have_the_students_gains(
+        float_folder, tmp_path, monkeypatch):
+    seen = {}
+
+    class Recording(finetune_run.FineTuner):
+        """Keeps what it is given."""
+
+        def __init__(self, teacher, qat_model, shares, gains):
+            seen.update(teacher=teacher, gains=gains)
+            super().__init__(teacher, qat_model, shares, gains)
+
+    equalize = finetune_run.equalize
+
+    def equalizing(model, batches):
+        seen.update(equalized=model, shown=np.concatenate(batches))
+        return equalize(model, batches)
+
+    monkeypatch.setattr(finetune_run, "FineTuner", Recording)
+    monkeypatch.setattr(finetune_run, "equalize", equalizing)
+    run_finetune(str(tmp_path), dataclasses.replace(
+        SMALL, model=float_folder, steps=0, rounding="nearest"))
+    # Brighter and darker than any digit, so that channels go beyond what calibration has shown.
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 3))
+    images = np.sign((pixels - 128) / 128).astype(np.float32)
+    given, _ = model_folder.load_float_model(float_folder)
+    expected = given(images).numpy()
+    np.testing.assert_allclose(seen["teacher"](images), expected, atol=1e-4)
+    assert np.abs(seen["equalized"](images).numpy() - expected).max() > 1e-3
+    checked = 0
+    for name, gain in seen["gains"].items():
+        ours, theirs = (_tensor(seen[model], name, seen["shown"])
+                        for model in ("teacher", "equalized"))
+        np.testing.assert_allclose(ours * gain, theirs, rtol=1e-4, atol=1e-4)
+        checked += bool(np.any(gain > 1.01))
+    assert checked >= 2
+
+
+def test_a_run_that_diverges_stops_with_advice_and_writes_no_model(float_folder, tmp_path):
+    config = dataclasses.replace(
+        SMALL, model=float_folder, rounding="nearest", learning_rate=1e39)  # infinite in float32
+    with pytest.raises(UserError, match="After step 1, the .* is -?(nan|inf).*, so it was not saved; "
+                       "start again in another --workdir with a lower --finetune_learning_rate"):
+        run_finetune(str(tmp_path), config)
+    assert not (tmp_path / "finetune" / "model").exists()
+    assert not (tmp_path / "finetune" / "summary.json").exists()
+    assert not list((tmp_path / "finetune").glob("checkpoint/*.index"))
+
+
+@pytest.mark.parametrize("broken, message", [
+    ("loss", "After step 3, the loss is nan, so it was not saved"),
+    ("range", "After step 3, the range of .* is inf, so it was not saved"),
+    ("kernel", "After step 3, the kernel of 'logits' is nan"),
+    ("step", "After step 3, the int8 step of 'stem_conv' is inf")])
+def test_what_is_not_finite_is_named_and_the_last_good_checkpoint_stays(
+        finished, float_folder, tmp_path, monkeypatch, broken, message):
+    step, calls = finetune_run.FineTuner.step, []
+
+    def breaking(self, *arguments):
+        loss = step(self, *arguments)
+        calls.append(1)
+        if len(calls) != 3:
+            return loss
+        if broken == "range":
+            next(r for r in activation_ranges(self._qat) if r.fixed is None).maximum.assign(np.inf)
+        elif broken == "kernel":
+            kernel_ranges(self._qat)[-1].kernel.assign_add(
+                np.full(kernel_ranges(self._qat)[-1].kernel.shape, np.nan))
+        elif broken == "step":
+            maximum = kernel_ranges(self._qat)[0].maximum
+            maximum.assign(np.full(maximum.shape, np.inf))
+        return loss if broken != "loss" else loss * np.nan
+
+    class Remembering(finetune_run.FineTuner):
+        """Knows its model, so that it can be broken."""
+
+        def __init__(self, teacher, qat_model, *rest):
+            self._qat = qat_model
+            super().__init__(teacher, qat_model, *rest)
+
+    config = dataclasses.replace(SMALL, model=float_folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(finetune_run, "FineTuner", Remembering)
+        patch.setattr(Remembering, "step", breaking, raising=False)
+        with pytest.raises(UserError, match=message):
+            run_finetune(str(tmp_path), config)
+    assert not (tmp_path / "finetune" / "model").exists()
+    # Two steps were saved: what follows is what an unbroken run does from there.
+    resumed = run_finetune(str(tmp_path), config)
+    lines = (tmp_path / "finetune" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4]
+    for expected, found in zip(_weights(finished[1]), _weights(resumed), strict=True):
+        np.testing.assert_array_equal(expected, found)
+
+
+def _tensor(model, name: str, images: np.ndarray) -> np.ndarray:
+    import tf_keras as keras
+
+    return keras.Model(model.input, model.get_layer(name).output)(images).numpy()

@@ -1,0 +1,117 @@
+"""Whether a converted file computes what its network does, on images, before it is called done.
+
+Checks of the file's integers (`export.convert_checks`) see what they look for. This one sees
+whatever else the converter does, such as clipping a bias, for it compares answers.
+"""
+
+from typing import Any, Callable
+
+import numpy as np
+
+from nas_tf.errors import require
+from nas_tf.quiet import quiet
+from quant.comparison import snr_db
+
+NUM_IMAGES = 16
+# Weights are on their grid, and the simulation adds in integers and rescales by the kernels' own
+# formula, so nothing should differ; another machine's kernels may turn a few exact ties.
+_MAX_DIFFERING = 1e-3
+_MIN_FLOAT_SNR_DB = 60.0  # between two ways of adding in float32, measured over 100
+_MIN_GRAPH_SNR_DB = 20.0  # where there is no integer form: rounding errors that have parted
+
+
+def compare_with_network(content: bytes, network, quantized: bool) -> dict[str, Any]:
+    """Runs the file and the network that it was made of on synthetic images.
+
+    Images need not be photographs for that: what is compared is arithmetic and not accuracy.
+
+    Args:
+      content: the flatbuffer, with input [1,R,R,3].
+      network: the Keras model converted, background included.
+      quantized: whether the network has fake quantizers.
+
+    Returns:
+      checked_images; checked_agreement, the share with the same answer; checked_differing, the
+      share of logits that differ (of an integer file, by a step or more); checked_snr_db, None
+      where nothing differs.
+
+    Raises:
+      UserError: they differ by more than their arithmetic explains.
+    """
+    images = synthetic_images(NUM_IMAGES, int(network.inputs[0].shape[1]))
+    reference, step, exact = _reference(network, quantized)
+    expected = np.asarray(reference(((images - 128.0) / 128).astype(np.float32), training=False))
+    found = run_file(content, images)
+    differing = np.abs(found - expected) > step / 2
+    noise = snr_db(expected, found)
+    facts = {"checked_images": NUM_IMAGES, "checked_differing": float(np.mean(differing)),
+             "checked_agreement": float(np.mean(found.argmax(1) == expected.argmax(1))),
+             "checked_snr_db": noise if np.isfinite(noise) else None}
+    enough = _MIN_GRAPH_SNR_DB if quantized else _MIN_FLOAT_SNR_DB
+    close = facts["checked_differing"] <= _MAX_DIFFERING if exact else noise >= enough
+    require(bool(np.isfinite(expected).all()) and close,
+            f"The converted file does not compute what its network does: on {NUM_IMAGES} "
+            f"synthetic images {facts['checked_differing']:.2%} of the logits differ "
+            f"({noise:.1f} dB), and {facts['checked_agreement']:.0%} of the answers agree; "
+            "nothing was written. The converter made something else of it: python -m quant.parity "
+            "shows at which layer.")
+    return facts
+
+
+def _reference(network, quantized: bool) -> tuple[Callable, float, bool]:
+    """(what the file should compute, step of its logits, whether to the bit)."""
+    if not quantized:
+        return network, 0.0, False
+    from quant.integer_model import IntegerModel, simulation
+    from quant.quantizer_list import activation_ranges
+
+    simulated = simulation(network)
+    return simulated, activation_ranges(network)[-1].scale, isinstance(simulated, IntegerModel)
+
+
+def run_file(content: bytes, images: np.ndarray) -> np.ndarray:
+    """Logits float32 [N, classes] of uint8 images [N,R,R,3], by the default kernels."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    with quiet():
+        interpreter = Interpreter(model_content=content, num_threads=1)
+        interpreter.allocate_tensors()
+    source, sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    logits = []
+    for image in images:
+        interpreter.set_tensor(source["index"], _as_input(image, source["dtype"])[np.newaxis])
+        interpreter.invoke()
+        logits.append(interpreter.get_tensor(sink["index"]).reshape(-1).astype(np.float32))
+    scale, zero_point = sink["quantization"]
+    return (np.stack(logits) - zero_point) * np.float32(scale or 1.0)  # a float output has none
+
+
+def _as_input(image: np.ndarray, dtype: type) -> np.ndarray:
+    shifted = image.astype(np.int16) - 128
+    if dtype == np.uint8:
+        return image
+    return shifted.astype(np.int8) if dtype == np.int8 else (shifted / 128).astype(np.float32)
+
+
+def synthetic_images(count: int, side: int, seed: int = 0) -> np.ndarray:
+    """Images uint8 [count, side, side, 3] of coloured blobs of every size, and of noise.
+
+    Photographs have most of their power in low frequencies; noise alone would leave much of a
+    network at zero.
+    """
+    random = np.random.default_rng(seed)
+    images = []
+    for index in range(count):
+        cells = int(random.integers(2, 13))
+        spread = _linear(cells, side)
+        blobs = np.einsum("ia,jb,abc->ijc", spread, spread, random.uniform(-1, 1, (cells, cells, 3)))
+        noise = random.uniform(-1, 1, (side, side, 3)) * (index % 4) / 3
+        values = 128 + 127 * random.uniform(0.3, 1.5) * (blobs + 0.5 * noise)
+        images.append(np.clip(np.round(values), 0, 255).astype(np.uint8))
+    return np.stack(images)
+
+
+def _linear(cells: int, side: int) -> np.ndarray:
+    """Weights [side, cells] of linear interpolation from `cells` points to `side` pixels."""
+    places = np.linspace(0, cells - 1, side)
+    return np.maximum(0.0, 1.0 - np.abs(places[:, np.newaxis] - np.arange(cells)))

@@ -1,0 +1,89 @@
+"""Which calibration images are of one picture, and that all its views are held out together."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from nas_tf.data.config import NO_AUGMENTATION, Augmentation, DataConfig
+from nas_tf.data.sources import open_source
+from quant import calibration, reconstruction
+from quant.finetune_config import FinetuneConfig
+
+CONFIG = FinetuneConfig(data=DataConfig("digits", train_split="train[:20]"),
+                        augmentation=NO_AUGMENTATION, calibration_images=70)
+
+
+def test_equal_images_have_equal_numbers_however_often_the_split_is_gone_through():
+    found = calibration.read_images(open_source("digits"), CONFIG, 8, 8)
+    images = np.concatenate(found.batches)
+    assert images.shape == (70, 8, 8, 3) and found.pictures.shape == (70,)
+    # Nothing is augmented here: views of one picture are equal, and no two of the 20 are.
+    same = np.array([[np.array_equal(a, b) for b in images] for a in images])
+    np.testing.assert_array_equal(found.pictures[:, None] == found.pictures[None, :], same)
+    assert len(set(found.pictures[:20])) == 20
+
+
+@pytest.mark.parametrize("views", [
+    Augmentation(min_crop_area=0.4, flip=True), Augmentation(min_crop_area=1.0, flip=True)])
+def test_a_view_has_the_number_of_the_picture_it_shows(views):
+    source = open_source("digits")
+    plain = calibration.read_images(source, CONFIG, 8, 8)
+    found = calibration.read_images(source, dataclasses.replace(CONFIG, augmentation=views), 8, 8)
+    # The numbers follow from what the pictures are, not from how they were augmented.
+    np.testing.assert_array_equal(found.pictures, plain.pictures)
+    different = np.concatenate(found.batches)[20:] != np.concatenate(plain.batches)[20:]
+    assert different.any(axis=(1, 2, 3)).mean() > 0.3
+
+
+def test_enough_images_need_no_views():
+    config = dataclasses.replace(CONFIG, calibration_images=12)
+    found = calibration.read_images(open_source("digits"), config, 8, 8)
+    np.testing.assert_array_equal(found.pictures, np.arange(12))
+
+
+def test_images_are_spread_from_first_to_last():
+    np.testing.assert_array_equal(calibration.spread(np.arange(9), 3), [0, 4, 8])
+    np.testing.assert_array_equal(calibration.spread(np.arange(4), 9), np.arange(4))
+    batches = [np.arange(12.0).reshape(3, 4), np.arange(12.0, 24.0).reshape(3, 4)]
+    images, pictures = calibration.CalibrationImages(batches, np.array([0, 1, 2, 0, 1, 2])).spread(3)
+    np.testing.assert_array_equal(images[:, 0], [0.0, 8.0, 20.0])
+    np.testing.assert_array_equal(pictures, [0, 2, 2])
+
+
+def test_every_fourth_picture_is_held_out_with_all_its_views():
+    pictures = np.array([7, 3, 5, 9, 1, 2, 0, 4, 9, 7, 4, 4])
+    held = reconstruction.held_out(pictures)
+    np.testing.assert_array_equal(np.flatnonzero(held), [3, 7, 8, 10, 11])  # of 9 and 4
+
+
+def test_no_view_of_a_held_out_picture_is_fitted_to(quantized, random_images, monkeypatch):
+    qat_model, folded = quantized
+    pictures = np.array([*range(10), *range(10), *range(10)])
+    seen, solutions = [], reconstruction._solutions
+
+    def recording(patches, targets, *rest):
+        seen.append(len(patches))
+        return solutions(patches, targets, *rest)
+
+    fit, shares = reconstruction._fit_layer, []
+
+    def counting(kernel, given, wanted, kernels, chosen, judges):
+        starts = range(0, len(given), reconstruction._CHUNK)
+        per_image = wanted.shape[1] * wanted.shape[2]
+        of = np.concatenate([pictures[start + where // per_image]
+                             for start, where in zip(starts, chosen)])
+        assert not set(of[judges]) & set(of[~judges])
+        assert set(of[judges]) == {3, 7} and set(of[~judges]) == {0, 1, 2, 4, 5, 6, 8, 9}
+        shares.append(int(np.sum(~judges)))
+        return fit(kernel, given, wanted, kernels, chosen, judges)
+
+    monkeypatch.setattr(reconstruction, "_solutions", recording)
+    monkeypatch.setattr(reconstruction, "_fit_layer", counting)
+    reconstruction.reconstruct(folded, qat_model, random_images(30), pictures=pictures)
+    assert seen == shares and seen
+
+
+def test_a_single_picture_holds_out_its_last_positions():
+    rows = reconstruction._rows_of(np.array([False]), [np.arange(40)], (1, 8, 8, 4))
+    np.testing.assert_array_equal(np.flatnonzero(rows), np.arange(30, 40))
