@@ -34,7 +34,7 @@ PRELOADED = (
     "pytest", "numpy", "scipy.optimize", "scipy.stats", "sklearn.datasets", "PIL.Image", "yaml",
     "absl.flags", "tensorflow", "tf_keras", "tensorflow_model_optimization",
     "tensorflow_model_optimization.python.core.quantization.keras.default_8bit."
-    "default_8bit_quantize_registry", "ai_edge_litert.interpreter", "matplotlib")
+    "default_8bit_quantize_registry", "ai_edge_litert.interpreter", "tensorflow_datasets", "matplotlib.figure")
 LEFT_OUT = (".git", ".venv", "__pycache__", ".pytest_cache", "*.egg-info", "*.jsonl")
 KILLED, SURVIVED, TIMED_OUT = "killed", "survived", "timed out"
 _NO_TESTS = 5  # pytest's exit status where nothing was collected
@@ -82,6 +82,7 @@ class Seat:
             (folder / "work" / "shared").symlink_to((root.parent / "shared").resolve())
         self._temporary = folder / "temporary"
         self._report = folder / "report.json"
+        self.said = folder / "said.txt"  # what the last forked child printed
 
     @contextlib.contextmanager
     def holding(self, mutant: Mutant | None):
@@ -124,9 +125,9 @@ class Seat:
             os.setsid()
             os.chdir(self.tree)
             os.environ["PYTHONPATH"] = str(self.tree)  # for processes that tests start
-            quiet = os.open(os.devnull, os.O_RDWR)
+            written = os.open(self.said, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
             for stream in (0, 1, 2):
-                os.dup2(quiet, stream)
+                os.dup2(written, stream)
             _forget(self.root, self.tree)
             import pytest
             status = int(pytest.main(arguments, plugins=[Recorder(self._report)]))
@@ -180,7 +181,7 @@ def _forget(root: pathlib.Path, tree: pathlib.Path) -> None:
     sys.path[:] = [str(tree), *(p for p in sys.path if pathlib.Path(p or ".").resolve() != root)]
     for name, module in list(sys.modules.items()):
         place = getattr(module, "__file__", None)
-        if place and pathlib.Path(place).is_relative_to(root) and ".venv" not in place:
+        if name != "__main__" and place and pathlib.Path(place).is_relative_to(root) and ".venv" not in place:
             del sys.modules[name]
     importlib.invalidate_caches()
 
@@ -224,7 +225,7 @@ class Tester:
         self._tests = {path: _matching(self.root, patterns) for path, patterns in tests.items()}
         self._seat = Seat(self.root, folder)
         self._records: list[dict[str, Any]] = []
-        self._durations: dict[str, float] = {}
+        self._durations: dict[str, dict[str, float]] = {}
         self.read_again()
 
     def read_again(self) -> None:
@@ -232,36 +233,35 @@ class Tester:
         if self.output.exists():
             self._records = [json.loads(line) for line in self.output.read_text().splitlines()]
 
-    def take_times(self, other: "Tester") -> None:
-        """The tests' times as another one measured them."""
-        self._durations = other._durations  # pylint: disable=protected-access
-
     def source(self, path: str) -> bytes:
         """A source file as it is."""
         return (self.root / path).read_bytes()
 
-    def check_unchanged(self, paths: Iterable[str]) -> None:
-        """Runs the tests of these files on unchanged code, and keeps their times.
+    def check_unchanged(self, path: str) -> None:
+        """Runs a file's tests on unchanged code, each test file once, and keeps their times.
 
         Raises:
           RuntimeError: a test fails, so verdicts would mean nothing; or there are none.
         """
-        wanted = list(dict.fromkeys(test for path in paths for test in self._tests[path]))
-        digest = self._digest(wanted, every_source=True)
+        for test in self._tests[path]:
+            if test not in self._durations:
+                self._durations[test] = self._unchanged(test)
+        if not any(self._durations[test] for test in self._tests[path]):
+            raise RuntimeError(f"The table names no tests for {path}.")
+
+    def _unchanged(self, test: str) -> dict[str, float]:
+        digest = self._digest([test], every_source=True)
         known = next((r for r in self._records if r.get("unchanged") == digest), None)
         if known is None:
-            durations: dict[str, float] = {}
-            for test in wanted:  # file by file, as a mutant's list may begin with any of them
-                outcome = self._seat.run([test], self.settings, 1800)
-                if outcome.status not in (0, _NO_TESTS):
-                    raise RuntimeError(f"{test} fails on the unchanged code: {outcome.failed or outcome}")
-                durations |= outcome.durations
-                print(f"unchanged: {test} passes in {outcome.seconds:.0f} s", flush=True)
-            known = {"unchanged": digest, "durations": durations}
+            outcome = self._seat.run([test], self.settings, 1800)
+            if outcome.status not in (0, _NO_TESTS):
+                raise RuntimeError(
+                    f"{test} fails on the unchanged code: {outcome.failed or outcome}\n"
+                    + self._seat.said.read_text(errors="replace")[-5000:])
+            print(f"unchanged: {test} passes in {outcome.seconds:.0f} s", flush=True)
+            known = {"unchanged": digest, "test": test, "durations": outcome.durations}
             self._record(known)
-        self._durations = known["durations"]
-        if not self._durations:
-            raise RuntimeError("The table names no tests.")
+        return known["durations"]
 
     def judge(self, mutant: Mutant, fresh: bool = False) -> dict[str, Any]:
         """The verdict on one mutant as a record; one known already is not asked for again."""
@@ -273,9 +273,10 @@ class Tester:
         known = None if fresh else self._known(key, self._digest(tests))
         if known is not None:
             return known
-        long = [t for t, seconds in self._durations.items() if seconds > self.settings.longest_s]
-        usual = sum(s for t, s in self._durations.items()
-                    if t.split("::")[0] in tests and t not in long)
+        self.check_unchanged(mutant.path)
+        times = {name: s for test in tests for name, s in self._durations[test].items()}
+        long = [name for name, seconds in times.items() if seconds > self.settings.longest_s]
+        usual = sum(seconds for name, seconds in times.items() if name not in long)
         with self._seat.holding(mutant):
             outcome = self._seat.run(tests, self.settings, self.settings.slack * usual + 60, long, fresh)
         if outcome.status == _NO_TESTS:
@@ -368,7 +369,7 @@ def _arguments() -> argparse.Namespace:
                                      description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=0, help="of the draw of generated mutants")
     parser.add_argument("--mutants", type=int, default=200, help="generated ones")
-    parser.add_argument("--only", default="*", help="source files, as a pattern")
+    parser.add_argument("--only", default="*", help="source files, as patterns between commas, in this order")
     parser.add_argument("--output", default="mutation.jsonl", help="verdicts, also earlier ones")
     parser.add_argument("--longest_test_s", type=float, default=float("inf"),
                         help="leave out tests that take longer; their survivors are judged again "
@@ -386,7 +387,8 @@ def _list_mutants(tester: Tester, arguments: argparse.Namespace) -> list[Mutant]
                        arguments.mutants)
     by_hand = [replacement(h.path, tester.source(h.path), h.old, h.new, h.name)
                for h in mutation_table.HAND_PICKED] if arguments.by_hand else []
-    return [m for m in [*by_hand, *generated] if fnmatch.fnmatch(m.path, arguments.only)]
+    return list(dict.fromkeys(m for pattern in arguments.only.split(",")
+                              for m in [*by_hand, *generated] if fnmatch.fnmatch(m.path, pattern)))
 
 
 def _judge_all(tester: Tester, mutants: list[Mutant]) -> list[dict[str, Any]]:
@@ -399,7 +401,7 @@ def _judge_all(tester: Tester, mutants: list[Mutant]) -> list[dict[str, Any]]:
     return records
 
 
-def _in_parallel(tester: Tester, mutants: list[Mutant], processes: int, make) -> None:
+def _in_parallel(mutants: list[Mutant], processes: int, make) -> None:
     """Judges mutants in several processes, each with a seat of its own; all into one output."""
     children = []
     for part in range(processes):
@@ -407,7 +409,7 @@ def _in_parallel(tester: Tester, mutants: list[Mutant], processes: int, make) ->
         if not child:
             status = 1
             try:
-                _judge_all(make(part, tester), mutants[part::processes])
+                _judge_all(make(part), mutants[part::processes])
                 status = 0
             finally:
                 os._exit(status)  # pylint: disable=protected-access
@@ -422,21 +424,19 @@ def main() -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     settings = Settings(longest_s=arguments.longest_test_s)
     with tempfile.TemporaryDirectory(prefix="mutation") as folder:
-        def make(part: str | int, unchanged: Tester | None = None) -> Tester:
-            tester = Tester(_ROOT, mutation_table.TESTS, pathlib.Path(arguments.output),
-                            pathlib.Path(folder) / str(part), settings)
-            if unchanged is not None:
-                tester.take_times(unchanged)
-            return tester
+        def make(part: str | int) -> Tester:
+            return Tester(_ROOT, mutation_table.TESTS, pathlib.Path(arguments.output),
+                          pathlib.Path(folder) / str(part), settings)
 
         tester = make("first")
         mutants = _list_mutants(tester, arguments)
         print(f"seed {arguments.seed}: {len(mutants)} mutants of "
               f"{len({m.path for m in mutants})} files", flush=True)
         preload()
-        tester.check_unchanged(dict.fromkeys(m.path for m in mutants))
         if arguments.processes > 1:
-            _in_parallel(tester, mutants, arguments.processes, make)
+            for path in dict.fromkeys(m.path for m in mutants):
+                tester.check_unchanged(path)
+            _in_parallel(mutants, arguments.processes, make)
             tester.read_again()
         records = _judge_all(tester, mutants)
         differing = compare(tester, records, mutants, arguments.compare) if arguments.compare else 0

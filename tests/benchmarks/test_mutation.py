@@ -50,7 +50,7 @@ def tester(tmp_path):
         (root / path).write_text(text, encoding="utf-8")
     made = Tester(root, {"toy/module.py": ("tests/test_*.py",)}, tmp_path / "out.jsonl",
                   tmp_path / "seat", Settings())
-    made.check_unchanged(["toy/module.py"])
+    made.check_unchanged("toy/module.py")
     return made
 
 
@@ -94,7 +94,7 @@ def test_a_verdict_is_kept_until_file_or_tests_change(tester, tmp_path, monkeypa
         _TESTS + "\n\ndef test_bound():\n    from toy.module import untested\n"
         "    assert not untested(3)\n", encoding="utf-8")
     again = later()
-    again.check_unchanged(["toy/module.py"])
+    again.check_unchanged("toy/module.py")
     assert again.judge(survivor)["verdict"] == KILLED
     assert "killed" in mutation.table([again.judge(survivor)])
 
@@ -105,7 +105,7 @@ def test_tests_that_fail_unchanged_are_refused(tester, tmp_path):
     broken = Tester(tester.root, {"toy/module.py": ("tests/test_*.py",)}, tmp_path / "other.jsonl",
                     tmp_path / "other")
     with pytest.raises(RuntimeError, match="test_no"):
-        broken.check_unchanged(["toy/module.py"])
+        broken.check_unchanged("toy/module.py")
 
 
 def test_a_replacement_has_to_match_once():
