@@ -49,11 +49,13 @@ class Settings:
     Attributes:
       marks: pytest's -m.
       longest_s: tests that took longer in the unchanged code are left out.
+      left_out: tests that do not judge.
       slack: a mutant may take this many times the unchanged code's time, and a minute.
     """
 
     marks: str = "not slow"
     longest_s: float = float("inf")
+    left_out: tuple[str, ...] = ()
     slack: float = 3.0
 
 
@@ -104,7 +106,7 @@ class Seat:
         self._report.unlink(missing_ok=True)
         shutil.rmtree(self._temporary, ignore_errors=True)
         arguments = ["-x", "-q", "-p", "no:cacheprovider", f"--basetemp={self._temporary}",
-                     "-m", settings.marks, *(f"--deselect={test}" for test in skipped), *tests]
+                     "-m", settings.marks, *(f"--deselect={test}" for test in (*settings.left_out, *skipped)), *tests]
         begun = time.monotonic()
         child = (self._fresh if fresh else self._fork)(arguments)
         status = _wait(child, limit_s)
@@ -422,7 +424,7 @@ def main() -> int:
     """Returns the exit status: 0 if every survivor is explained."""
     arguments = _arguments()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    settings = Settings(longest_s=arguments.longest_test_s)
+    settings = Settings(longest_s=arguments.longest_test_s, left_out=tuple(mutation_table.UNSTABLE))
     with tempfile.TemporaryDirectory(prefix="mutation") as folder:
         def make(part: str | int) -> Tester:
             return Tester(_ROOT, mutation_table.TESTS, pathlib.Path(arguments.output),

@@ -79,6 +79,12 @@ TESTS = {
         "tests/export/test_background*.py"),
 }
 
+# Tests whose outcome is not the same every time, so that they cannot judge: test → why.
+UNSTABLE = {
+    "tests/quant/test_image_border.py::test_another_border_goes_to_the_nearest_pixel_value":
+        "its network has weights without a seed, and its bound is close to what they give",
+}
+
 # Files that are mutated by hand only.
 BY_HAND_ONLY = ("nas_tf/search_run.py",)
 

@@ -106,6 +106,10 @@ def test_tests_that_fail_unchanged_are_refused(tester, tmp_path):
                     tmp_path / "other")
     with pytest.raises(RuntimeError, match="test_no"):
         broken.check_unchanged("toy/module.py")
+    left_out = Tester(tester.root, {"toy/module.py": ("tests/test_*.py",)}, tmp_path / "other.jsonl",
+                      tmp_path / "more", Settings(left_out=("tests/test_toy.py::test_no",)))
+    with pytest.raises(RuntimeError, match="no tests for toy/module.py"):
+        left_out.check_unchanged("toy/module.py")
 
 
 def test_a_replacement_has_to_match_once():
