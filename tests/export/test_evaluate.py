@@ -206,9 +206,9 @@ def test_one_runs_models_are_cropped_alike(float_folder, qat_folder, folder, tmp
     shutil.copytree(qat_folder, tmp_path / "finetune" / "model")
     run_convert(str(tmp_path), ConvertConfig())
     summary = run_evaluate(str(tmp_path), EvaluateConfig(DataConfig(str(folder))))
-    for name in ("float", "qat", "int8"):
-        assert summary[name]["resize_size"] == 18
-        assert summary[name]["resize_origin"] == "the model's own"
+    names = ("float", "qat", "int8")
+    assert [summary[name]["resize_size"] for name in names] == [18, 18, 18]
+    assert {summary[name]["resize_origin"] for name in names} == {"the model's own"}
     # A copy knows it without its folder; a flag comes first and says so.
     shutil.copy(summary["int8"]["model"], tmp_path / "copy.tflite")
     alone = evaluate_model(tmp_path / "copy.tflite", EvaluateConfig(DataConfig(str(folder))))
