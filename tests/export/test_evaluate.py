@@ -50,8 +50,8 @@ def folder(tmp_path_factory, images, predictions):
         (root / "test" / name).mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(root / "test" / name / f"{index}.png")
     for name in CLASSES:
-        (root / "test" / name).mkdir(exist_ok=True)
-        Image.fromarray(images[0]).save(root / "test" / name / ".hidden.png")
+        if (root / "test" / name).exists():  # a class that is never predicted may have none
+            Image.fromarray(images[0]).save(root / "test" / name / ".hidden.png")
         (root / "train" / name).mkdir(parents=True)
         Image.fromarray(images[0]).save(root / "train" / name / "0.png")
     return root
@@ -303,7 +303,7 @@ def test_one_class_more_is_not_taken_for_background(float_folder, folder, tmp_pa
     """Four classes on a dataset of three: the first is an apple and no background."""
     shutil.copytree(folder, tmp_path / "three")
     for split in ("train", "test"):
-        shutil.rmtree(tmp_path / "three" / split / "dog")
+        shutil.rmtree(tmp_path / "three" / split / "dog", ignore_errors=True)  # may be none
     with pytest.raises(UserError, match="only the model has 'dog'; only the dataset has 'apple'"):
         evaluate_model(float_folder, EvaluateConfig(DataConfig(str(tmp_path / "three"))))
 
