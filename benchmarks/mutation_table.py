@@ -171,7 +171,7 @@ HAND_PICKED = (
     HandPicked("label smoothing in alpha's loss", "nas_tf/tensors/graph_steps.py",
                r"cross_entropy\(self\._logits\(logits\), labels\)",
                "cross_entropy(self._logits(logits), labels, 0.1)"),
-    HandPicked("momentum without Nesterov in the search", "nas_tf/tensors/supernet_steps.py",
+    HandPicked("momentum without Nesterov", "nas_tf/training/optimizers.py",
                r"use_nesterov=True", "use_nesterov=False"),
     HandPicked("moving averages are not kept", "nas_tf/tensors/supernet_steps.py",
                r"tf\.raw_ops\.AssignVariableOp\(resource=path\.statistics\.handle, value=statistics\)",

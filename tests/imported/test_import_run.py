@@ -129,7 +129,7 @@ def test_folder_goes_on_like_a_trained_one(files, tmp_path):
     assert (summary["resolution"], summary["resize_size"]) == (32, 37)  # 32 · 256 / 224
     model, description = model_folder.load_float_model(summary["model"])
     assert description.labels == ("a", "b", "c", "d", "e") and description.named
-    unnamed = run_import(str(tmp_path / "numbered"), ImportConfig(*files))
+    unnamed = run_import(str(tmp_path / "numbered"), ImportConfig(*files, "half"))
     description = model_folder.read_description(unnamed["model"])
     assert description.labels == ("0", "1", "2", "3", "4") and not description.named
     assert description.architecture.padding == "symmetric"

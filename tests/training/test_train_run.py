@@ -148,10 +148,11 @@ def test_training_on_takes_the_classes_by_name(whole, tmp_path):
 
 def test_training_on_from_other_classes_is_refused_before_the_stage(whole, tmp_path):
     for name in ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"):
-        write_image(tmp_path / "images" / name / "0.png")
+        for split in ("train", "test"):
+            write_image(tmp_path / "images" / split / name / "0.png")
     config = dataclasses.replace(
         CONFIG, initial_model=str(whole[0] / "train" / "model"), epochs=1, batch_size=2,
-        data=DataConfig(str(tmp_path / "images"), eval_split="train"))
+        data=DataConfig(str(tmp_path / "images"), eval_split="test"))
     with pytest.raises(UserError, match="only the model has '0', .*--class_names=ignore"):
         run_train(str(tmp_path / "run"), config)
     assert not (tmp_path / "run").exists()
