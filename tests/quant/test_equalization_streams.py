@@ -131,7 +131,7 @@ def test_linear_channels_are_brought_together(x, power):
     changed, gain, difference = _scaled(model, x, linear_power=power)
     np.testing.assert_allclose(gain, np.minimum((peak.max() / peak)**power, 16.0), rtol=1e-4)
     # The largest of 4 channels stays, and the larger of the 2 of b.
-    assert changed == 3 + 1 and difference < 1e-4
+    assert sum(np.count_nonzero(g != 1) for g in changed.values()) == 3 + 1 and difference < 1e-4
 
 
 @pytest.mark.parametrize("consumer, power", [
