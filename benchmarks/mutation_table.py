@@ -179,7 +179,7 @@ HAND_PICKED = (
     HandPicked("decay of batch norm too", "nas_tf/training/optimizers.py",
                r"return variable\.shape\.rank > 1", "return True"),
     HandPicked("background with the label's place unshifted", "export/evaluate_run.py",
-               r"labels \+ background\)", "labels)"),
+               r"order\[labels\] \+ background\)", "order[labels])"),
     HandPicked("background behind the classes", "export/background.py",
                r"np\.concatenate\(\[front, values\], axis=-1\)",
                "np.concatenate([values, front], axis=-1)"),
