@@ -14,6 +14,7 @@ from nas_tf import files, model_folder
 from nas_tf.class_names import ClassList, match
 from nas_tf.data import batches
 from nas_tf.data.config import NO_AUGMENTATION, DataConfig
+from nas_tf.data.overview import check_disjoint
 from nas_tf.data.preprocess import to_network_input
 from nas_tf.data.sources import open_config
 from quant import scheme
@@ -69,6 +70,7 @@ def open_job(workdir: str, model: str, data: DataConfig, finetune: FinetuneConfi
     network, description = model_folder.load_float_model(model)
     source = open_config(data)
     split = source.evaluation_split(data.eval_split)
+    check_disjoint(source, ("train_split", data.train_split), ("eval_split", split))
     matching = match(
         ClassList(f"model {model!r}", description.labels, description.named),
         ClassList(f"dataset {source.name!r}", source.labels, source.named),

@@ -24,6 +24,8 @@ def decode_rgb(content: tf.Tensor) -> tf.Tensor:
 def decode_photo(content: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     """uint8 [H, W, 3], upright, of an image file of a user's own: JPEG, PNG, BMP or WebP.
 
+    To be called in a graph.
+
     JPEG and PNG through TensorFlow, to the same pixels as `decode_rgb`. The others through
     Pillow: TensorFlow refuses WebP with opacity, and shows the palette's numbers of a BMP with
     a palette as grey levels.
@@ -59,11 +61,9 @@ def _decode_jpeg(content: tf.Tensor) -> tf.Tensor:
     return tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE")
 
 
-def _decode_by_pillow(content: bytes | np.ndarray) -> np.ndarray:
+def _decode_by_pillow(content: bytes) -> np.ndarray:
     from PIL import Image  # pylint: disable=import-outside-toplevel
 
-    if isinstance(content, np.ndarray):  # without a graph, TensorFlow hands over an array of one
-        content = content.item()
     try:
         with Image.open(io.BytesIO(content)) as image:
             return np.array(image.convert("RGB"))

@@ -49,17 +49,18 @@ def scan(root: str | os.PathLike) -> Listing:
     if found["unread"]:
         problems.append(_listed(found["unread"], "image", "images", " of a format that is not read")
                         + f"; convert to one of {', '.join(SUFFIXES)}, or remove")
-    images = []
+    images, named = [], []
     if not problems or len(depths) == 1:
         nested = 3 in depths
-        problems += _empty_folders(found, 2 if nested else 1) if depths else []
+        empty, named = _empty_folders(found, nested) if depths else ([], [])
+        problems += empty
         images = [(parts[0] if nested else "train", parts[-2], pathlib.Path(root, *parts))
                   for rows in depths.values() for parts in sorted(rows)]
     left_out = [_listed(rows, *what) for rows, what in (
         (outside, ("image", "images", " outside class folders")),
         (found["hidden"], ("hidden file", "hidden files")),
         (found["other"], ("other file", "other files"))) if rows]
-    return Listing(images, left_out, problems)
+    return Listing(images, left_out + named, problems)
 
 
 def listed(lines: list[str]) -> str:
@@ -103,19 +104,27 @@ def _depth_problems(depths: dict[int, list[Parts]]) -> list[str]:
             f"({examples}), so that their classes are not clear"]
 
 
-def _empty_folders(found: dict[str, list[Parts]], level: int) -> list[str]:
-    """Class folders (and folders of class folders) in which no image was found."""
+def _empty_folders(found: dict[str, list[Parts]], nested: bool) -> tuple[list[str], list[str]]:
+    """Class folders without an image: (in words, to be refused; in words, to be named).
+
+    A class that one split has and another has not is a class all the same, as where the split
+    has no folder for it. A class or a split without any image is refused.
+    """
     full = {parts[:depth] for parts in found["image"] for depth in range(1, len(parts))}
-    empty = [parts for parts in found["folder"] if len(parts) <= level and parts not in full]
-    # A split's empty classes say enough.
-    empty = [parts for parts in empty
-             if not any(other[:-1] == parts for other in empty)]
-    if not empty:
-        return []
+    empty = [parts for parts in found["folder"] if len(parts) <= 1 + nested and parts not in full]
+    # An empty split's folders say enough.
+    empty = [parts for parts in empty if not any(other[:-1] == parts for other in empty)]
+    classes = {parts[1] for parts in full if len(parts) == 2} if nested else set()
+    named = [parts for parts in empty if parts[-1] in classes and parts[:1] in full]
+    refused = [parts for parts in empty if parts not in named]
     files = found["unread"] + found["other"] + found["hidden"]
-    lines = [f"{'/'.join(parts)}/ ({_content(parts, files)})" for parts in empty]
-    return [f"{len(empty)} class folder{'s' * (len(empty) > 1)} without an image that is read; "
-            f"fill or remove: {_joined(lines)}"]
+
+    def in_words(folders: list[Parts], what: str) -> list[str]:
+        each = _joined([f"{'/'.join(parts)}/ ({_content(parts, files)})" for parts in folders])
+        plural = "" if len(folders) == 1 else "s"
+        return [f"{len(folders)} class folder{plural} without an image{what}: {each}"] * bool(folders)
+
+    return in_words(refused, " that is read; fill or remove"), in_words(named, "")
 
 
 def _content(folder: Parts, files: list[Parts]) -> str:

@@ -98,16 +98,32 @@ def test_a_command_refuses_in_one_sentence():
     assert "there is no environment variable 'NO_SUCH_ONE'" in done.stderr
 
 
-def test_what_is_recorded_is_expanded(tmp_path):
-    """A run folder is made where the person meant it, and names where things are."""
-    facts = tmp_path / "facts.json"
+def test_files_are_written_where_the_path_leads(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "nas_tf.describe", "--architecture=mobilenet_v2",
          "--output_json=$HERE/facts.json"],
         cwd=REPOSITORY, capture_output=True, text=True, check=False,
         env=os.environ | {"HERE": str(tmp_path)})
     assert done.returncode == 0, done.stderr
-    assert json.loads(facts.read_text())["params"] == 3_504_872
+    assert json.loads((tmp_path / "facts.json").read_text())["params"] == 3_504_872
+
+
+_SETTINGS = """
+import dataclasses, json
+from absl import flags
+import nas_tf.train
+from flags import train
+flags.FLAGS(["train", "--workdir=~/run", "--dataset=~/photos", "--data_dir=$STUDY/tfds",
+             "--initial_model=~/model"])
+config = train.train_config()
+print(json.dumps([config.data.dataset, config.data.data_dir, config.initial_model]))
+"""
+
+
+def test_a_stages_settings_hold_expanded_paths():
+    done = subprocess.run([sys.executable, "-c", _SETTINGS], cwd=REPOSITORY, capture_output=True,
+                          text=True, check=True, env=os.environ | {"HOME": "/home/her", "STUDY": "/s"})
+    assert json.loads(done.stdout) == ["/home/her/photos", "/s/tfds", "/home/her/model"]
 
 
 def test_help_shows_path_flags():

@@ -1,6 +1,7 @@
 """Folders of class folders, whole and broken."""
 
 import shutil
+import struct
 
 import numpy as np
 import pytest
@@ -165,6 +166,27 @@ def test_in_a_large_folder_what_is_broken_inside_is_named_when_it_is_read(
         list(batches.readable(source, batches.evaluation_batches(source, "train", 4, 8)))
 
 
+def test_a_webp_file_broken_inside_is_named(image_folder, as_if_large):
+    """Cut short, with a length in its header that hides it."""
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    path = image_folder / "dog" / "cut.webp"
+    Image.fromarray(noise).save(path)
+    content = path.read_bytes()[:1000]
+    path.write_bytes(content[:4] + struct.pack("<I", len(content) - 8) + content[8:])
+    with pytest.raises(UserError, match="dog/cut.webp: "):
+        source = open_source(str(image_folder))
+        list(batches.readable(source, batches.evaluation_batches(source, "train", 4, 8)))
+
+
+def test_what_pillow_cannot_decode_while_training_is_named(image_folder, as_if_large):
+    """A file that is replaced by a broken one while a run reads it."""
+    path = write_image(image_folder / "dog" / "new.bmp")
+    source = open_source(str(image_folder))
+    path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(UserError, match="dog/new.bmp: .*truncated"):
+        list(batches.readable(source, batches.evaluation_batches(source, "train", 4, 8)))
+
+
 def test_a_file_that_goes_away_is_named(image_folder):
     source = open_source(str(image_folder))
     (image_folder / "cat" / "3.png").unlink()
@@ -198,14 +220,30 @@ def test_a_class_folder_without_images_is_refused(image_folder, content, words):
         image_folder)
 
 
-def test_empty_class_folders_of_splits_are_refused(tmp_path):
+@pytest.fixture(name="split_folder")
+def _split_folder(tmp_path):
+    """Classes a and b in the splits train and test."""
     for split in ("train", "test"):
         for name in ("a", "b"):
             write_image(tmp_path / split / name / "0.png")
-    (tmp_path / "test" / "c").mkdir()
-    (tmp_path / "validation" / "a").mkdir(parents=True)
-    message = refusal(tmp_path)
-    assert "2 class folders without" in message and "test/c/ (empty), validation/a/ (empty)" in message
+    return tmp_path
+
+
+def test_classes_and_splits_without_images_are_refused(split_folder):
+    (split_folder / "test" / "c").mkdir()
+    (split_folder / "validation" / "a").mkdir(parents=True)
+    (split_folder / "dev").mkdir()
+    assert ("3 class folders without an image that is read; fill or remove: dev/ (empty), "
+            "test/c/ (empty), validation/a/ (empty)") in refusal(split_folder)
+
+
+def test_a_class_that_one_split_lacks_is_named(split_folder):
+    write_image(split_folder / "train" / "c" / "0.png")
+    (split_folder / "test" / "c").mkdir()
+    source = open_source(str(split_folder))
+    assert source.labels == ("a", "b", "c")
+    assert source.overview().splitlines()[-2:] == [
+        "  c: test 0, train 1", "  left out: 1 class folder without an image: test/c/ (empty)"]
 
 
 @pytest.mark.parametrize("stray", ["cat/more/0.png", "cat/a/b/0.png"])

@@ -53,6 +53,9 @@ def refusal(*arguments):
 @pytest.mark.parametrize("arguments,message", [
     (["--dataset=no_such_set"], "no_such_set"),
     (["--train_split=lesson"], "lesson"),
+    (["--train_split=train[:80%]", "--eval_split=train[50%:]"], "--eval_split='train[50%:]' share 432"),
+    (["--train_split=train[:80%]", "--eval_split=train[80%:]", "--split=train[:9]"],
+     "--split='train[:9]' share 9 images"),
     (["--target_latency_ms=5"], "either --target_latency_ms or --target_latency_share"),
     (["--target_latency_share=0"], "either --target_latency_ms or --target_latency_share"),
     (["--architecture=resnet50"], "'resnet50' is neither a file nor a published name"),

@@ -139,6 +139,13 @@ def test_a_short_side_that_is_not_the_models_is_refused(float_folder, tmp_path):
     assert not (tmp_path / "finetune").exists()
 
 
+def test_splits_that_share_images_are_refused(float_folder, tmp_path):
+    data = dataclasses.replace(SMALL.data, eval_split="train[100:200]")
+    with pytest.raises(UserError, match=r"share 28 images of dataset 'digits' \(train\[100:128\]\)"):
+        run_finetune(str(tmp_path), dataclasses.replace(SMALL, model=float_folder, data=data))
+    assert not (tmp_path / "finetune").exists()
+
+
 def test_a_finished_run_is_returned_as_it_is(finished, float_folder):
     workdir, summary = finished
     before = {p: p.stat().st_mtime_ns for p in pathlib.Path(workdir).rglob("*") if p.is_file()}

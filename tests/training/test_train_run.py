@@ -172,7 +172,7 @@ def test_a_model_with_another_class_count_is_refused(whole, tmp_path):
         write_image(tmp_path / "images" / name / "0.png")
     config = dataclasses.replace(
         CONFIG, initial_model=str(whole[0] / "train" / "model"),
-        data=DataConfig(str(tmp_path / "images"), eval_split="train"))
+        data=DataConfig(str(tmp_path / "images"), train_split="train[:2]", eval_split="train[2:]"))
     with pytest.raises(UserError, match="has 10 classes, but dataset '.*images' has 3"):
         run_train(str(tmp_path), config)
 
