@@ -31,13 +31,13 @@ def _ends(form: str, target: float, seed: int) -> tuple[float, float]:
     from nas_tf.derive import most_probable
     from nas_tf.tensors import gates
     from nas_tf.tensors.architecture_parameters import ArchitectureParameters
-    from nas_tf.tensors.objective import Objective
+    from nas_tf.tensors.objective import Objective, reference_scale
     latency, offered = _latency(target)
     rng = np.random.default_rng(seed)
     quality = random_quality(rng, latency.costs, offered)
     parameters = ArchitectureParameters(offered, _RATE.value, seed)
-    search(parameters, Objective(form, [latency]), quality, _STEPS.value, rng, _NOISE.value,
-           _MODE.value)
+    objective = Objective(form, [latency], reference_scale(latency, offered))
+    search(parameters, objective, quality, _STEPS.value, rng, _NOISE.value, _MODE.value)
     (choice,) = most_probable(gates.log_probabilities(parameters.values()), [latency])
     return latency.expected(parameters.probabilities()), latency.of(choice)
 

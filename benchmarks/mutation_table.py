@@ -6,14 +6,14 @@ closest ones first; a file that matches twice is run once.
 
 from typing import NamedTuple
 
-_SEARCH = ("tests/search/test_search_state*.py", "tests/search/test_wiring*.py")
+_SEARCH = ("tests/search/test_search_wiring.py",)
 
 # Source file → patterns of the test files that have to notice a change in it.
 TESTS = {
     "nas_tf/search_state.py": (
         *_SEARCH, "tests/search/test_search_run.py"),
     "nas_tf/search_problem.py": (
-        "tests/search/test_search_problem*.py", "tests/search/test_derive*.py",
+        "tests/search/test_derive*.py",
         "tests/search/test_objective*.py", *_SEARCH, "tests/search/test_search_run.py"),
     "nas_tf/search_run.py": (*_SEARCH, "tests/search/test_search_run.py"),
     "nas_tf/derive.py": ("tests/search/test_derive*.py", "tests/search/test_search_run.py"),
@@ -38,15 +38,15 @@ TESTS = {
         "tests/search/test_supernet*.py", "tests/search/test_tying*.py", *_SEARCH),
     "nas_tf/tensors/tying.py": ("tests/search/test_tying*.py",),
     "nas_tf/tensors/architecture_parameters.py": (
-        "tests/search/test_architecture_parameters*.py", "tests/search/test_synthetic_search.py",
+        "tests/search/test_synthetic_search.py",
         *_SEARCH, "tests/search/test_search_run.py"),
     "nas_tf/tensors/reinforce.py": (
-        "tests/search/test_reinforce*.py", "tests/search/test_synthetic_search.py",
+        "tests/search/test_synthetic_search.py",
         *_SEARCH, "tests/search/test_search_run.py"),
     "nas_tf/training/schedules.py": (
         "tests/training/test_schedules*.py", "tests/training/test_loop_tools.py"),
     "nas_tf/training/optimizers.py": (
-        "tests/training/test_optimizers*.py", "tests/training/test_weight_*.py",
+        "tests/training/test_weight_*.py",
         "tests/training/test_checkpoints.py"),
     "nas_tf/training/weight_trainer.py": (
         "tests/training/test_weight_*.py", "tests/training/test_train_run.py"),
@@ -72,10 +72,11 @@ TESTS = {
     "export/convert_run.py": (
         "tests/export/test_convert*.py", "tests/export/test_background*.py"),
     "export/tflite_classifier.py": (
-        "tests/export/test_tflite_classifier*.py", "tests/export/test_evaluate*.py"),
+        "tests/export/test_foreign_models.py", "tests/export/test_input_scaling.py",
+        "tests/export/test_evaluate*.py"),
     "export/evaluate_run.py": ("tests/export/test_evaluate*.py",),
     "export/converter.py": (
-        "tests/export/test_converter*.py", "tests/export/test_convert*.py",
+        "tests/export/test_convert*.py",
         "tests/export/test_background*.py"),
 }
 

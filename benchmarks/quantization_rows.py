@@ -10,8 +10,9 @@ import tensorflow_model_optimization as tfmot
 import tf_keras as keras
 
 from export.converter import convert_keras
+from export.file_check import run_file
 from nas_tf import files, model_folder
-from nas_tf.class_names import ClassList, match
+from nas_tf.class_names import ClassList, match_dataset
 from nas_tf.data import batches
 from nas_tf.data.config import NO_AUGMENTATION, DataConfig
 from nas_tf.data.overview import check_disjoint
@@ -71,10 +72,9 @@ def open_job(workdir: str, model: str, data: DataConfig, finetune: FinetuneConfi
     source = open_config(data)
     split = source.evaluation_split(data.eval_split)
     check_disjoint(source, ("train_split", data.train_split), ("eval_split", split))
-    matching = match(
-        ClassList(f"model {model!r}", description.labels, description.named),
-        ClassList(f"dataset {source.name!r}", source.labels, source.named),
-        description.num_classes, data.class_names)
+    matching = match_dataset(
+        ClassList(f"model {model!r}", description.labels, description.named), source,
+        data.class_names)
     arrays = []
     for part in (data.train_split, split):
         dataset = batches.evaluation_batches(
@@ -178,20 +178,3 @@ def predict(model: Callable, images: np.ndarray) -> np.ndarray:
     return np.concatenate([
         np.asarray(model(to_network_input(images[i:i + _BATCH]), training=False))
         for i in range(0, len(images), _BATCH)])
-
-
-def run_file(content: bytes, images: np.ndarray) -> np.ndarray:
-    """Logits float32 of a uint8 file for uint8 images, by the default (XNNPACK) runtime."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_content=content, num_threads=1)
-    interpreter.allocate_tensors()
-    given, out = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    scale, zero_point = out["quantization"]
-    logits = []
-    for image in images:
-        interpreter.set_tensor(given["index"], image[None])
-        interpreter.invoke()
-        logits.append((interpreter.get_tensor(out["index"])[0].astype(np.float32)
-                       - zero_point) * scale)
-    return np.stack(logits)

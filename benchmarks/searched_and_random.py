@@ -46,7 +46,7 @@ def main() -> None:
     search_run.run_search(control_dir, control_config)
     ahead = {
         "searched": _judged(common.WORKDIR.value, problem, others, also),
-        "control": _judged(control_dir, check_problem(control_config), others, [])}
+        "control": _judged(control_dir, dataclasses.replace(problem, config=control_config), others, [])}
     cli.print_facts("Ahead of random networks, in their standard deviations (shared weights)", ahead)
 
 

@@ -1,8 +1,5 @@
 """What a converted model must satisfy, read from the flatbuffer and not taken on trust."""
 
-import numpy as np
-
-from export.converter import run_once
 from nas_tf.errors import UserError, require
 from quant.audit_result import Audit
 from quant.flatbuffer import Graph, Tensor
@@ -57,16 +54,3 @@ def require_per_channel(audit: Audit) -> int:
             f"{poor[0].channels} channels use less than half of the int8 range "
             f"({len(poor)} such kernels).")
     return min((kernel.min_fill for kernel in audit.kernels), default=127)
-
-
-def require_runs(content: bytes, graph: Graph) -> None:
-    """Runs one noise image and looks at the output's shape and values."""
-    image, logits = (graph.tensors[i] for i in (*graph.inputs, *graph.outputs))
-    noise = np.random.default_rng(0).integers(0, 256, image.shape)
-    if image.dtype == "float32":
-        noise = (noise - 128) / 128
-    elif image.dtype == "int8":
-        noise = noise - 128
-    output = run_once(content, noise.astype(image.dtype))
-    require(output.shape == logits.shape and bool(np.isfinite(output.astype(np.float64)).all()),
-            "The converted model does not give finite logits for an image of noise.")

@@ -123,7 +123,6 @@ def convert_model(folder: str, config: ConvertConfig) -> tuple[bytes, dict[str, 
         audit = audit_flatbuffer(flat, "converted model")
         convert_checks.require_integers(audit)
         fill = convert_checks.require_per_channel(audit)
-    convert_checks.require_runs(content, graph)
     checked = file_check.compare_with_network(content, network, quantized)
     return content, {
         "input": _tensor_facts(graph.tensors[graph.inputs[0]]),

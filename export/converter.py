@@ -1,6 +1,4 @@
-"""The TFLite converter, and running one image through what it made."""
-
-import numpy as np
+"""The TFLite converter."""
 
 from nas_tf.errors import UserError
 from nas_tf.quiet import quiet
@@ -37,17 +35,3 @@ def convert_keras(model, input_type: str, output_type: str, quantized: bool) -> 
             # A private class with a page of MLIR; its first line says enough.
             reason = next(iter(str(error).splitlines()), type(error).__name__)
     raise UserError(f"TensorFlow Lite could not convert the model: {reason}")
-
-
-def run_once(content: bytes, image: np.ndarray) -> np.ndarray:
-    """Output [1, classes] of a flatbuffer for one `image`, in the file's own data types."""
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    # The plain kernels: XNNPACK would be set up for a single image.
-    interpreter = Interpreter(
-        model_content=content, num_threads=1,
-        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
-    interpreter.allocate_tensors()
-    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], image)
-    interpreter.invoke()
-    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])

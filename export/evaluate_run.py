@@ -9,7 +9,7 @@ import numpy as np
 
 from export import file_facts, input_scaling
 from nas_tf import model_folder
-from nas_tf.class_names import ClassList, Matching, match
+from nas_tf.class_names import ClassList, Matching, match_dataset
 from nas_tf.data.config import DataConfig
 from nas_tf.errors import require
 from nas_tf.run_folder import open_stage
@@ -95,22 +95,25 @@ def run_evaluate(workdir: str, config: EvaluateConfig) -> dict[str, Any]:
     settings["data"] = config.data.identity()
     for name in ("batch_size", "num_workers", *(n for n in _NEWER if not settings[n])):
         del settings[name]
+    checked = None
     if not (pathlib.Path(workdir) / STAGE / "summary.json").exists():
         # Before the stage holds these settings: other flags may be what a refusal asks for.
         if not config.model:
             _require_one_size(own, config)
-        _check(model, config)
+        checked = _check(model, config)
     stage = open_stage(workdir, STAGE, settings)
     summary = stage.summary()
     if summary is None:
-        summary = _evaluate_own(own, config) if not config.model else evaluate_model(model, config)
+        summary = _evaluate(model, config, checked or _check(model, config))
+        if not config.model:
+            summary = _with_own(summary, own, config)
         stage.write_summary(summary)
     return summary
 
 
-def _evaluate_own(own: dict[str, str], config: EvaluateConfig) -> dict[str, Any]:
+def _with_own(summary: dict[str, Any], own: dict[str, str],
+              config: EvaluateConfig) -> dict[str, Any]:
     """The summary of the run's file, and of all its models under their names."""
-    summary = evaluate_model(own["int8"], config)
     summary |= {"int8": dict(summary)} | {
         name: evaluate_model(path, config) for name, path in own.items()
         if name != "int8" and pathlib.Path(path).exists()}
@@ -147,11 +150,16 @@ def evaluate_model(model: str | pathlib.Path, config: EvaluateConfig) -> dict[st
     Raises:
       UserError: unusable model or images, or class counts that do not fit.
     """
+    return _evaluate(str(model), config, _check(str(model), config))
+
+
+def _evaluate(model: str, config: EvaluateConfig, checked: "_Checked") -> dict[str, Any]:
+    """`evaluate_model` once model and images are open."""
     # pylint: disable=import-outside-toplevel
     from nas_tf.data import batches
     from nas_tf.data.overview import note_shared
 
-    source, split, classifier, background, matching, size = _check(str(model), config)
+    source, split, classifier, background, matching, size = checked
     note_shared(source, config.data.train_split, split)
     order, total = np.array(matching.order), source.part_size(split)
     images = batches.evaluation_batches(
@@ -227,9 +235,7 @@ def match_classes(classifier: _Classifier, background: int, source, model: str,
     labels = classifier.labels
     if labels is not None and len(labels) == classifier.num_outputs:
         labels = labels[background:]
-    return match(ClassList(f"model {model!r}", labels, classifier.named),
-                 ClassList(f"dataset {source.name!r}", source.labels, source.named),
-                 source.num_classes, policy)
+    return match_dataset(ClassList(f"model {model!r}", labels, classifier.named), source, policy)
 
 
 def background_classes(num_outputs: int, num_classes: int, model: str) -> int:

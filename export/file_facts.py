@@ -8,9 +8,9 @@ import dataclasses
 import json
 import math
 import pathlib
-import zipfile
 from typing import Any
 
+from export import archive
 from nas_tf import files, model_folder
 from nas_tf.data.config import PIXEL_MEAN, PIXEL_STD
 from nas_tf.errors import UserError, require
@@ -45,11 +45,9 @@ def facts_of(description: ModelDescription) -> FileFacts:
 
 
 def append(tflite_path: pathlib.Path, facts: FileFacts) -> None:
-    """Appends the facts to a `.tflite` file as an entry of a zip archive."""
+    """Appends the facts to a `.tflite` file."""
     content = {"format": FORMAT, **dataclasses.asdict(facts)}
-    with zipfile.ZipFile(tflite_path, mode="a") as archive:
-        # A fixed date keeps the file's bytes the same from run to run.
-        archive.writestr(zipfile.ZipInfo(ENTRY), json.dumps(content, indent=1) + "\n")
+    archive.append(tflite_path, ENTRY, json.dumps(content, indent=1) + "\n")
 
 
 def read(tflite_path: str | pathlib.Path) -> FileFacts | None:
@@ -59,25 +57,11 @@ def read(tflite_path: str | pathlib.Path) -> FileFacts | None:
       UserError: the file has such an entry, but a damaged one.
     """
     path = pathlib.Path(tflite_path)
-    content = _entry(path)
+    content = archive.read(path, ENTRY, _MAX_BYTES)
     return _from_stage(path) if content is None else _checked(content, path)
 
 
-def _entry(path: pathlib.Path) -> bytes | None:
-    if not zipfile.is_zipfile(path):
-        return None
-    try:
-        with zipfile.ZipFile(path) as archive:
-            # Files from elsewhere may hold an archive that unpacks to gigabytes.
-            require(archive.getinfo(ENTRY).file_size <= _MAX_BYTES, _damaged(path))
-            return archive.read(ENTRY)
-    except KeyError:
-        return None
-    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, RuntimeError) as error:
-        raise UserError(_damaged(path)) from error
-
-
-def _checked(content: bytes, path: pathlib.Path) -> FileFacts:
+def _checked(content: str, path: pathlib.Path) -> FileFacts:
     try:
         given: Any = json.loads(content)
         require(given["format"] == FORMAT, _damaged(path))

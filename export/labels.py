@@ -1,8 +1,8 @@
 """Label files: one name a line, in the order of the model's outputs."""
 
 import pathlib
-import zipfile
 
+from export import archive
 from nas_tf import files
 from nas_tf.errors import UserError, require
 
@@ -21,10 +21,8 @@ def write(path: pathlib.Path, labels: tuple[str, ...]) -> None:
 
 
 def append(tflite_path: pathlib.Path, labels: tuple[str, ...]) -> None:
-    """Appends `labels.txt` to a `.tflite` file as a zip archive; interpreters ignore it."""
-    with zipfile.ZipFile(tflite_path, mode="a") as archive:
-        # A fixed date keeps the file's bytes the same from run to run.
-        archive.writestr(zipfile.ZipInfo(FILE_NAME), text_of(labels))
+    """Appends `labels.txt` to a `.tflite` file."""
+    archive.append(tflite_path, FILE_NAME, text_of(labels))
 
 
 def path_beside(output: pathlib.Path, alone: bool) -> pathlib.Path:
@@ -47,21 +45,7 @@ def check_writable(path: pathlib.Path, labels: tuple[str, ...]) -> None:
             "name another --output or remove it.")
 
 
-def read_appended(tflite_path: str | pathlib.Path,
-                  name: str = "") -> tuple[str, ...] | None:
+def read_appended(tflite_path: str | pathlib.Path, name: str = "") -> tuple[str, ...] | None:
     """Labels inside a `.tflite` file, or None if it has none; `name`: of the archive's entry."""
-    name = name or FILE_NAME
-    if not zipfile.is_zipfile(tflite_path):
-        return None
-    try:
-        with zipfile.ZipFile(tflite_path) as archive:
-            # Files from elsewhere may hold an archive that unpacks to gigabytes.
-            require(archive.getinfo(name).file_size <= _MAX_BYTES,
-                    f"The labels inside {str(tflite_path)!r} are longer than {_MAX_BYTES} bytes.")
-            text = archive.read(name).decode("utf-8")
-    except KeyError:
-        return None
-    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError,
-            RuntimeError) as error:  # damaged, not UTF-8, encrypted, packed in an unknown way
-        raise UserError(f"The labels inside {str(tflite_path)!r} are damaged: {error}.") from error
-    return tuple(text.splitlines())
+    text = archive.read(tflite_path, name or FILE_NAME, _MAX_BYTES)
+    return None if text is None else tuple(text.splitlines())

@@ -10,6 +10,7 @@ import pathlib
 import struct
 
 from nas_tf.errors import UserError, require
+from quant.flatbuffer import CORRUPT
 
 NAME = "TFLITE_METADATA"
 _IDENTIFIER = b"M001"
@@ -23,9 +24,6 @@ _NORMALIZATION_MEAN, _NORMALIZATION_STD = 0, 1
 _FILE_NAME, _FILE_TYPE = 0, 2
 _AXIS_LABELS = 2  # of enum AssociatedFileType
 _MAX_ENTRIES = 1024
-# What the flatbuffers reader raises when an offset or a length points outside the file.
-_CORRUPT = (struct.error, IndexError, ValueError, TypeError, KeyError, AttributeError,
-            OverflowError, MemoryError, UnicodeDecodeError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +53,7 @@ def read(path: str | pathlib.Path) -> Metadata:
         return _read(content)
     except UserError as error:
         raise UserError(f"The TFLite metadata of {str(path)!r} cannot be used: {error}") from error
-    except _CORRUPT as error:
+    except CORRUPT as error:
         raise UserError(f"The TFLite metadata of {str(path)!r} is damaged.") from error
 
 

@@ -58,7 +58,6 @@ def main() -> None:
         save_plot(_PLOT.value, checked, networks)
     if _WRITE.value:
         save_table(_TABLE.value, checked)
-    facts.get("correction", {}).pop("fitted_on", None)  # in the table; too long to print
     for name, figures in facts.items():
         cli.print_facts(f"Latency table, {name.replace('_', ' ')}", figures)
 

@@ -6,7 +6,7 @@ of the same classes may count them otherwise.
 
 import dataclasses
 import re
-from typing import Iterable
+from typing import Any, Iterable
 
 from nas_tf.errors import UserError, require
 
@@ -92,6 +92,12 @@ def match(model: ClassList, dataset: ClassList, num_classes: int,
     if not (model.known and dataset.known):
         return Matching(by_position, _unknown(model, dataset))
     raise _differ(model, dataset)
+
+
+def match_dataset(model: ClassList, source: Any, policy: str = "match") -> Matching:
+    """`match` with the classes of an `ImageSource`, of which the model has as many."""
+    dataset = ClassList(f"dataset {source.name!r}", source.labels, source.named)
+    return match(model, dataset, source.num_classes, policy)
 
 
 def _keys(labels: tuple[str, ...]) -> list[str]:

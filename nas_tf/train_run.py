@@ -10,7 +10,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from nas_tf import files
-from nas_tf.class_names import ClassList, Matching, match
+from nas_tf.class_names import ClassList, Matching, match_dataset
 from nas_tf.data import batches
 from nas_tf.data.overview import check_disjoint
 from nas_tf.data.sources import ImageSource, open_config
@@ -39,6 +39,7 @@ class _Job:
 
     Attributes:
       steps_per_epoch, total_steps: optimizer steps.
+      matching: which of the initial model's classes is which of the dataset's; None without one.
     """
 
     config: TrainConfig
@@ -47,6 +48,7 @@ class _Job:
     size: batches.ImageSize
     architecture: Architecture
     steps_per_epoch: int
+    matching: Matching | None
 
     @property
     def total_steps(self) -> int:
@@ -109,15 +111,14 @@ def _check(workdir: str, config: TrainConfig) -> _Job:
             f"--warmup_epochs={config.warmup_epochs:g} must be fewer than --epochs={config.epochs}.")
     architecture = find_architecture(workdir, config.architecture, config.width_multiplier)
     source = open_config(config.data)
-    if config.initial_model:
-        # Before the stage holds these settings: other flags may be what a refusal asks for.
-        _match_initial(config, source)
+    # Before the stage holds these settings: other flags may be what a refusal asks for.
+    matching = _match_initial(config, source) if config.initial_model else None
     eval_split = source.evaluation_split(config.data.eval_split)
     source.part_size(eval_split)
     check_disjoint(source, ("train_split", config.data.train_split), ("eval_split", eval_split))
     steps = steps_per_epoch(source.part_size(config.data.train_split), config.batch_size)
     size = batches.image_size(source, config.resolution, config.data.resize_size)
-    return _Job(config, source, eval_split, size, architecture, steps)
+    return _Job(config, source, eval_split, size, architecture, steps, matching)
 
 
 def _settings(job: _Job) -> dict[str, Any]:
@@ -145,10 +146,9 @@ def _match_initial(config: TrainConfig, source: ImageSource) -> Matching:
     require(description.num_classes == source.num_classes,
             f"--initial_model={folder!r} has {description.num_classes} classes, but dataset "
             f"{source.name!r} has {source.num_classes}.")
-    return match(
-        ClassList(f"model {folder!r} (--initial_model)", description.labels, description.named),
-        ClassList(f"dataset {source.name!r}", source.labels, source.named),
-        source.num_classes, config.data.class_names)
+    model = ClassList(
+        f"model {folder!r} (--initial_model)", description.labels, description.named)
+    return match_dataset(model, source, config.data.class_names)
 
 
 def _start_from(folder: str, model: keras.Model, job: _Job) -> None:
@@ -156,12 +156,11 @@ def _start_from(folder: str, model: keras.Model, job: _Job) -> None:
     require(description.architecture == job.architecture,
             f"--initial_model={folder!r} has the architecture "
             f"{description.architecture.to_string()!r}, not {job.architecture.to_string()!r}.")
-    matching = _match_initial(job.config, job.source)
     model.set_weights(initial.get_weights())
     for variable in model.get_layer("logits").weights:
         # The network's classes are the dataset's, in its order.
-        variable.assign(tf.gather(variable, matching.order, axis=-1))
-    print(f"classes of --initial_model: {matching.note}", file=sys.stderr)
+        variable.assign(tf.gather(variable, job.matching.order, axis=-1))
+    print(f"classes of --initial_model: {job.matching.note}", file=sys.stderr)
 
 
 def _train(job: _Job, trainer: WeightTrainer, folder: pathlib.Path) -> float:

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from nas_tf import model_folder, run_folder
-from nas_tf.class_names import ClassList, match
+from nas_tf.class_names import ClassList, match_dataset
 from nas_tf.data import batches as data_batches
 from nas_tf.data.overview import check_disjoint
 from nas_tf.data.preprocess import to_network_input
@@ -18,6 +18,7 @@ from nas_tf.data.sources import ImageSource, open_config
 from nas_tf.errors import require
 from nas_tf.training import schedules
 from nas_tf.training.checkpoints import RunCheckpoint
+from nas_tf.training.finite import require_finite
 from nas_tf.training.metric_log import MetricLog
 from nas_tf.training.progress import Progress
 from quant import bias, calibration, ranges, scheme
@@ -25,7 +26,6 @@ from quant.comparison import compare
 from quant.distillation import FineTuner, LossShares
 from quant.equalization import equalize
 from quant.finetune_config import FinetuneConfig
-from quant.finite import require_finite, state_of
 from quant.integer_model import simulation
 from quant.model import quantized_description
 from quant.quantizer_list import kernel_ranges
@@ -37,6 +37,8 @@ MODEL_FOLDER = "model"
 _MAX_BATCH = 64
 _RECONSTRUCTION_IMAGES = 320  # whose activations are held in memory, a layer at a time
 _SAVE_SECONDS = 20.0  # between checkpoints while layers are rounded
+_ADVICE = ("use a lower --finetune_learning_rate or fewer --steps in another --workdir, or, if it "
+           "happened while rounding, --finetune_rounding=nearest")
 
 
 def run_finetune(workdir: str, config: FinetuneConfig) -> dict[str, Any]:
@@ -62,9 +64,8 @@ def run_finetune(workdir: str, config: FinetuneConfig) -> dict[str, Any]:
                "--background=first." if description.num_classes == source.num_classes + 1 else "."))
     eval_split = source.evaluation_split(config.data.eval_split)
     check_disjoint(source, ("train_split", config.data.train_split), ("eval_split", eval_split))
-    matching = match(
-        ClassList(f"model {source_folder!r}", description.labels, description.named),
-        ClassList(f"dataset {source.name!r}", source.labels, source.named), source.num_classes,
+    matching = match_dataset(
+        ClassList(f"model {source_folder!r}", description.labels, description.named), source,
         config.data.class_names)
     require(config.data.resize_size in (0, description.resize_size),
             f"--resize_size={config.data.resize_size} is not what the model in {source_folder!r} "
@@ -112,7 +113,8 @@ class _Run:
                                 LossShares(config.distillation, config.features), gains)
         # Counts the layers that were rounded, and then the steps.
         self._checkpoint = RunCheckpoint(
-            stage.path, weights=list(self.qat_model.weights), optimizer=self._tuner.optimizer)
+            stage.path, _ADVICE, weights=list(self.qat_model.weights),
+            optimizer=self._tuner.optimizer)
         self._layers = len(kernel_ranges(self.qat_model))
 
     def train(self) -> None:
@@ -135,19 +137,12 @@ class _Run:
                 progress.update(step + 1)
                 if (step + 1) % interval == 0 or step + 1 == config.steps:
                     loss = float(tf.reduce_mean(losses))
-                    self._require_finite(step + 1, loss)
+                    require_finite({"fine-tuning loss": loss}, step, _ADVICE)
                     log.write(step // interval, step=step + 1, loss=loss, learning_rate=rate)
                     progress.note(f"step {step + 1} of {config.steps}", loss=loss)
                     losses.clear()
                     self._checkpoint.save(self._layers + step + 1)
         log.close()
-
-    def _require_finite(self, step: int, loss: float) -> None:
-        """Stops a run that has diverged, before it replaces a good checkpoint or becomes a model."""
-        require_finite(
-            {"the loss": loss, **state_of(self.qat_model)}, step,
-            "start again in another --workdir with a lower --finetune_learning_rate (it is "
-            f"{self._config.learning_rate:g}) or fewer --steps")
 
     def _round(self, done: int) -> None:
         """Rounds the layers after the first `done`, saving now and then and at the end."""
@@ -156,9 +151,6 @@ class _Run:
         def after_layer(count: int) -> None:
             nonlocal saved
             if count == self._layers or time.monotonic() - saved > _SAVE_SECONDS:
-                require_finite(state_of(self.qat_model), 0,
-                               "rounding broke down, so look for activations of the float network "
-                               "that are not finite, or round with --finetune_rounding=nearest")
                 self._checkpoint.save(count)
                 saved = time.monotonic()
 

@@ -20,7 +20,7 @@ _BYTES_PER_FILE_BYTE, _BYTES_ANYWAY = 16, 1 << 20
 _OBJECT_BYTES = 400  # a `Tensor` or `Operator` with its small parts
 _INDEX_BYTES = 40  # a Python number and a place in a tuple
 # What the flatbuffers reader raises when an offset or a length points outside the file.
-_CORRUPT = (struct.error, IndexError, ValueError, TypeError, KeyError, AttributeError,
+CORRUPT = (struct.error, IndexError, ValueError, TypeError, KeyError, AttributeError,
             OverflowError, MemoryError, UnicodeDecodeError)
 
 
@@ -122,7 +122,7 @@ def parse(content: bytes, where: str = "model") -> FlatModel:
         return _read(content)
     except UserError as error:
         raise UserError(f"The {where} is damaged: {error}") from error
-    except _CORRUPT as error:
+    except CORRUPT as error:
         raise UserError(f"The {where} is truncated or damaged.") from error
 
 

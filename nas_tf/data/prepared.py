@@ -88,9 +88,11 @@ class RecordSource(ImageSource):
             for split in self._splits:
                 for image, _ in self._in_order(Part(split)).take(_SAMPLE).map(self._decode):
                     sizes.add(min(image.shape[:2]))
+                    if len(sizes) > 1:  # photographs: known after two of them
+                        return None
         except tf.errors.OpError:
             return None  # said with its reason when the files are read
-        return sizes.pop() if len(sizes) == 1 else None
+        return sizes.pop() if sizes else None
 
     def split_names(self) -> tuple[str, ...]:
         return tuple(self._splits)

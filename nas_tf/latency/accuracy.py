@@ -202,7 +202,7 @@ def check_table(table: LatencyTable, device: Device, timing: TimingConfig, cache
         # The error in the file is that of the correction in the file, never of an older one.
         table = dataclasses.replace(table, prediction_error=report(table, judge))
         facts |= {"uncorrected": report(plain, judge), "corrected": table.prediction_error,
-                  "correction": dataclasses.asdict(table.correction)}
+                  "correction": table.correction.figures()}
     return facts, table, judge
 
 

@@ -46,8 +46,7 @@ def _summary(config: BuildConfig) -> dict[str, Any]:
         "device": table.identity.device, "entries": len(table.entries),
         "seconds": time.monotonic() - began, "output": config.output,
         "baseline_ms": table.baseline_ms, "unsteady": unsteady_keys(table),
-        "correction": dataclasses.asdict(table.correction)
-                      | {"fitted_on": list(table.correction.fitted_on)},
+        "correction": table.correction.figures(),
         "prediction_error": table.prediction_error,
         "identity": dataclasses.asdict(table.identity)}
 

@@ -84,6 +84,10 @@ class Correction:
     networks: int = 0
     fitted_on: tuple[str, ...] = ()
 
+    def figures(self) -> dict[str, float]:
+        """Without the list of networks, for summaries."""
+        return {"scale": self.scale, "intercept_ms": self.intercept_ms, "networks": self.networks}
+
     @property
     def known_networks(self) -> bool:
         """Whether it is known which networks it was fitted on."""

@@ -43,7 +43,7 @@ class RunCheckpoint:
         Raises:
           UserError: the state is not finite; what was saved before is left as it is.
         """
-        require_finite_state(self._trackables, step, self._advice)
+        require_finite_state(self._trackables, self._advice)
         files.make_folder(self._folder)
         self._step.assign(step)
         self._manager.save(checkpoint_number=step)

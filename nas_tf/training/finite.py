@@ -15,7 +15,7 @@ def require_finite(values: dict[str, float], step: int, advice: str) -> None:
 
     Args:
       values: figures by the name that the message gives them, such as "training loss".
-      step: 0-based number of the step that they come from.
+      step: 0-based number of the step that they come from; the message counts from 1.
       advice: what the user may change, an imperative without a full stop.
     """
     for name, value in values.items():
@@ -24,21 +24,21 @@ def require_finite(values: dict[str, float], step: int, advice: str) -> None:
                             f"on; {advice}. {_KEPT}")
 
 
-def require_finite_state(trackables: dict[str, Any], step: int, advice: str) -> None:
+def require_finite_state(trackables: dict[str, Any], advice: str) -> None:
     """Raises `UserError` if a variable that is about to be saved holds NaN or infinity.
 
     A loss is computed before its step moves the weights, so a finite loss says nothing of them.
 
     Args:
       trackables: by name, what a checkpoint holds.
-      step, advice: as for `require_finite`; `step` is the number of steps done.
+      advice: as for `require_finite`.
     """
     for name, trackable in trackables.items():
         for variable in _floating(trackable):
             if not bool(tf.reduce_all(tf.math.is_finite(tf.convert_to_tensor(variable)))):
                 raise UserError(
-                    f"After step {step} the run's state ({name.replace('_', ' ')}) is not finite, "
-                    f"so the run cannot go on; {advice}. {_KEPT}")
+                    f"The run's state is no longer finite ({name.replace('_', ' ')}: "
+                    f"{variable.name.split(':')[0]!r}), so it cannot go on; {advice}. {_KEPT}")
 
 
 def _floating(trackable: Any) -> Iterator[tf.Variable]:

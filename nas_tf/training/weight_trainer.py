@@ -35,9 +35,8 @@ class WeightTrainer:
         pooled = model.get_layer("pool").output
         self._features = keras.Model(model.input, pooled)
         self._classifier = [model.get_layer("logits"), model.get_layer("flatten")]
-        self._names = [str(index) for index in range(len(model.trainable_variables))]
         self._optimizer = optimizers.NesterovSgd(
-            dict(zip(self._names, model.trainable_variables)))
+            {str(index): variable for index, variable in enumerate(model.trainable_variables)})
         self._average = MovingAverage(model, config.ema_decay)
         # Sums over the epoch so far: loss, correct, examples.
         self._sums = tf.Variable(tf.zeros([3], tf.float64), trainable=False)
@@ -86,8 +85,8 @@ class WeightTrainer:
         variables = self.model.trainable_variables
         gradients = optimizers.with_weight_decay(
             tape.gradient(loss, variables), variables, self._config.weight_decay)
-        for name, variable, gradient in zip(self._names, variables, gradients, strict=True):
-            self._optimizer.update(name, variable, gradient, learning_rate)
+        for index, (variable, gradient) in enumerate(zip(variables, gradients, strict=True)):
+            self._optimizer.update(str(index), variable, gradient, learning_rate)
         if self._config.ema_decay:
             self._average.update(step)
         self._count(loss, logits, labels)

@@ -1,6 +1,5 @@
 """Networks with a background class among their outputs, and the input scaling that is asked for."""
 
-import importlib.util
 import json
 import pathlib
 import subprocess
@@ -13,26 +12,18 @@ from nas_tf import files, model_folder
 from nas_tf.data.config import NO_AUGMENTATION, DataConfig
 from nas_tf.errors import UserError
 from nas_tf.imported.import_run import ImportConfig, drops_background, run_import
+from tests.imported import torch_writer
+from tests.imported.test_import_run import random_tensors, reference_logits
+from tests.imported.test_proxyless_config import small_config
 
-
-def _load(name):
-    path = pathlib.Path(__file__).with_name(f"{name}.py")
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-torch_writer, small_configs = _load("torch_writer"), _load("test_proxyless_config")
-import_tests = _load("test_import_run")
 
 
 def published(folder, outputs: int) -> tuple[tuple[str, str], dict[str, np.ndarray]]:
     """(configuration and checkpoint of a small network with so many outputs, its tensors)."""
-    config = small_configs.small_config()
+    config = small_config()
     config["classifier"]["out_features"] = outputs
     random = np.random.default_rng(5)
-    tensors = import_tests.random_tensors() | {
+    tensors = random_tensors() | {
         "classifier.linear.weight": random.normal(size=(outputs, 24)).astype(np.float32),
         "classifier.linear.bias": random.normal(size=outputs).astype(np.float32)}
     files.write_json(folder / "net.json", config)
@@ -51,7 +42,7 @@ def test_the_background_is_dropped_and_the_other_logits_stay(tmp_path, outputs, 
     assert not description.has_background
     image = np.random.default_rng(3).integers(0, 256, (32, 32, 3))
     ours = model((image[None].astype(np.float32) - 128) / 128).numpy()[0]
-    theirs = import_tests.reference_logits(tensors, image / 127.5 - 1)
+    theirs = reference_logits(tensors, image / 127.5 - 1)
     np.testing.assert_allclose(ours, theirs[1:], atol=3e-4, rtol=1e-4)
 
 

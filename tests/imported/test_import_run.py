@@ -1,6 +1,5 @@
 """The import as a whole: the reference's logits, and every tensor accounted for."""
 
-import importlib.util
 import json
 import pathlib
 
@@ -11,19 +10,11 @@ from nas_tf import model_folder
 from nas_tf.errors import UserError
 from nas_tf.imported import proxyless_config, weights
 from nas_tf.imported.import_run import ImportConfig, build, run_import
+from tests.imported import torch_writer
+from tests.imported.test_proxyless_config import small_config
 
 PUBLISHED = "proxyless-w0.3-r176_imagenet"
 
-
-def _load(name):
-    path = pathlib.Path(__file__).with_name(f"{name}.py")
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-torch_writer, small_configs = _load("torch_writer"), _load("test_proxyless_config")
 
 _CONVOLUTIONS = {  # of `small_config`: name → shape of the PyTorch kernel
     "first_conv": (8, 3, 3, 3),
@@ -90,7 +81,7 @@ def reference_logits(tensors, image, epsilon=1e-5):
 def files_fixture(tmp_path):
     """(configuration, checkpoint) of a small network with random weights."""
     config, checkpoint = tmp_path / "net.json", tmp_path / "net.pth"
-    config.write_text(json.dumps(small_configs.small_config()))
+    config.write_text(json.dumps(small_config()))
     checkpoint.write_bytes(torch_writer.zip_bytes(
         {"state_dict": torch_writer.as_views(random_tensors())}))
     return str(config), str(checkpoint)

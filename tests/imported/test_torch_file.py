@@ -1,7 +1,6 @@
 """Checkpoints: both formats read to the bit; nothing in them is ever run."""
 
 import collections
-import importlib.util
 import io
 import os
 import pathlib
@@ -14,12 +13,9 @@ import pytest
 from nas_tf.errors import UserError
 from nas_tf.imported import torch_pickle
 from nas_tf.imported.torch_file import read_tensors
+from tests.imported import torch_writer
+from tests.imported.torch_writer import FORMATS, View
 
-_SPEC = importlib.util.spec_from_file_location(
-    "torch_writer", pathlib.Path(__file__).with_name("torch_writer.py"))
-torch_writer = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(torch_writer)
-FORMATS, View = torch_writer.FORMATS, torch_writer.View
 
 each_format = pytest.mark.parametrize("to_bytes", FORMATS.values(), ids=FORMATS.keys())
 

@@ -16,26 +16,11 @@ from nas_tf.search_problem import check_problem
 from nas_tf.search_run import run_search
 from nas_tf.search_state import SearchState
 from nas_tf.space.architecture import from_json
-from nas_tf.space.search_space import SPACES
 from nas_tf.tensors import tying
 from nas_tf.training.metric_log import read_metrics
-from tests.search.helpers import MICRO, write_table
 
 TARGET_MS = 0.2
 STEPS = 7  # an epoch, of 193 images
-
-
-@pytest.fixture(scope="module", autouse=True)
-def micro_space():
-    """Registers the two-block space while these tests run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(SPACES, MICRO.name, MICRO)
-        yield
-
-
-@pytest.fixture(scope="module")
-def table(tmp_path_factory) -> str:
-    return write_table(tmp_path_factory.mktemp("table") / "table.json", resolution=16)
 
 
 def _config(table: str, **changes) -> SearchConfig:

@@ -59,8 +59,8 @@ def test_what_is_not_finite_is_not_saved(tmp_path, value, what):
     run.checkpoint.save(1)
     variable = run.kernel if what == "kernel" else run.optimizer.slots["kernel"]
     variable.assign(tf.fill(variable.shape, value))
-    with pytest.raises(UserError, match=rf"After step 2 the run's state \({what}\) is not finite, so "
-                       "the run cannot go on; use a smaller learning rate. Nothing of it was saved"):
+    with pytest.raises(UserError, match=rf"The run's state is no longer finite \({what}: .*\), so it "
+                       "cannot go on; use a smaller learning rate. Nothing of it was saved"):
         run.checkpoint.save(2)
     assert _kept(tmp_path) == {"ckpt-1"} and Run(tmp_path).checkpoint.restore() == 1
 

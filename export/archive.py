@@ -1,0 +1,37 @@
+"""Small files inside a `.tflite`: entries of a zip archive at its end, which interpreters ignore."""
+
+import pathlib
+import zipfile
+
+from nas_tf.errors import UserError, require
+
+# Damaged, encrypted, or packed in a way that Python does not know.
+_DAMAGED = (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, RuntimeError)
+
+
+def append(tflite_path: str | pathlib.Path, name: str, text: str) -> None:
+    """Appends an entry."""
+    with zipfile.ZipFile(tflite_path, mode="a") as archive:
+        # A fixed date keeps the file's bytes the same from run to run.
+        archive.writestr(zipfile.ZipInfo(name), text)
+
+
+def read(tflite_path: str | pathlib.Path, name: str, max_bytes: int) -> str | None:
+    """The text of an entry, or None if the file has none of this name.
+
+    Raises:
+      UserError: it is longer than `max_bytes`, damaged, or not UTF-8.
+    """
+    if not zipfile.is_zipfile(tflite_path):
+        return None
+    where = f"The entry {name!r} inside {str(tflite_path)!r}"
+    try:
+        with zipfile.ZipFile(tflite_path) as archive:
+            # Files from elsewhere may hold an archive that unpacks to gigabytes.
+            require(archive.getinfo(name).file_size <= max_bytes,
+                    f"{where} is longer than {max_bytes} bytes.")
+            return archive.read(name).decode("utf-8")
+    except KeyError:
+        return None
+    except _DAMAGED as error:
+        raise UserError(f"{where} is damaged: {error}.") from error
