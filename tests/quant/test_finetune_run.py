@@ -277,19 +277,9 @@ def test_the_teacher_is_the_network_given_and_its_features_have_the_students_gai
     assert checked >= 2
 
 
-def test_a_run_that_diverges_stops_with_advice_and_writes_no_model(float_folder, tmp_path):
-    config = dataclasses.replace(
-        SMALL, model=float_folder, rounding="nearest", learning_rate=1e39)  # infinite in float32
-    with pytest.raises(UserError, match="(loss became nan in step 1, so|no longer finite .*, so it).* use a "
-                       "lower --finetune_learning_rate or fewer --steps in another --workdir"):
-        run_finetune(str(tmp_path), config)
-    assert not (tmp_path / "finetune" / "model").exists()
-    assert not (tmp_path / "finetune" / "summary.json").exists()
-    assert not list((tmp_path / "finetune").glob("checkpoint/*.index"))
-
-
 @pytest.mark.parametrize("broken, message", [
-    ("loss", "The fine-tuning loss became nan in step 3"),
+    ("loss", "fine-tuning loss became nan in step 3, .*use a lower --finetune_learning_rate or fewer "
+             "--steps in another --workdir"),
     ("range", "state is no longer finite .weights: '.*max"),
     ("kernel", "state is no longer finite .weights: '.*logits.*kernel"),
     ("step", "state is no longer finite .weights: '.*stem_conv.*max")])
@@ -326,6 +316,7 @@ def test_what_is_not_finite_is_named_and_the_last_good_checkpoint_stays(
         with pytest.raises(UserError, match=message):
             run_finetune(str(tmp_path), config)
     assert not (tmp_path / "finetune" / "model").exists()
+    assert not (tmp_path / "finetune" / "summary.json").exists()
     # Two steps were saved: what follows is what an unbroken run does from there.
     resumed = run_finetune(str(tmp_path), config)
     lines = (tmp_path / "finetune" / "metrics.jsonl").read_text().splitlines()
