@@ -18,8 +18,9 @@ from nas_tf.tensors.losses import cross_entropy
 from nas_tf.tensors.paths import Path, PathFunctions, value_of
 from nas_tf.tensors.supernet import Supernet
 
-# Inactive paths computed at a time: more would hold more memory than cores can use.
-_AT_ONCE = 2
+# Inactive paths computed at a time: a bound on what they hold. With two, cores wait for each other
+# (BUILD_NOTES.md, "Search: what was measured").
+_AT_ONCE = 4
 _VECTOR = tf.TensorSpec([None], tf.float32)
 _LAYOUT = tf.TensorSpec([None], tf.int32)
 

@@ -9,6 +9,7 @@ import tf_keras as keras
 
 from nas_tf.search_problem import offered_candidates
 from nas_tf.space.search_space import FULL, TINY
+from nas_tf.tensors import graph_steps
 from nas_tf.tensors.network import build_network
 from nas_tf.tensors.supernet import Supernet
 from nas_tf.tensors.supernet_steps import (
@@ -237,8 +238,8 @@ def _ancestors(operation, known: dict) -> frozenset:
     return known[operation.name]
 
 
-def test_no_more_than_two_inactive_paths_are_computed_at_once(batch):
-    """Of any three paths, one must wait for another: the order's width is two."""
+def test_no_more_inactive_paths_are_computed_at_once_than_allowed(batch):
+    """Of any one more, one must wait for another: so wide is the order that the graph leaves."""
     steps = GraphSteps(_supernet())
     counts = tuple(int(n) - 1 for n in OFFERED.sum(axis=1))
     graph = steps._gate_graph(counts).get_concrete_function().graph
@@ -249,8 +250,8 @@ def test_no_more_than_two_inactive_paths_are_computed_at_once(batch):
     known: dict = {}
     before = {op.name: _ancestors(op, known) for op in values}
     ordered = {frozenset((a, b)) for a in before for b in before if a in before[b]}
-    for trio in itertools.combinations(before, 3):
-        assert any(frozenset(pair) in ordered for pair in itertools.combinations(trio, 2)), trio
+    for group in itertools.combinations(before, graph_steps._AT_ONCE + 1):
+        assert any(frozenset(pair) in ordered for pair in itertools.combinations(group, 2)), group
 
 
 def test_equal_blocks_share_one_kind():
