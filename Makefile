@@ -11,11 +11,14 @@ INSTALLED := $(VENV)/.installed
 quickstart: $(INSTALLED)
 	$(RUN) -m nas_tf.pipeline --flagfile=flags/quickstart.flags
 
+# A file's tests share what they set up; each process takes about 1 GB.
+PARALLEL := -n auto --maxprocesses=4 --dist=loadfile
+
 test: $(INSTALLED)
-	$(RUN) -m pytest -m "not slow" tests
+	$(RUN) -m pytest $(PARALLEL) -m "not slow" tests
 
 test-slow: $(INSTALLED)
-	$(RUN) -m pytest tests
+	$(RUN) -m pytest $(PARALLEL) tests
 
 # Re-made only when the package's requirements change.
 $(INSTALLED): setup.py

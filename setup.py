@@ -28,5 +28,5 @@ setup(
         "threadpoolctl>=3.2,<4",
         "tqdm>=4.66,<5",
     ],
-    extras_require={"test": ["pytest>=8,<10"]},
+    extras_require={"test": ["pytest>=8,<10", "pytest-xdist>=3.5,<4"]},
 )
