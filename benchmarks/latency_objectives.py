@@ -28,10 +28,10 @@ _PAIRS = flags.DEFINE_integer(
 
 def _ends(form: str, target: float, seed: int) -> tuple[float, float]:
     """(E[latency], latency of the derived network) in ms at the end of one search."""
-    from nas_tf.derive import most_probable
-    from nas_tf.tensors import gates
-    from nas_tf.tensors.architecture_parameters import ArchitectureParameters
-    from nas_tf.tensors.objective import Objective, reference_scale
+    from nas_tf.search.derivation import most_probable
+    from nas_tf.search import gates
+    from nas_tf.search.architecture_parameters import ArchitectureParameters
+    from nas_tf.search.objective import Objective, reference_scale
     latency, offered = _latency(target)
     rng = np.random.default_rng(seed)
     quality = random_quality(rng, latency.costs, offered)
@@ -44,8 +44,8 @@ def _ends(form: str, target: float, seed: int) -> tuple[float, float]:
 
 def _latency(target: float):
     from nas_tf.latency.table import load_table
-    from nas_tf.search_config import Budget
-    from nas_tf.search_problem import make_resources, offered_candidates
+    from nas_tf.search.config import Budget
+    from nas_tf.search.problem import make_resources, offered_candidates
     from nas_tf.space.search_space import FULL
     resources = make_resources(FULL, 224, 1000, load_table(_TABLE.value), Budget(target))
     return resources[0], offered_candidates(FULL)
@@ -53,9 +53,9 @@ def _latency(target: float):
 
 def _derivation() -> None:
     """Time and validity of budget derivation on random pairs."""
-    from nas_tf.derive import most_probable
-    from nas_tf.tensors import gates
-    from nas_tf.tensors.objective import Resource
+    from nas_tf.search.derivation import most_probable
+    from nas_tf.search import gates
+    from nas_tf.search.objective import Resource
     latency, offered = _latency(80.0)
     low, high = latency.range(offered)
     rng, seconds, over = np.random.default_rng(0), [], 0

@@ -14,8 +14,8 @@ import time
 from absl import flags
 
 from flags import latency, paths
-from nas_tf import cli, files
-from nas_tf.errors import require
+from nas_tf.base import cli, files
+from nas_tf.base.errors import require
 from nas_tf.latency import accuracy
 from nas_tf.latency.build import BuildConfig, assemble, identify
 from nas_tf.latency.devices import open_device

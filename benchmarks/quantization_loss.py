@@ -24,8 +24,8 @@ from benchmarks import quantization_rows as rows
 from flags import common, paths
 from flags import data as data_flags
 from flags import finetune as finetune_flags
-from nas_tf import cli, files
-from nas_tf.errors import require
+from nas_tf.base import cli, files
+from nas_tf.base.errors import require
 from quant.comparison import bootstrap_interval, compare, mcnemar_p_value, snr_db
 
 _MODEL = paths.DEFINE_path("model", None, "Folder of the float model.", required=True)

@@ -11,8 +11,9 @@ import tf_keras as keras
 
 from export.converter import convert_keras
 from export.file_check import run_file
-from nas_tf import files, model_folder
-from nas_tf.class_names import ClassList, match_dataset
+from nas_tf.base import files
+from nas_tf.network import model_folder
+from nas_tf.data.class_names import ClassList, match_dataset
 from nas_tf.data import batches
 from nas_tf.data.config import NO_AUGMENTATION, DataConfig
 from nas_tf.data.overview import check_disjoint

@@ -36,9 +36,9 @@ class _Bench:
     def __init__(self):
         import numpy as np
         import tensorflow as tf
-        from nas_tf.search_problem import offered_candidates
+        from nas_tf.search.problem import offered_candidates
         from nas_tf.space.search_space import FULL
-        from nas_tf.tensors import gates
+        from nas_tf.search import gates
 
         self.space = FULL.scaled(_WIDTH.value)
         self.offered = offered_candidates(self.space)
@@ -50,16 +50,15 @@ class _Bench:
 
     def sample(self):
         """A random architecture's candidates."""
-        from nas_tf.tensors import gates
+        from nas_tf.search import gates
         return gates.sample(self.rng, self.p)
 
     def supernet(self):
         """(weight step, two step, full step) as functions of the active candidates."""
         from nas_tf.data.preprocess import to_network_input
-        from nas_tf.tensors import gates
-        from nas_tf.tensors.supernet import Supernet
-        from nas_tf.tensors.supernet_steps import (
-            WeightOptimizer, gate_gradients, make_steps, weight_step)
+        from nas_tf.search import gates
+        from nas_tf.supernet.supernet import Supernet
+        from nas_tf.supernet.steps import WeightOptimizer, gate_gradients, make_steps, weight_step
 
         net = Supernet(self.space, _RESOLUTION.value, _CLASSES)
         optimizer, steps = WeightOptimizer(net), make_steps(net)
@@ -84,10 +83,9 @@ class _Bench:
 
     def compact(self, active):
         """A training step of the compact network with these candidates."""
-        import tensorflow as tf
-        from nas_tf.tensors.network import build_network
-        from nas_tf.train_config import WeightStep
-        from nas_tf.training.weight_trainer import WeightTrainer
+        from nas_tf.network.build import build_network
+        from nas_tf.train.config import WeightStep
+        from nas_tf.train.weight_trainer import WeightTrainer
 
         choices = self.space.choices(_RESOLUTION.value)
         operations = tuple(c.specs[k].operation for c, k in zip(choices, active))
@@ -108,7 +106,6 @@ def _peak_mib() -> float:
 def _idle() -> dict:
     """A process that has TensorFlow loaded and has computed something."""
     import tensorflow as tf
-    import tf_keras  # pylint: disable=unused-import
     tf.function(lambda x: x @ x)(tf.ones([8, 8]))
     return {"peak_mib": _peak_mib()}
 

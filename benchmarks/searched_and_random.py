@@ -18,8 +18,8 @@ from absl import flags
 
 from flags import common
 from flags import search as search_flags
-from nas_tf import cli, files
-from nas_tf.errors import require
+from nas_tf.base import cli, files
+from nas_tf.base.errors import require
 from nas_tf.space.architecture import from_json, from_string
 
 _NETWORKS = flags.DEFINE_integer("networks", 20, "Random networks.", lower_bound=2)
@@ -32,8 +32,8 @@ _MAX_DRAWS = 1_000_000
 
 def main() -> None:
     """Prints every network with its latency and its held-out top-1, for search and control."""
-    from nas_tf import search_run  # pylint: disable=import-outside-toplevel
-    from nas_tf.search_problem import check_problem  # pylint: disable=import-outside-toplevel
+    from nas_tf.search import run as search_run  # pylint: disable=import-outside-toplevel
+    from nas_tf.search.problem import check_problem  # pylint: disable=import-outside-toplevel
 
     config = search_flags.search_config()
     require(config.algorithm != "random", "--algorithm=random is the control already; name the "
@@ -52,9 +52,9 @@ def main() -> None:
 
 def _judged(workdir: str, problem, others: list[np.ndarray], also: list[np.ndarray]) -> float:
     """Prints a search's network and the others with its weights; how far the first is ahead."""
-    from nas_tf import search_run  # pylint: disable=import-outside-toplevel
-    from nas_tf.search_state import SearchState  # pylint: disable=import-outside-toplevel
-    from nas_tf.training.checkpoints import RunCheckpoint  # pylint: disable=import-outside-toplevel
+    from nas_tf.search import run as search_run  # pylint: disable=import-outside-toplevel
+    from nas_tf.search.state import SearchState  # pylint: disable=import-outside-toplevel
+    from nas_tf.base.checkpoints import RunCheckpoint  # pylint: disable=import-outside-toplevel
 
     folder = pathlib.Path(workdir) / search_run.STAGE
     path = folder / search_run.ARCHITECTURE_FILE

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from nas_tf.tensors import gates
-from nas_tf.tensors.architecture_parameters import ArchitectureParameters
-from nas_tf.tensors.objective import Objective
+from nas_tf.search import gates
+from nas_tf.search.architecture_parameters import ArchitectureParameters
+from nas_tf.search.objective import Objective
 
 
 def random_quality(rng: np.random.Generator, costs: np.ndarray, offered: np.ndarray,

@@ -3,7 +3,7 @@
 import pathlib
 import zipfile
 
-from nas_tf.errors import UserError, require
+from nas_tf.base.errors import UserError, require
 
 # Damaged, encrypted, or packed in a way that Python does not know.
 _DAMAGED = (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, RuntimeError)

@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from nas_tf.errors import UserError, require
+from nas_tf.base.errors import UserError, require
 from quant.flatbuffer import Graph, Operator, Tensor
 
 LABEL = "background"

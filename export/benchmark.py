@@ -6,8 +6,8 @@
 from export.benchmark_run import BenchmarkConfig, facts_for_people, run_benchmark
 from flags import common, paths
 from flags.latency import device_config, timing_config
-from nas_tf import cli, files
-from nas_tf.errors import require
+from nas_tf.base import cli, files
+from nas_tf.base.errors import require
 
 _MODEL = paths.DEFINE_path(
     "model", "", "A .tflite file, or a model folder of ours. "

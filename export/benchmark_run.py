@@ -7,12 +7,12 @@ import time
 from typing import Any
 
 from export import converter
-from nas_tf import model_folder
-from nas_tf.errors import require
+from nas_tf.network import model_folder
+from nas_tf.base.errors import require
 from nas_tf.latency.devices import DeviceConfig, HostConfig, open_device
 from nas_tf.latency.host import require_model_file
 from nas_tf.latency.timing import Device, Timing, TimingConfig, summarize, time_with_progress
-from nas_tf.run_folder import open_stage
+from nas_tf.base.run_folder import open_stage
 
 STAGE = "benchmark"
 

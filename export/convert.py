@@ -10,8 +10,8 @@ from absl import flags
 from export import convert_run
 from flags import common, paths
 from flags.convert import convert_config
-from nas_tf import cli
-from nas_tf.errors import require
+from nas_tf.base import cli
+from nas_tf.base.errors import require
 
 _MODEL = paths.DEFINE_path(
     "model", "", "Model folder to convert: a fine-tuned one, or a float one for a float32 file. "

@@ -1,6 +1,6 @@
 """What a converted model must satisfy, read from the flatbuffer and not taken on trust."""
 
-from nas_tf.errors import UserError, require
+from nas_tf.base.errors import UserError, require
 from quant.audit_result import Audit
 from quant.flatbuffer import Graph, Tensor
 

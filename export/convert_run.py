@@ -6,10 +6,11 @@ import time
 from typing import Any
 
 from export import background, convert_checks, converter, file_check, file_facts, labels
-from nas_tf import files, model_folder
-from nas_tf.errors import require
-from nas_tf.model_folder import ModelDescription
-from nas_tf.run_folder import StageFolder, open_stage
+from nas_tf.base import files
+from nas_tf.network import model_folder
+from nas_tf.base.errors import require
+from nas_tf.network.model_folder import ModelDescription
+from nas_tf.base.run_folder import StageFolder, open_stage
 from quant import flatbuffer
 from quant.audit_tflite import audit_flatbuffer
 

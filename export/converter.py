@@ -1,7 +1,7 @@
 """The TFLite converter."""
 
-from nas_tf.errors import UserError
-from nas_tf.quiet import quiet
+from nas_tf.base.errors import UserError
+from nas_tf.base.quiet import quiet
 
 TYPES = ("uint8", "int8", "float32")
 

@@ -11,8 +11,8 @@ from absl import flags
 from export.evaluate_run import evaluate_model, facts_for_people, run_evaluate
 from flags import common, paths
 from flags.evaluate import evaluate_config
-from nas_tf import cli, files
-from nas_tf.errors import require
+from nas_tf.base import cli, files
+from nas_tf.base.errors import require
 
 _MODEL = paths.DEFINE_path(
     "model", "", "A .tflite file, or a model folder of ours. "

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 import numpy as np
 
 from export import file_facts, input_scaling
-from nas_tf import model_folder
-from nas_tf.class_names import ClassList, Matching, match_dataset
+from nas_tf.network import model_folder
+from nas_tf.data.class_names import ClassList, Matching, match_dataset
 from nas_tf.data.config import DataConfig
-from nas_tf.errors import require
-from nas_tf.run_folder import open_stage
-from nas_tf.training.accuracy import AccuracyCounter
-from nas_tf.training.progress import Progress
+from nas_tf.base.errors import require
+from nas_tf.base.run_folder import open_stage
+from nas_tf.train.accuracy import AccuracyCounter
+from nas_tf.base.progress import Progress
 
 if TYPE_CHECKING:
     from nas_tf.data.batches import ImageSize

@@ -8,8 +8,8 @@ from typing import Any, Callable
 
 import numpy as np
 
-from nas_tf.errors import require
-from nas_tf.quiet import quiet
+from nas_tf.base.errors import require
+from nas_tf.base.quiet import quiet
 from quant.comparison import snr_db
 
 NUM_IMAGES = 16

@@ -11,10 +11,11 @@ import pathlib
 from typing import Any
 
 from export import archive
-from nas_tf import files, model_folder
+from nas_tf.base import files
+from nas_tf.network import model_folder
 from nas_tf.data.config import PIXEL_MEAN, PIXEL_STD
-from nas_tf.errors import UserError, require
-from nas_tf.model_folder import ModelDescription
+from nas_tf.base.errors import UserError, require
+from nas_tf.network.model_folder import ModelDescription
 
 ENTRY = "nas_tf.json"
 FORMAT = "nas_tf.file/1"

@@ -6,7 +6,7 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from nas_tf.errors import UserError, require
+from nas_tf.base.errors import UserError, require
 
 _LEVELS = 256
 _CHANNELS = 3

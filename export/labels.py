@@ -3,8 +3,8 @@
 import pathlib
 
 from export import archive
-from nas_tf import files
-from nas_tf.errors import UserError, require
+from nas_tf.base import files
+from nas_tf.base.errors import UserError, require
 
 FILE_NAME = "labels.txt"
 _MAX_BYTES = 1 << 24

@@ -14,14 +14,14 @@ from typing import Any, Callable
 from export.benchmark_run import BenchmarkConfig, run_benchmark
 from export.convert_run import ConvertConfig, run_convert
 from export.evaluate_run import EvaluateConfig, run_evaluate
-from nas_tf.errors import require
+from nas_tf.base.errors import require
 from nas_tf.latency.build import BuildConfig
 from nas_tf.latency import build_run
 from nas_tf.latency.table import load_table
-from nas_tf.run_folder import open_stage
-from nas_tf.search_config import SearchConfig
+from nas_tf.base.run_folder import open_stage
+from nas_tf.search.config import SearchConfig
 from nas_tf.space.published import read_architecture
-from nas_tf.train_config import TrainConfig
+from nas_tf.train.config import TrainConfig
 from quant.finetune_config import FinetuneConfig
 
 STAGE = "pipeline"
@@ -133,7 +133,7 @@ def _plan(workdir: str, config: PipelineConfig, num_classes: int,
           ) -> list[tuple[str, Callable[[], dict[str, Any]]]]:
     """(name, call) of every stage to run, in order."""
     # pylint: disable=import-outside-toplevel
-    from nas_tf.train_run import run_train
+    from nas_tf.train.run import run_train
     from quant.finetune_run import run_finetune
 
     plan: list[tuple[str, Callable[[], dict[str, Any]]]] = []
@@ -153,7 +153,7 @@ def _plan(workdir: str, config: PipelineConfig, num_classes: int,
 
 def _search(workdir: str, config: PipelineConfig, table: str) -> dict[str, Any]:
     """The search with the given table, or with the one that this run built."""
-    from nas_tf.search_run import run_search  # pylint: disable=import-outside-toplevel
+    from nas_tf.search.run import run_search  # pylint: disable=import-outside-toplevel
 
     if not table:
         # Not the path in its summary, which is another one when the run folder has moved.
@@ -162,7 +162,7 @@ def _search(workdir: str, config: PipelineConfig, table: str) -> dict[str, Any]:
 
 
 def _check_search(config: PipelineConfig, table: str) -> None:
-    from nas_tf.search_problem import check_problem  # pylint: disable=import-outside-toplevel
+    from nas_tf.search.problem import check_problem  # pylint: disable=import-outside-toplevel
 
     check_problem(_with_table(config, table))
 
@@ -182,7 +182,7 @@ def _latency_range(search: SearchConfig) -> tuple[float, float]:
     """Predicted milliseconds of the fastest and the slowest network of the space."""
     # pylint: disable=import-outside-toplevel
     from nas_tf.data.sources import open_config
-    from nas_tf.search_problem import make_resources, offered_candidates
+    from nas_tf.search.problem import make_resources, offered_candidates
     from nas_tf.space.search_space import find_space
 
     space = find_space(search.space).scaled(search.width_multiplier)

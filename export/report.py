@@ -6,7 +6,7 @@
 from absl import flags
 
 from flags import common
-from nas_tf import cli
+from nas_tf.base import cli
 
 
 def main() -> None:

@@ -4,11 +4,11 @@ import dataclasses
 import pathlib
 from typing import Any
 
-from nas_tf import files
-from nas_tf.errors import require
-from nas_tf.model_folder import DESCRIPTION_FILE, WEIGHTS_FILE, read_description
+from nas_tf.base import files
+from nas_tf.base.errors import require
+from nas_tf.network.model_folder import DESCRIPTION_FILE, WEIGHTS_FILE, read_description
 from nas_tf.space.architecture import Architecture, from_json
-from nas_tf.training.metric_log import read_metrics
+from nas_tf.base.metric_log import read_metrics
 
 STAGES = ("build_latency_table", "search", "train", "finetune", "convert", "evaluate", "benchmark")
 

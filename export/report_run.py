@@ -1,6 +1,6 @@
 """Composes the report of a run folder from what its stages wrote."""
 
-from nas_tf import files
+from nas_tf.base import files
 from nas_tf.space.architecture import in_words, skipped
 from nas_tf.space.search_space import find_space
 

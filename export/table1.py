@@ -7,7 +7,7 @@ from absl import flags
 
 from export.table1_run import Table1Config, as_markdown, run_table1
 from flags import latency, paths
-from nas_tf import cli
+from nas_tf.base import cli
 
 _OUTPUT = paths.DEFINE_path("output", None, "JSON file to write; a .md goes beside it.")
 

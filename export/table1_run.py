@@ -5,8 +5,8 @@ import pathlib
 import tempfile
 from typing import Any
 
-from nas_tf import files
-from nas_tf.errors import require
+from nas_tf.base import files
+from nas_tf.base.errors import require
 from nas_tf.latency.devices import DeviceConfig, HostConfig, open_device
 from nas_tf.latency.model_cache import (
     EMPTY, ModelCache, layer_builders, network_builders, network_name)

@@ -10,10 +10,10 @@ import numpy as np
 from export import file_facts, tflite_metadata
 from export.input_scaling import InputTensor, Normalization, decide
 from export.labels import read_appended as read_labels
-from nas_tf.class_names import are_numbers
-from nas_tf.errors import UserError, require
+from nas_tf.data.class_names import are_numbers
+from nas_tf.base.errors import UserError, require
 from nas_tf.latency.host import KERNELS, usable_cores
-from nas_tf.quiet import quiet
+from nas_tf.base.quiet import quiet
 from quant import flatbuffer
 
 _LOADING = threading.Lock()

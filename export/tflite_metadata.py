@@ -9,7 +9,7 @@ import dataclasses
 import pathlib
 import struct
 
-from nas_tf.errors import UserError, require
+from nas_tf.base.errors import UserError, require
 from quant.flatbuffer import CORRUPT
 
 NAME = "TFLITE_METADATA"

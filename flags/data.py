@@ -3,7 +3,7 @@
 from absl import flags
 
 from flags import paths
-from nas_tf.class_names import POLICIES
+from nas_tf.data.class_names import POLICIES
 from nas_tf.data.config import DataConfig
 
 DATASET = paths.DEFINE_path(

@@ -4,8 +4,7 @@ from absl import flags
 
 from flags import augmentation, common, compute, data, paths, space
 from nas_tf.data.config import Augmentation
-from nas_tf.search_config import (
-    ALGORITHMS, GATE_MODES, Budget, SearchConfig, SearchSchedule)
+from nas_tf.search.config import ALGORITHMS, Budget, GATE_MODES, SearchConfig, SearchSchedule
 
 LATENCY_TABLE = paths.DEFINE_path(
     "latency_table", None, "Latency table (.json or the published .yaml), in ms.")

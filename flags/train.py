@@ -3,7 +3,7 @@
 from absl import flags
 
 from flags import architecture, augmentation, common, compute, data, paths, space
-from nas_tf.train_config import TrainConfig, WeightStep
+from nas_tf.train.config import TrainConfig, WeightStep
 
 EPOCHS = flags.DEFINE_integer(
     "epochs", 300, "Passes over the training split.", lower_bound=1)

@@ -7,8 +7,8 @@ from absl import flags
 
 from flags import common, paths
 from flags.latency import latency_config
-from nas_tf import cli
-from nas_tf.errors import require
+from nas_tf.base import cli
+from nas_tf.base.errors import require
 from nas_tf.latency.build_run import facts_for_people, run_build_table
 
 _OUTPUT = paths.DEFINE_path(

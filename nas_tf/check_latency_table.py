@@ -9,7 +9,7 @@ judged by that an earlier correction was fitted on.
 from absl import flags
 
 from flags import common, latency, paths
-from nas_tf import cli, files
+from nas_tf.base import cli, files
 from nas_tf.latency.accuracy import check_table
 from nas_tf.latency.devices import open_device
 from nas_tf.latency.prediction_plot import save_plot

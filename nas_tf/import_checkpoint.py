@@ -8,8 +8,8 @@
 from absl import flags
 
 from flags import common, paths
-from nas_tf import cli
-from nas_tf.errors import require
+from nas_tf.base import cli
+from nas_tf.base.errors import require
 from nas_tf.imported.import_run import BACKGROUNDS, ImportConfig, run_import
 from nas_tf.imported.weights import SCALINGS
 

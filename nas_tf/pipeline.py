@@ -10,7 +10,7 @@ from absl import flags
 
 from flags import common
 from flags.pipeline import pipeline_config
-from nas_tf import cli
+from nas_tf.base import cli
 
 
 def main() -> None:

@@ -5,7 +5,7 @@
 """
 
 from flags import paths
-from nas_tf import cli, files
+from nas_tf.base import cli, files
 from quant.audit_picture import to_html
 from quant.audit_run import run_audit
 

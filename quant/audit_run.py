@@ -2,8 +2,8 @@
 
 import pathlib
 
-from nas_tf import model_folder
-from nas_tf.errors import require
+from nas_tf.network import model_folder
+from nas_tf.base.errors import require
 from quant import flatbuffer
 from quant.audit_result import Audit
 

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from nas_tf.errors import require
+from nas_tf.base.errors import require
 from quant.accumulator import MOST, steps_needed
 from quant.quantizer_list import KernelRange, feeding_range, following_range, kernel_ranges
 

@@ -5,8 +5,8 @@
 
 from flags import common, paths
 from flags import finetune as finetune_flags
-from nas_tf import cli
-from nas_tf.errors import require
+from nas_tf.base import cli
+from nas_tf.base.errors import require
 
 MODEL = paths.DEFINE_path(
     "model", "", "Folder of the float model; default: <workdir>/train/model.")

@@ -9,18 +9,19 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from nas_tf import model_folder, run_folder
-from nas_tf.class_names import ClassList, match_dataset
+from nas_tf.base import run_folder
+from nas_tf.network import model_folder
+from nas_tf.data.class_names import ClassList, match_dataset
 from nas_tf.data import batches as data_batches
 from nas_tf.data.overview import check_disjoint
 from nas_tf.data.preprocess import to_network_input
 from nas_tf.data.sources import ImageSource, open_config
-from nas_tf.errors import require
-from nas_tf.training import schedules
-from nas_tf.training.checkpoints import RunCheckpoint
-from nas_tf.training.finite import require_finite
-from nas_tf.training.metric_log import MetricLog
-from nas_tf.training.progress import Progress
+from nas_tf.base.errors import require
+from nas_tf.train import schedules
+from nas_tf.base.checkpoints import RunCheckpoint
+from nas_tf.base.finite import require_finite
+from nas_tf.base.metric_log import MetricLog
+from nas_tf.base.progress import Progress
 from quant import bias, calibration, ranges, scheme
 from quant.comparison import compare
 from quant.distillation import FineTuner, LossShares

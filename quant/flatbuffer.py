@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nas_tf.errors import UserError, require
+from nas_tf.base.errors import UserError, require
 
 IDENTIFIER = b"TFL3"
 _MAX_GRAPHS = 64

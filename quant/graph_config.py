@@ -5,7 +5,7 @@ from typing import Any, Callable, Iterator
 
 import tf_keras as keras
 
-from nas_tf.errors import require
+from nas_tf.base.errors import require
 
 
 class GraphConfig:

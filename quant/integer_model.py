@@ -17,7 +17,7 @@ import tensorflow as tf
 import tf_keras as keras
 from tensorflow_model_optimization.python.core.quantization.keras import quantize_layer
 
-from nas_tf.errors import UserError
+from nas_tf.base.errors import UserError
 from quant.quantizer_list import (
     ActivationRange, activation_ranges, following_range, kernel_ranges)
 

@@ -5,10 +5,10 @@ import pathlib
 
 import tf_keras as keras
 
-from nas_tf import model_folder
-from nas_tf.errors import require
-from nas_tf.model_folder import ModelDescription
-from nas_tf.tensors.network import build_network
+from nas_tf.network import model_folder
+from nas_tf.base.errors import require
+from nas_tf.network.model_folder import ModelDescription
+from nas_tf.network.build import build_network
 from quant import scheme
 
 SCHEME_NAME = "per-channel-int8/1"

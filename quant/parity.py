@@ -9,8 +9,8 @@ from absl import flags
 
 from flags import common, paths
 from flags import data as data_flags
-from nas_tf import cli, files
-from nas_tf.errors import require
+from nas_tf.base import cli, files
+from nas_tf.base.errors import require
 from quant.parity_config import RUNTIMES, ParityConfig
 
 _MODEL = paths.DEFINE_path(

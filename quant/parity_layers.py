@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tf_keras as keras
 
-from nas_tf.errors import UserError, require
+from nas_tf.base.errors import UserError, require
 from quant.comparison import snr_db
 from quant.integer_model import Grid, IntegerModel
 from quant.parity_config import RUNTIMES

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from nas_tf.errors import UserError, require
+from nas_tf.base.errors import UserError, require
 from quant.bias import make_room
 from quant.finetune_config import RANGE_METHODS
 from quant.quantizer_list import activation_ranges, kernel_ranges

@@ -16,7 +16,7 @@ import tensorflow as tf
 import tf_keras as keras
 from threadpoolctl import threadpool_limits
 
-from nas_tf.training.progress import Progress
+from nas_tf.base.progress import Progress
 from quant import rounding
 from quant.quantizer_list import KernelRange, kernel_ranges
 

@@ -12,8 +12,8 @@ import dataclasses
 import numpy as np
 import tf_keras as keras
 
-from nas_tf.errors import UserError
-from nas_tf.tensors.layers import BorderPadding2D
+from nas_tf.base.errors import UserError
+from nas_tf.network.layers import BorderPadding2D
 from quant.graph_config import GraphConfig, copy_weights
 
 CONVOLUTIONS = ("Conv2D", "DepthwiseConv2D")

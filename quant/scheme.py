@@ -14,8 +14,8 @@ from tensorflow_model_optimization.python.core.quantization.keras.default_8bit i
 from tensorflow_model_optimization.python.core.quantization.keras.graph_transformations import (
     model_transformer, transforms)
 
-from nas_tf.errors import require
-from nas_tf.tensors.layers import BorderPadding2D
+from nas_tf.base.errors import require
+from nas_tf.network.layers import BorderPadding2D
 from quant.graph_config import GraphConfig, copy_weights
 from quant.quantizers import ActivationQuantizer, DepthwiseKernelQuantizer
 from quant.rewrite import Change, rewrite

@@ -9,7 +9,7 @@ import tensorflow as tf
 from nas_tf.data import augment, preprocess
 from nas_tf.data.config import Augmentation, Part, default_resize_size
 from nas_tf.data.sources import ArraySource, ImageSource
-from nas_tf.errors import UserError, require
+from nas_tf.base.errors import UserError, require
 
 
 @dataclasses.dataclass(frozen=True)

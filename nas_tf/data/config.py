@@ -20,7 +20,7 @@ class DataConfig:
         if there is one, else `test`.
       resize_size: short side in pixels before the centre crop of evaluation; 0: the default.
       download: whether TFDS may fetch and prepare what is missing.
-      class_names: of `nas_tf.class_names.POLICIES`: how a model's classes find the dataset's.
+      class_names: of `nas_tf.data.class_names.POLICIES`: how a model's classes find the dataset's.
     """
 
     dataset: str

@@ -13,7 +13,7 @@ from nas_tf.data.image_files import ImageFile, decoding_faults, look_at
 from nas_tf.data.order import fixed_permutation
 from nas_tf.data.overview import overview
 from nas_tf.data.sources import IndexedSource
-from nas_tf.errors import UserError, require
+from nas_tf.base.errors import UserError, require
 
 # Decoding finds every broken file, but of a large folder it takes minutes to hours. Up to so many
 # pixels (some 3,700 photographs of 320×240 were decoded in 3 seconds on two cores, less than

@@ -4,7 +4,7 @@ import collections
 
 from nas_tf.data.config import Part
 from nas_tf.data.sources import ImageSource
-from nas_tf.errors import require
+from nas_tf.base.errors import require
 
 
 def hold_out(source: ImageSource, split: str, num_images: int) -> tuple[Part, Part]:

@@ -5,7 +5,7 @@ import sys
 from typing import Any, Mapping, Sequence
 
 from nas_tf.data import splits
-from nas_tf.errors import UserError
+from nas_tf.base.errors import UserError
 
 _SHOWN = 20  # classes
 

@@ -10,12 +10,12 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import read_only_builder
 from tensorflow_datasets.core.naming import parse_builder_name_kwargs
 
-from nas_tf import class_names
+from nas_tf.data import class_names
 from nas_tf.data import order, splits
 from nas_tf.data.config import Part, as_part
 from nas_tf.data.decode import decode_rgb
 from nas_tf.data.sources import ArraySource, ImageSource
-from nas_tf.errors import UserError, require
+from nas_tf.base.errors import UserError, require
 
 INFO_FILE = "dataset_info.json"
 IN_MEMORY_BYTES = 1 << 30  # splits of small images up to this size are decoded once

@@ -10,7 +10,7 @@ import tensorflow as tf
 from nas_tf.data import order, splits
 from nas_tf.data.config import DataConfig, Part, as_part
 from nas_tf.data.overview import overview, say_once
-from nas_tf.errors import UserError, require
+from nas_tf.base.errors import UserError, require
 
 
 class ImageSource(abc.ABC):

@@ -2,7 +2,7 @@
 
 from typing import Any, Iterable
 
-from nas_tf.errors import UserError
+from nas_tf.base.errors import UserError
 
 # What TFDS raises for split syntax that it does not take.
 SPLIT_ERRORS = (ValueError, KeyError, AssertionError, NotImplementedError)

@@ -4,11 +4,12 @@ import dataclasses
 import pathlib
 from typing import Any
 
-from nas_tf import files, model_folder
-from nas_tf.errors import UserError, require
+from nas_tf.base import files
+from nas_tf.network import model_folder
+from nas_tf.base.errors import UserError, require
 from nas_tf.imported import proxyless_config, torch_file
 from nas_tf.imported.weights import SCALINGS, StateDict, fill
-from nas_tf.run_folder import open_stage
+from nas_tf.base.run_folder import open_stage
 
 # The train stage's folder: what follows goes on from an import as from a training.
 STAGE = "train"
@@ -105,7 +106,7 @@ def build(network: proxyless_config.ImportedNetwork, tensors: dict, scaling: str
     Returns:
       (keras.Model, its Architecture, whose image border is their input's zero in ours).
     """
-    from nas_tf.tensors.network import build_network
+    from nas_tf.network.build import build_network
 
     border = tuple(float(v) for v in SCALINGS[scaling].zero())
     architecture = dataclasses.replace(network.architecture, image_border=border)

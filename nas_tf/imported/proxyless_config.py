@@ -3,8 +3,8 @@
 import dataclasses
 from typing import Any
 
-from nas_tf import files
-from nas_tf.errors import UserError, require
+from nas_tf.base import files
+from nas_tf.base.errors import UserError, require
 from nas_tf.space.architecture import Architecture, Block
 from nas_tf.space.operations import ZERO, InvertedBottleneck, Operation
 

@@ -13,7 +13,7 @@ from typing import Any, Callable
 
 import numpy as np
 
-from nas_tf.errors import UserError, require
+from nas_tf.base.errors import UserError, require
 from nas_tf.imported import torch_pickle
 from nas_tf.imported.torch_pickle import StorageReference, TensorReference
 

@@ -11,7 +11,7 @@ import pickle
 import pickletools
 from typing import Any, NamedTuple
 
-from nas_tf.errors import UserError, require
+from nas_tf.base.errors import UserError, require
 
 STORAGE_TYPES = {
     "FloatStorage": "float32", "DoubleStorage": "float64", "HalfStorage": "float16",

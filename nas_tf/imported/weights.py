@@ -8,7 +8,7 @@ import dataclasses
 
 import numpy as np
 
-from nas_tf.errors import UserError, require
+from nas_tf.base.errors import UserError, require
 
 _COUNTER = "num_batches_tracked"  # bookkeeping of PyTorch's batch norm; not a weight
 

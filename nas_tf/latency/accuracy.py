@@ -7,8 +7,8 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from nas_tf import files
-from nas_tf.errors import require
+from nas_tf.base import files
+from nas_tf.base.errors import require
 from nas_tf.latency.entries import Correction
 from nas_tf.latency.model_cache import (
     ModelCache, layer_builders, network_builders, network_name)

@@ -5,7 +5,7 @@ import re
 import subprocess
 from typing import Sequence
 
-from nas_tf.errors import UserError, require
+from nas_tf.base.errors import UserError, require
 from nas_tf.latency.benchmark_output import excerpt
 
 _STATES = {

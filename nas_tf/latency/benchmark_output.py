@@ -3,7 +3,7 @@
 import dataclasses
 import re
 
-from nas_tf.errors import UserError
+from nas_tf.base.errors import UserError
 
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?"
 _STATISTICS = re.compile(rf"\bcount=([0-9]+)\b.*?\bavg=({_NUMBER})(?:.*?\bmedian=({_NUMBER}))?")

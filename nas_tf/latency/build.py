@@ -3,8 +3,8 @@
 import dataclasses
 import pathlib
 
-from nas_tf import files
-from nas_tf.errors import require
+from nas_tf.base import files
+from nas_tf.base.errors import require
 from nas_tf.latency.accuracy import (
     BUILD_SEED, Measured, fit_correction, measured_networks, random_architectures, report, stitched)
 from nas_tf.latency.devices import DeviceConfig, HostConfig, open_device

@@ -5,10 +5,10 @@ import pathlib
 import time
 from typing import Any
 
-from nas_tf import files
+from nas_tf.base import files
 from nas_tf.latency.build import BuildConfig, build_table
 from nas_tf.latency.table import LatencyTable
-from nas_tf.run_folder import open_stage
+from nas_tf.base.run_folder import open_stage
 
 STAGE = "build_latency_table"
 TABLE_FILE = "latency_table.json"

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from typing import Any
 
-from nas_tf.errors import UserError, require
+from nas_tf.base.errors import UserError, require
 
 MAX_MS = 1e6
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nas_tf.errors import UserError
+from nas_tf.base.errors import UserError
 from nas_tf.latency.keys import parse_key
 from nas_tf.space.layer_spec import BlockSpec, LayerSpec
 

@@ -16,9 +16,9 @@ try:
 except ImportError:  # Windows
     resource = None
 
-from nas_tf.errors import UserError, require
+from nas_tf.base.errors import UserError, require
 from nas_tf.latency.timing import Samples
-from nas_tf.quiet import quiet
+from nas_tf.base.quiet import quiet
 
 KERNELS = ("builtin", "xnnpack")
 _MAX_MODEL_BYTES = 1 << 30

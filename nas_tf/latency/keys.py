@@ -2,7 +2,7 @@
 
 import re
 
-from nas_tf.errors import UserError
+from nas_tf.base.errors import UserError
 from nas_tf.space.layer_spec import BlockSpec, ClassifierSpec, HeadSpec, LayerSpec, StemSpec
 from nas_tf.space.operations import InvertedBottleneck
 

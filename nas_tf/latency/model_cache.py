@@ -5,11 +5,11 @@ import hashlib
 import pathlib
 from typing import Callable, Iterable, Iterator
 
-from nas_tf import files
-from nas_tf.quiet import quiet
+from nas_tf.base import files
+from nas_tf.base.quiet import quiet
 from nas_tf.space.architecture import Architecture
 from nas_tf.space.layer_spec import LayerSpec
-from nas_tf.training.progress import Progress
+from nas_tf.base.progress import Progress
 
 EMPTY = "empty graph"
 # Name of a model → function that builds it in Keras. The name must describe the model fully,
@@ -88,5 +88,5 @@ def _layer_model(spec: LayerSpec | None):
 
 
 def _network_model(architecture: Architecture, resolution: int, num_classes: int):
-    from nas_tf.tensors.network import build_network  # pylint: disable=import-outside-toplevel
+    from nas_tf.network.build import build_network  # pylint: disable=import-outside-toplevel
     return build_network(architecture, resolution, num_classes)

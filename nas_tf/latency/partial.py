@@ -5,8 +5,8 @@ import math
 import pathlib
 import time
 
-from nas_tf import files
-from nas_tf.errors import UserError, require
+from nas_tf.base import files
+from nas_tf.base.errors import UserError, require
 from nas_tf.latency.entries import Identity, identity_from_json
 from nas_tf.latency.timing import Samples
 

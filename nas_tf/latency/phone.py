@@ -8,7 +8,7 @@ import struct
 import time
 from typing import Mapping
 
-from nas_tf.errors import UserError, require
+from nas_tf.base.errors import UserError, require
 from nas_tf.latency.adb import Adb
 from nas_tf.latency.benchmark_output import excerpt, marked_command, parse_run, split_marked
 from nas_tf.latency.host import require_model_file

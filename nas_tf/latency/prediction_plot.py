@@ -5,7 +5,7 @@ from typing import Sequence
 
 import numpy as np
 
-from nas_tf import files
+from nas_tf.base import files
 from nas_tf.latency.accuracy import Measured, predictions_ms
 from nas_tf.latency.table import LatencyTable
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from nas_tf.errors import UserError, require
+from nas_tf.base.errors import UserError, require
 from nas_tf.latency.entries import Entry, Identity, entry_from_json
 from nas_tf.latency.keys import parse_key
 from nas_tf.space.layer_spec import ClassifierSpec, StemSpec

@@ -13,7 +13,7 @@ from typing import Sequence
 
 import numpy as np
 
-from nas_tf.errors import require
+from nas_tf.base.errors import require
 
 
 def stitch(paths: Sequence[pathlib.Path]) -> bytes:

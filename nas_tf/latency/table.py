@@ -5,8 +5,8 @@ import functools
 import os
 import pathlib
 
-from nas_tf import files
-from nas_tf.errors import UserError, require
+from nas_tf.base import files
+from nas_tf.base.errors import UserError, require
 from nas_tf.latency.entries import (
     Correction, Entry, Identity, correction_from_json, entry_from_json, figures_from_json,
     identity_from_json)

@@ -8,7 +8,7 @@ from typing import Callable, Mapping, Protocol
 
 import numpy as np
 
-from nas_tf.training.progress import Progress
+from nas_tf.base.progress import Progress
 
 Samples = dict[str, list[float]]
 

@@ -4,7 +4,7 @@ import dataclasses
 import re
 from typing import Any
 
-from nas_tf.errors import UserError, require
+from nas_tf.base.errors import UserError, require
 from nas_tf.space.layer_spec import (
     IMAGE_CHANNELS, BlockSpec, ClassifierSpec, HeadSpec, LayerSpec, StemSpec, allows)
 from nas_tf.space.operations import Operation, Zero, parse_operation

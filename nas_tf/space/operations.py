@@ -1,14 +1,14 @@
 """Candidate operations of a block, as plain data.
 
 To add one: a class and its entry in `CANDIDATES` here, its builder in
-`nas_tf.tensors.layers.build_operation`, its latency key in
+`nas_tf.network.layers.build_operation`, its latency key in
 `nas_tf.space.layer_spec`.
 """
 
 import dataclasses
 import re
 
-from nas_tf.errors import UserError
+from nas_tf.base.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)

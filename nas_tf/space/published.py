@@ -2,8 +2,8 @@
 
 import os
 
-from nas_tf import files
-from nas_tf.errors import UserError
+from nas_tf.base import files
+from nas_tf.base.errors import UserError
 from nas_tf.space.architecture import Architecture, Block, from_json, from_string
 from nas_tf.space.operations import InvertedBottleneck, parse_operation
 

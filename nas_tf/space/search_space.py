@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from nas_tf.errors import UserError, require
+from nas_tf.base.errors import UserError, require
 from nas_tf.space.architecture import Architecture, Block, scale_head, scale_width
 from nas_tf.space.layer_spec import BlockSpec, ClassifierSpec, HeadSpec, LayerSpec, StemSpec, allows
 from nas_tf.space.operations import CANDIDATES, InvertedBottleneck, Operation

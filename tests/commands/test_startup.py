@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-# A command whose main is given, run as `nas_tf.cli` runs all of them.
+# A command whose main is given, run as `nas_tf.base.cli` runs all of them.
 _COMMAND = """
 import sys
 from nas_tf import cli

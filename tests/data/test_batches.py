@@ -9,7 +9,7 @@ from nas_tf.data import batches
 from nas_tf.data.config import NO_AUGMENTATION, Augmentation
 from nas_tf.data.preprocess import evaluation_image
 from nas_tf.data.sources import open_source
-from nas_tf.errors import UserError
+from nas_tf.base.errors import UserError
 
 STRONG = Augmentation(0.3, True, 1.0)
 

@@ -5,7 +5,7 @@ import pytest
 from nas_tf.data import splits
 from nas_tf.data.overview import check_disjoint, note_shared
 from nas_tf.data.sources import open_source
-from nas_tf.errors import UserError
+from nas_tf.base.errors import UserError
 from tests.data.conftest import NUM_TRAIN
 
 
@@ -77,8 +77,8 @@ def _settings(tmp_path):
 
 def test_training_refuses(settings):
     from nas_tf.data.config import NO_AUGMENTATION
-    from nas_tf.train_config import TrainConfig
-    from nas_tf.train_run import run_train
+    from nas_tf.train.config import TrainConfig
+    from nas_tf.train.run import run_train
 
     with pytest.raises(UserError, match=r"share 432 images of dataset 'digits' \(train\[718:1150\]\)"):
         run_train(settings[0], TrainConfig(data=settings[1], augmentation=NO_AUGMENTATION,
@@ -86,8 +86,8 @@ def test_training_refuses(settings):
 
 
 def test_the_search_refuses(settings, tmp_path):
-    from nas_tf.search_config import Budget, SearchConfig
-    from nas_tf.search_run import run_search
+    from nas_tf.search.config import Budget, SearchConfig
+    from nas_tf.search.run import run_search
     from tests.search.helpers import write_table
 
     table = write_table(tmp_path / "table.json", "tiny", 32, 10)

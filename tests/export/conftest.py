@@ -23,9 +23,9 @@ def _noise_images(count: int, seed: int = 0) -> np.ndarray:
 def float_folder(tmp_path_factory):
     """Model folder of the float network, its batch norms and biases away from their start."""
     import tf_keras as keras
-    from nas_tf import model_folder
+    from nas_tf.network import model_folder
     from nas_tf.space.architecture import from_string
-    from nas_tf.tensors.network import build_network
+    from nas_tf.network.build import build_network
 
     keras.utils.set_random_seed(1)
     architecture = from_string(ARCHITECTURE)
@@ -50,7 +50,7 @@ def save_quantized_fixture(float_folder):
 
 
 def _save_quantized(float_folder, folder, change=None):
-    from nas_tf import model_folder
+    from nas_tf.network import model_folder
     from quant import ranges, scheme
     from quant.model import quantized_description
 

@@ -55,7 +55,7 @@ def integer_file(path, model, mean, std, dtype):
 
 
 def _converted(converter) -> bytes:
-    from nas_tf.quiet import quiet
+    from nas_tf.base.quiet import quiet
 
     with quiet(), contextlib.suppress(AttributeError):
         return converter.convert()

@@ -5,7 +5,7 @@ import pytest
 
 from export import background
 from export.background import MIN_MARGIN_STEPS, Background, Classifier
-from nas_tf.errors import UserError
+from nas_tf.base.errors import UserError
 from quant.flatbuffer import Tensor
 
 

@@ -46,7 +46,7 @@ def classifier_inputs(path, classifier, images):
 @pytest.mark.slow
 def test_no_source_class_lets_background_win(shared_data, tmp_path):
     """All 999 possible sources on 400 images, computed from the file's integers."""
-    from nas_tf import model_folder
+    from nas_tf.network import model_folder
     from nas_tf.imported.import_run import ImportConfig, run_import
     from quant import ranges, scheme
     from quant.model import quantized_description

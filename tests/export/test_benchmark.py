@@ -8,11 +8,11 @@ import pytest
 
 from export import benchmark_run
 from export.benchmark_run import BenchmarkConfig, as_tflite, run_benchmark
-from nas_tf.errors import UserError
+from nas_tf.base.errors import UserError
 from nas_tf.latency import small_models
 from nas_tf.latency.phone import AdbConfig
 from nas_tf.latency.timing import TimingConfig
-from nas_tf.model_folder import ModelDescription, save_model
+from nas_tf.network.model_folder import ModelDescription, save_model
 from nas_tf.space.architecture import from_string
 from tests.latency.fake_device import FakeDevice
 from tests.latency.stand_in_phone import StandInPhone
@@ -61,7 +61,7 @@ def test_in_a_run_folder_the_converted_file_is_timed_once(model, tmp_path, monke
 
 
 def test_a_model_folder_is_converted(tmp_path):
-    from nas_tf.tensors.network import build_network
+    from nas_tf.network.build import build_network
 
     network = from_string("s8x2 1_3c8 3_3c8 h16")
     description = ModelDescription("float", network, 16, 3, ("a", "b", "c"), 18)

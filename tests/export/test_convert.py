@@ -10,8 +10,8 @@ import pytest
 
 from export import file_facts, labels
 from export.convert_run import ConvertConfig, run_convert
-from nas_tf import cli, files
-from nas_tf.errors import UserError
+from nas_tf.base import cli, files
+from nas_tf.base.errors import UserError
 from quant import flatbuffer
 
 
@@ -125,7 +125,7 @@ def test_killed_before_the_summary_it_goes_on(converted, qat_folder, monkeypatch
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("nas_tf.run_folder.StageFolder.write_summary", die)
+        patch.setattr("nas_tf.base.run_folder.StageFolder.write_summary", die)
         with pytest.raises(KeyboardInterrupt):
             run_convert(str(workdir), config)
     assert (workdir / "convert" / "model_int8.tflite").exists()
@@ -168,7 +168,7 @@ def test_other_settings_in_the_same_workdir_are_refused(converted, qat_folder):
 
 
 def test_a_float_file_computes_what_keras_computes(float_folder, tmp_path, noise_images):
-    from nas_tf.model_folder import load_float_model
+    from nas_tf.network.model_folder import load_float_model
 
     output = tmp_path / "new" / "float.tflite"
     summary = run_convert("", ConvertConfig(

@@ -7,7 +7,7 @@ import pytest
 
 from export import convert_run
 from export.convert_run import ConvertConfig, run_convert
-from nas_tf.errors import UserError
+from nas_tf.base.errors import UserError
 
 
 def _description(kind="qat", num_classes=4, has_background=False):

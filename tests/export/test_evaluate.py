@@ -14,11 +14,11 @@ from export import evaluate_run
 from export.convert_run import ConvertConfig, run_convert
 from export.evaluate_run import EvaluateConfig, background_classes, evaluate_model, run_evaluate
 from export.tflite_classifier import FileOptions, TFLiteClassifier
-from nas_tf import files
+from nas_tf.base import files
 from nas_tf.data.config import DataConfig
 from nas_tf.data.preprocess import to_network_input
-from nas_tf.errors import UserError
-from nas_tf.model_folder import load_float_model
+from nas_tf.base.errors import UserError
+from nas_tf.network.model_folder import load_float_model
 
 CLASSES = ("apple", "bear", "chair", "dog")
 COUNT = 40

@@ -7,7 +7,7 @@ import pytest
 
 from export import convert_run, converter, file_check
 from export.convert_run import ConvertConfig, run_convert
-from nas_tf.errors import UserError
+from nas_tf.base.errors import UserError
 from quant import flatbuffer
 
 
@@ -77,7 +77,7 @@ def test_one_wrong_bias_is_seen(qat_folder):
 
 def test_a_bias_that_32_bits_do_not_hold_is_refused_before_the_converter_clips_it(
         save_quantized, tmp_path):
-    from nas_tf import model_folder
+    from nas_tf.network import model_folder
     from quant.model import load_qat_model
     from quant.quantizer_list import kernel_ranges
 

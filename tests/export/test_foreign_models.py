@@ -10,7 +10,7 @@ from PIL import Image
 from export import tflite_metadata
 from export.evaluate_run import EvaluateConfig, evaluate_model, facts_for_people
 from nas_tf.data.config import DataConfig
-from nas_tf.errors import UserError
+from nas_tf.base.errors import UserError
 from tests.export import foreign_models as foreign
 
 NAMES = ("a", "b", "c", "d")

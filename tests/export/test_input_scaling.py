@@ -5,7 +5,7 @@ import pytest
 
 from export.input_scaling import InputTensor, Normalization, decide
 from nas_tf.data.preprocess import to_network_input
-from nas_tf.errors import UserError
+from nas_tf.base.errors import UserError
 
 PIXELS = np.arange(256)
 OURS = Normalization((128.0,), (128.0,), "ours")

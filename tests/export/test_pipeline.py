@@ -12,7 +12,7 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from nas_tf.errors import UserError
+from nas_tf.base.errors import UserError
 from nas_tf.latency.entries import Entry, Identity
 from nas_tf.latency.table import LatencyTable, save_table
 from nas_tf.space.search_space import TINY

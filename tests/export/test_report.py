@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from export.report_run import write_report
-from nas_tf.errors import UserError
+from nas_tf.base.errors import UserError
 from nas_tf.space.search_space import TINY
 
 VOID = {"meta", "br", "img", "path", "use", "rect", "stop"}

@@ -6,7 +6,7 @@ import pytest
 
 from export import table1_run
 from export.table1_run import ROWS, Row, Table1Config, as_markdown, make_rows, run_table1
-from nas_tf.errors import UserError
+from nas_tf.base.errors import UserError
 from nas_tf.latency.model_cache import EMPTY, ModelCache, layer_builders
 from nas_tf.latency.timing import TimingConfig
 from nas_tf.space.architecture import from_string

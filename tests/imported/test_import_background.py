@@ -8,9 +8,10 @@ import sys
 import numpy as np
 import pytest
 
-from nas_tf import files, model_folder
+from nas_tf.base import files
+from nas_tf.network import model_folder
 from nas_tf.data.config import NO_AUGMENTATION, DataConfig
-from nas_tf.errors import UserError
+from nas_tf.base.errors import UserError
 from nas_tf.imported.import_run import ImportConfig, drops_background, run_import
 from tests.imported import torch_writer
 from tests.imported.test_import_run import random_tensors, reference_logits

@@ -6,8 +6,8 @@ import pathlib
 import numpy as np
 import pytest
 
-from nas_tf import model_folder
-from nas_tf.errors import UserError
+from nas_tf.network import model_folder
+from nas_tf.base.errors import UserError
 from nas_tf.imported import proxyless_config, weights
 from nas_tf.imported.import_run import ImportConfig, build, run_import
 from tests.imported import torch_writer

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from nas_tf.errors import UserError
+from nas_tf.base.errors import UserError
 from nas_tf.imported.proxyless_config import read_config
 from nas_tf.space.published import PUBLISHED
 

@@ -3,14 +3,13 @@
 import collections
 import io
 import os
-import pathlib
 import pickle
 import zipfile
 
 import numpy as np
 import pytest
 
-from nas_tf.errors import UserError
+from nas_tf.base.errors import UserError
 from nas_tf.imported import torch_pickle
 from nas_tf.imported.torch_file import read_tensors
 from tests.imported import torch_writer

@@ -1,7 +1,6 @@
 """Reading a checkpoint takes memory in proportion to the file, however often it shares storages."""
 
 import io
-import pathlib
 import pickle
 import struct
 import tracemalloc
@@ -10,7 +9,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from nas_tf.errors import UserError
+from nas_tf.base.errors import UserError
 from nas_tf.imported import torch_pickle
 from nas_tf.imported.torch_file import read_tensors
 from tests.imported import torch_writer

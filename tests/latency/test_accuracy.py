@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from nas_tf.errors import UserError
+from nas_tf.base.errors import UserError
 from nas_tf.latency import accuracy
 from nas_tf.latency.accuracy import Measured
 from nas_tf.latency.entries import Correction

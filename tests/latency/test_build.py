@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from nas_tf.errors import UserError
+from nas_tf.base.errors import UserError
 from nas_tf.latency import build
 from nas_tf.latency.build import BuildConfig, build_table
 from nas_tf.latency.build_run import run_build_table

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nas_tf.errors import UserError
+from nas_tf.base.errors import UserError
 from nas_tf.latency.estimate import Estimator, layer_features
 from nas_tf.latency.keys import nearest, parse_key
 from nas_tf.latency.table import load_table

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import pytest
 
-from nas_tf.errors import UserError
+from nas_tf.base.errors import UserError
 from nas_tf.latency import host, model_cache, small_models
 from nas_tf.latency.accuracy import stitched
 from nas_tf.latency.host import HostConfig, HostDevice

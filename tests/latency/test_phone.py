@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 from tests.latency.stand_in_phone import OLD_OUTPUT
 
-from nas_tf.errors import UserError
+from nas_tf.base.errors import UserError
 from nas_tf.latency import phone as phone_module
 from nas_tf.latency.phone import FOLDER, AdbConfig, Phone
 from nas_tf.latency.timing import TimingConfig, time_models

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from nas_tf.errors import UserError
+from nas_tf.base.errors import UserError
 from nas_tf.latency.entries import Correction, Entry, Identity
 from nas_tf.latency.table import LatencyTable, load_table, save_table
 from nas_tf.space.operations import ZERO, InvertedBottleneck

@@ -30,7 +30,7 @@ def float_network():
     """Network whose batch norms change what passes through them."""
     import tf_keras as keras
     from nas_tf.space.architecture import from_string
-    from nas_tf.tensors.network import build_network
+    from nas_tf.network.build import build_network
 
     keras.utils.set_random_seed(3)
     network = build_network(from_string(ARCHITECTURE), RESOLUTION, CLASSES)
@@ -46,7 +46,7 @@ def float_network():
 @pytest.fixture(scope="session")
 def description():
     """What `float_network` is."""
-    from nas_tf.model_folder import ModelDescription
+    from nas_tf.network.model_folder import ModelDescription
     from nas_tf.space.architecture import from_string
 
     return ModelDescription("float", from_string(ARCHITECTURE), RESOLUTION, CLASSES,

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from nas_tf.errors import UserError
+from nas_tf.base.errors import UserError
 from quant import bias, flatbuffer, ranges, scheme
 from quant.accumulator import ROOM, steps_needed
 from quant.audit_keras import audit_keras

@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import pytest
 
-from nas_tf.errors import UserError
+from nas_tf.base.errors import UserError
 from quant import audit_picture, flatbuffer
 from quant.audit_result import Audit, Node, islands, kernel_facts, range_fault
 from quant.audit_tflite import audit_flatbuffer
@@ -238,7 +238,8 @@ def test_command_writes_json_and_picture(tmp_path):
 
 
 def test_a_float_model_folder_is_refused(tmp_path):
-    from nas_tf import files, model_folder
+    from nas_tf.base import files
+    from nas_tf.network import model_folder
     from nas_tf.space.architecture import from_string
     from quant.audit_run import run_audit
 

@@ -8,9 +8,9 @@ import shutil
 import numpy as np
 import pytest
 
-from nas_tf import model_folder
+from nas_tf.network import model_folder
 from nas_tf.data.config import NO_AUGMENTATION, Augmentation, DataConfig
-from nas_tf.errors import UserError
+from nas_tf.base.errors import UserError
 from nas_tf.space.architecture import from_string
 from quant import finetune_run, reconstruction
 from quant.finetune_config import FinetuneConfig
@@ -27,7 +27,7 @@ SMALL = FinetuneConfig(
 def float_folder(tmp_path_factory) -> str:
     """A float model for the digits."""
     import tf_keras as keras
-    from nas_tf.tensors.network import build_network
+    from nas_tf.network.build import build_network
 
     keras.utils.set_random_seed(0)
     architecture = from_string("s8x2 1_3c8 3_3c16x2 h24")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nas_tf.errors import UserError
+from nas_tf.base.errors import UserError
 from quant import flatbuffer
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from nas_tf.errors import UserError
+from nas_tf.base.errors import UserError
 from quant import flatbuffer
 
 

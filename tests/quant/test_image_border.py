@@ -11,7 +11,7 @@ IMAGENET_ZERO = tuple(255 * mean / 128 - 1 for mean in (0.485, 0.456, 0.406))
 def quantized(border):
     """(float model, fake-quantized model, changes) of a small network with this border."""
     from nas_tf.space.architecture import from_string
-    from nas_tf.tensors.network import build_network
+    from nas_tf.network.build import build_network
     from quant import ranges, scheme
 
     architecture = dataclasses.replace(
@@ -25,7 +25,7 @@ def quantized(border):
 
 def test_a_border_is_what_it_says():
     import tensorflow as tf
-    from nas_tf.tensors.layers import BorderPadding2D
+    from nas_tf.network.layers import BorderPadding2D
 
     image = np.random.default_rng(0).normal(size=(2, 3, 4, 3)).astype(np.float32)
     padded = BorderPadding2D(2, IMAGENET_ZERO)(tf.constant(image)).numpy()
@@ -64,7 +64,7 @@ def test_another_border_goes_to_the_nearest_pixel_value():
 
 @pytest.mark.parametrize("border", [(0.0, 0.0), (5.0, 0.0, 0.0)])
 def test_an_impossible_border_is_refused(border):
-    from nas_tf.errors import UserError
+    from nas_tf.base.errors import UserError
     from nas_tf.space.architecture import from_string
 
     with pytest.raises(UserError, match="image border must be 3 numbers"):

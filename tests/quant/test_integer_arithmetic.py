@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from nas_tf.errors import UserError
+from nas_tf.base.errors import UserError
 from quant import integer_model
 from quant.integer_model import Grid, grid_of
 from quant.quantizer_list import ActivationRange

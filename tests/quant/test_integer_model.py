@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tf_keras as keras
 
-from nas_tf.errors import UserError
+from nas_tf.base.errors import UserError
 from quant import flatbuffer, ranges, scheme
 from quant.integer_model import IntegerModel, grid_of, simulation
 from quant.parity_layers import compare_layers, file_tensors, layer_of_tensor, to_table

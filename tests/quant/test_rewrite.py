@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from nas_tf.errors import UserError
+from nas_tf.base.errors import UserError
 from quant.rewrite import folded_weights, rewrite
 
 layers = keras.layers

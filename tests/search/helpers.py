@@ -7,8 +7,8 @@ import numpy as np
 
 from nas_tf.latency.entries import Entry, Identity
 from nas_tf.latency.table import LatencyTable, load_table, save_table
-from nas_tf.search_problem import make_resources, offered_candidates
-from nas_tf.search_config import Budget
+from nas_tf.search.problem import make_resources, offered_candidates
+from nas_tf.search.config import Budget
 from nas_tf.space.operations import ZERO, InvertedBottleneck
 from nas_tf.space.search_space import FULL, SPACES, TINY, Stage
 

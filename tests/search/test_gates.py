@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nas_tf.tensors import gates
+from nas_tf.search import gates
 
 OFFERED = np.array([[1, 1, 1, 1], [1, 1, 1, 0], [1, 1, 0, 0]], bool)
 

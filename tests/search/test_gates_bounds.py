@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nas_tf.tensors import gates
+from nas_tf.search import gates
 
 
 class Draws:

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nas_tf.errors import UserError
-from nas_tf.tensors import gates
-from nas_tf.tensors.objective import (
-    FORMS, IN_LOSS, LARGEST_WEIGHT, PENALTY, Objective, Resource, reference_scale)
+from nas_tf.base.errors import UserError
+from nas_tf.search import gates
+from nas_tf.search.objective import (
+    FORMS, IN_LOSS, LARGEST_WEIGHT, Objective, PENALTY, Resource, reference_scale)
 from tests.search.helpers import phone_latency
 
 COSTS = np.array([[1.0, 2.0, 4.0], [3.0, 5.0, 0.0]])

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from nas_tf.tensors import gates
-from nas_tf.tensors.objective import (
-    FAR, LARGEST_WEIGHT, MULTIPLIER_RATE, PENALTY, Objective, Resource)
+from nas_tf.search import gates
+from nas_tf.search.objective import (
+    FAR, LARGEST_WEIGHT, MULTIPLIER_RATE, Objective, PENALTY, Resource)
 
 COSTS = np.array([[1.0, 2.0, 4.0], [3.0, 5.0, 0.0]])
 P = gates.probabilities(np.array([[0.3, -0.2, 0.5], [0.0, 1.0, -1.0]]))

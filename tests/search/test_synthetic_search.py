@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from benchmarks.synthetic_loss import random_quality, search
-from nas_tf.derive import most_probable
-from nas_tf.tensors import gates
-from nas_tf.tensors.architecture_parameters import ArchitectureParameters
-from nas_tf.tensors.objective import ADD_LINEAR_LAMBDA, Objective, Resource, reference_scale
-from nas_tf.tensors.reinforce import Reinforce
+from nas_tf.search.derivation import most_probable
+from nas_tf.search import gates
+from nas_tf.search.architecture_parameters import ArchitectureParameters
+from nas_tf.search.objective import ADD_LINEAR_LAMBDA, Objective, Resource, reference_scale
+from nas_tf.search.reinforce import Reinforce
 from tests.search.helpers import phone_latency
 
 BLOCKS, CANDIDATES, STEPS = 8, 5, 400

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from nas_tf.errors import UserError
+from nas_tf.base.errors import UserError
 from nas_tf.space.architecture import Architecture, Block, from_json, from_string, in_words
 from nas_tf.space.operations import ZERO, InvertedBottleneck, parse_operation
 from nas_tf.space.published import PROXYLESS_GPU, PROXYLESS_MOBILE, PUBLISHED, read_architecture

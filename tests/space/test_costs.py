@@ -65,14 +65,14 @@ def test_head_is_scaled_only_upwards():
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "proxyless_mobile", "proxyless_gpu"])
 def test_keras_network_has_the_counted_parameters(name):
-    from nas_tf.tensors.network import build_network, count_trainable
+    from nas_tf.network.build import build_network, count_trainable
     model = build_network(PUBLISHED[name], 64, 1000)
     assert count_trainable(model) == GOLDEN[name][0]
     assert model.output_shape == (None, 1000)
 
 
 def test_symmetric_padding_keeps_the_shape():
-    from nas_tf.tensors.network import build_network
+    from nas_tf.network.build import build_network
     blocks = (Block(InvertedBottleneck(1, 3), 8), Block(InvertedBottleneck(3, 7), 16, 2))
     for size in (32, 33):
         shapes = [build_network(Architecture(8, 2, blocks, 16, padding=p), size, 4)

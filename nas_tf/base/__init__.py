@@ -1,0 +1,1 @@
+"""What everything stands on: errors, files, run folders, checkpoints, progress, command lines."""

@@ -1,0 +1,96 @@
+"""Reading and writing files so that a killed process never leaves half of one."""
+
+import contextlib
+import hashlib
+import json
+import os
+import pathlib
+import tempfile
+from typing import Any, Iterator
+
+from nas_tf.base.errors import UserError, require
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+    """Yields a temporary path beside `path`; on success it replaces `path` in one step.
+
+    The temporary name keeps the suffix of `path`, for writers that look at it.
+    """
+    path = check_writable(path)
+    handle, name = tempfile.mkstemp(
+        prefix=f".{path.name.split('.')[0]}-", suffix="".join(path.suffixes), dir=path.parent)
+    os.close(handle)
+    temporary = pathlib.Path(name)
+    try:
+        yield temporary
+        # mkstemp makes files private; a result should be as readable as any other file.
+        temporary.chmod(0o666 & ~_umask())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_writable(path: str | os.PathLike) -> pathlib.Path:
+    """Makes the parent folders of a file to be written; `UserError` if it cannot be."""
+    path = pathlib.Path(path)
+    require(not path.is_dir(), f"Cannot write the file {str(path)!r}: it is a folder.")
+    make_folder(path.parent)
+    return path
+
+
+def write_bytes(path: str | os.PathLike, content: bytes) -> None:
+    """Writes `content` to `path` atomically, making parent folders."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: str | os.PathLike, content: str) -> None:
+    """Writes `content` to `path` atomically as UTF-8, making parent folders."""
+    write_bytes(path, content.encode("utf-8"))
+
+
+def write_json(path: str | os.PathLike, content: Any) -> None:
+    """Writes `content` to `path` atomically as indented JSON."""
+    write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def read_json(path: str | os.PathLike, what: str) -> Any:
+    """Parsed content of the JSON file `path`; `what` names it in the `UserError`s."""
+    try:
+        text = pathlib.Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"Cannot read the {what} {str(path)!r}: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"The {what} {str(path)!r} is not a text file.") from error
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise UserError(f"The {what} {str(path)!r} is not valid JSON: {error}.") from error
+
+
+def make_folder(path: str | os.PathLike) -> pathlib.Path:
+    """Makes the folder `path` with its parents, and checks that files can be made in it."""
+    path = pathlib.Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise PermissionError(13, "Permission denied")
+    except OSError as error:
+        reason = "it is a file" if path.is_file() else error.strerror
+        raise UserError(f"Cannot write to the folder {str(path)!r}: {reason}.") from error
+    return path
+
+
+def sha256(path: str | os.PathLike) -> str:
+    """Hexadecimal digest of a file's content."""
+    try:
+        return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise UserError(f"Cannot read the file {str(path)!r}: {error.strerror}.") from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

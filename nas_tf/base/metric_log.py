@@ -1,0 +1,72 @@
+"""Figures of a run, a line an epoch, for programs (`metrics.jsonl`) and for TensorBoard."""
+
+import json
+import numbers
+import pathlib
+from typing import Any
+
+from nas_tf.base import files
+
+METRICS_FILE = "metrics.jsonl"
+
+
+class MetricLog:
+    """Appends to `<folder>/metrics.jsonl` and to event files in `<folder>/tensorboard`.
+
+    Args:
+      folder: the stage's folder.
+      resume_epoch: the epoch that is written next. Lines of this epoch and later ones, left
+        by a run that was killed after its last checkpoint, are dropped.
+    """
+
+    def __init__(self, folder: str | pathlib.Path, resume_epoch: int = 0):
+        import tensorflow as tf  # pylint: disable=import-outside-toplevel
+
+        self._path = pathlib.Path(folder) / METRICS_FILE
+        kept = [line for line in read_metrics(folder) if line["epoch"] < resume_epoch]
+        files.write_text(self._path, "".join(json.dumps(line) + "\n" for line in kept))
+        self._scalar = tf.summary.scalar
+        self._writer = tf.summary.create_file_writer(str(self._path.parent / "tensorboard"))
+
+    def write(self, epoch: int, **values: Any) -> None:
+        """Writes one line; numbers go to TensorBoard too, lists to the file only."""
+        values = {name: _plain(value) for name, value in values.items()}
+        with open(self._path, "a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"epoch": epoch, **values}) + "\n")
+        with self._writer.as_default(step=epoch):
+            for name, value in values.items():
+                if isinstance(value, numbers.Real):
+                    self._scalar(name, float(value))
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Closes the event file."""
+        self._writer.close()
+
+
+def read_metrics(folder: str | pathlib.Path) -> list[dict[str, Any]]:
+    """All whole lines of `<folder>/metrics.jsonl`; none if it does not exist.
+
+    A last line cut short by a kill is left out.
+    """
+    path = pathlib.Path(folder) / METRICS_FILE
+    if not path.exists():
+        return []
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            break
+    return lines
+
+
+def _plain(value: Any) -> Any:
+    """numpy and TensorFlow values as Python ones, all the way down."""
+    if hasattr(value, "numpy"):
+        value = value.numpy()
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value

@@ -1,0 +1,25 @@
+"""Command: searches an architecture that meets a latency target.
+
+    python -m nas_tf.search --workdir=runs/a --dataset=imagenet2012 --data_dir=... \
+        --latency_table=table.json --target_latency_ms=35
+"""
+
+from absl import flags
+
+from flags import common
+from flags import search as search_flags
+from nas_tf.base import cli
+
+
+def main() -> None:
+    """Searches, or goes on with a search that was stopped."""
+    from nas_tf.search.run import run_search  # pylint: disable=import-outside-toplevel
+
+    workdir = common.WORKDIR.value
+    summary = run_search(workdir, search_flags.search_config())
+    cli.print_facts("searched", summary, f"python -m nas_tf.train --workdir={workdir}")
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["workdir", "latency_table", "target_latency_ms"])
+    cli.run(main)

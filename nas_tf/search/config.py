@@ -1,0 +1,79 @@
+"""What a search is asked to do, as plain data. Imports no TensorFlow."""
+
+import dataclasses
+
+from nas_tf.data.config import Augmentation, DataConfig
+
+ALGORITHMS = ("gradient", "reinforce", "random")
+GATE_MODES = ("full", "two")
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchSchedule:
+    """When what is learned how fast; defaults are the published ImageNet ones.
+
+    Attributes:
+      warmup_epochs: of weights alone, alpha frozen, cosine from `warmup_learning_rate`.
+      tied_epochs: the first of the warm-up, in which a block's candidates are one; see
+        `nas_tf.supernet.tying`.
+      epochs: of both, cosine from `learning_rate`.
+      alpha_every: weight steps before each architecture step.
+      held_out: images of the training split for alpha alone; below 1: a share of the split.
+    """
+
+    warmup_epochs: int = 40
+    epochs: int = 120
+    batch_size: int = 256
+    warmup_learning_rate: float = 0.05
+    learning_rate: float = 0.025
+    alpha_learning_rate: float = 0.006
+    alpha_every: int = 5
+    held_out: float = 5000
+    weight_decay: float = 4e-5
+    label_smoothing: float = 0.1
+    tied_epochs: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """Limits of the network that is looked for; 0 means none for parameters and multiply-adds."""
+
+    latency_ms: float
+    params: int = 0
+    macs: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchConfig:
+    """Settings of a search.
+
+    Attributes:
+      space, resolution, width_multiplier: which networks.
+      latency_table: file; `missing_latency` "error" or "estimate".
+      algorithm: "gradient" (of the binary gates), "reinforce", or "random", a control: gate
+        gradients of the right size and no information.
+      gate_mode: "full" or "two" paths an architecture step, for the gradient.
+      latency_loss: see `nas_tf.search.objective`.
+      derive: "budget" or "argmax"; see `nas_tf.search.derivation`.
+      num_candidates: how many of the best architectures to list.
+      checkpoint_minutes: between checkpoints; the end of an epoch always is one.
+    """
+
+    data: DataConfig
+    latency_table: str
+    budget: Budget
+    augmentation: Augmentation = Augmentation()
+    space: str = "full"
+    resolution: int = 224
+    width_multiplier: float = 1.0
+    missing_latency: str = "error"
+    schedule: SearchSchedule = SearchSchedule()
+    algorithm: str = "gradient"
+    gate_mode: str = "two"
+    latency_loss: str = "constrained"
+    derive: str = "budget"
+    num_candidates: int = 1
+    jit_compile: bool = False
+    mixed_precision: bool = False
+    checkpoint_minutes: float = 10.0
+    seed: int = 0

@@ -1,0 +1,89 @@
+"""From probabilities to networks: the most probable ones within limits, found exactly."""
+
+from typing import Sequence
+
+import numpy as np
+
+from nas_tf.base.errors import UserError
+from nas_tf.search.objective import Resource
+
+METHODS = ("budget", "argmax")
+
+
+def most_probable(log_p: np.ndarray, resources: Sequence[Resource], count: int = 1,
+                  ) -> list[np.ndarray]:
+    """The `count` most probable architectures whose every cost is at or under its limit.
+
+    An integer program, solved to optimality by HiGHS: x_bk ∈ {0, 1}, Σ_k x_bk = 1, maximize
+    Σ x_bk log p_bk subject to fixed + Σ x_bk cost_bk ≤ limit. Each found architecture is cut off
+    (Σ over its candidates of x ≤ blocks − 1) to find the next.
+
+    Args:
+      log_p: [blocks, candidates]; −inf for absent candidates.
+      resources: with their limits; none: the most probable of all.
+      count: how many; fewer come back if no more fit.
+
+    Returns:
+      int64 [blocks] arrays, most probable first.
+
+    Raises:
+      UserError: no architecture fits.
+    """
+    if np.isnan(log_p).any() or not np.isfinite(log_p).any(axis=1).all():
+        raise UserError("The architecture parameters are not finite numbers, so no network can be "
+                        "derived from them; use a smaller --search_alpha_learning_rate or "
+                        "--search_learning_rate in another --workdir.")
+    program = _Program(log_p, resources)
+    found: list[np.ndarray] = []
+    while len(found) < count:
+        choice = program.solve()
+        if choice is None:
+            break
+        program.cut_off(choice)
+        # The solver's tolerance may let a network pass that is over the limit by a hair.
+        if all(resource.of(choice) <= resource.limit for resource in resources):
+            found.append(choice)
+    if not found:
+        limits = ", ".join(f"{r.name} <= {r.limit:g}" for r in resources)
+        raise UserError(f"No network of the search space satisfies {limits}.")
+    return found
+
+
+class _Program:
+    """The integer program over the offered candidates."""
+
+    def __init__(self, log_p: np.ndarray, resources: Sequence[Resource]):
+        self._offered = np.isfinite(log_p)
+        self._blocks, self._candidates = np.nonzero(self._offered)
+        self._gain = log_p[self._offered]
+        one_hot = self._blocks == np.arange(len(log_p))[:, None]
+        rows, low, high = [one_hot], [np.ones(len(log_p))], [np.ones(len(log_p))]
+        for resource in resources:
+            scale = 1.0 / abs(resource.limit)
+            rows.append(scale * resource.costs[self._offered][None])
+            low.append(np.array([-np.inf]))
+            high.append(np.array([scale * (resource.limit - resource.fixed)]))
+        self._rows = np.concatenate(rows).astype(float)
+        self._low, self._high = np.concatenate(low), np.concatenate(high)
+
+    def solve(self) -> np.ndarray | None:
+        """The best choice not cut off, or None."""
+        from scipy import optimize  # pylint: disable=import-outside-toplevel
+
+        result = optimize.milp(
+            -self._gain, integrality=np.ones(len(self._gain)), bounds=optimize.Bounds(0, 1),
+            constraints=optimize.LinearConstraint(self._rows, self._low, self._high),
+            options={"mip_rel_gap": 0.0})
+        if result.x is None:
+            return None
+        taken = result.x > 0.5
+        choice = np.zeros(self._offered.shape[0], np.int64)
+        choice[self._blocks[taken]] = self._candidates[taken]
+        return choice
+
+    def cut_off(self, choice: np.ndarray) -> None:
+        """Excludes one architecture."""
+        row = choice[self._blocks] == self._candidates
+        self._rows = np.concatenate([self._rows, row[None].astype(float)])
+        self._low = np.append(self._low, -np.inf)
+        self._high = np.append(self._high, len(choice) - 1.0)

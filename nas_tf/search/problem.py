@@ -1,0 +1,169 @@
+"""A checked search: images, space, costs and budget, all known to fit before any long work."""
+
+import dataclasses
+from typing import Callable
+
+import numpy as np
+
+from nas_tf.data import batches
+from nas_tf.data.config import Part
+from nas_tf.data.holdout import hold_out
+from nas_tf.data.overview import check_disjoint
+from nas_tf.data.sources import ImageSource, open_config
+from nas_tf.search.derivation import METHODS, most_probable
+from nas_tf.base.errors import UserError, require
+from nas_tf.latency.table import LatencyTable, load_table
+from nas_tf.search.config import ALGORITHMS, Budget, GATE_MODES, SearchConfig
+from nas_tf.space.architecture import Architecture
+from nas_tf.space.layer_spec import LayerSpec
+from nas_tf.space.search_space import SearchSpace, find_space
+from nas_tf.search import gates
+from nas_tf.search.objective import FORMS, Resource
+from nas_tf.train.schedules import steps_per_epoch
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchProblem:
+    """All that a search works on.
+
+    Attributes:
+      space: with its widths multiplied.
+      offered: bool [blocks, candidates]: which candidates each block has.
+      resources: latency first, then the further budgets.
+      weight_part, alpha_part: disjoint images of the training split.
+      steps_per_epoch: weight steps.
+    """
+
+    config: SearchConfig
+    source: ImageSource
+    space: SearchSpace
+    table: LatencyTable
+    offered: np.ndarray
+    resources: list[Resource]
+    weight_part: Part
+    alpha_part: Part
+    steps_per_epoch: int
+
+    @property
+    def warmup_steps(self) -> int:
+        """Weight steps with alpha frozen."""
+        return self.config.schedule.warmup_epochs * self.steps_per_epoch
+
+    @property
+    def tied_steps(self) -> int:
+        """Weight steps in which a block's candidates are one."""
+        return self.config.schedule.tied_epochs * self.steps_per_epoch
+
+    @property
+    def total_steps(self) -> int:
+        """All weight steps."""
+        return self.warmup_steps + self.config.schedule.epochs * self.steps_per_epoch
+
+    def architecture(self, choice: np.ndarray, name: str = "searched") -> Architecture:
+        """The network with candidate choice[b] in block b."""
+        specs = (c.specs[k] for c, k in zip(self.space.choices(self.config.resolution), choice))
+        return self.space.architecture(tuple(spec.operation for spec in specs), name)
+
+    def derive(self, log_p: np.ndarray, method: str = "", count: int = 1) -> list[np.ndarray]:
+        """The best architectures by the configured method, as choices."""
+        limited = (method or self.config.derive) == "budget"
+        return most_probable(log_p, self.resources if limited else (), count)
+
+
+def check_problem(config: SearchConfig) -> SearchProblem:
+    """Opens what the search needs and refuses what cannot work.
+
+    Raises:
+      UserError: a wrong setting, a table that does not fit, a budget out of reach, unusable
+        images or too few of them.
+    """
+    _check_settings(config)
+    space = find_space(config.space).scaled(config.width_multiplier)
+    table = load_table(config.latency_table, config.missing_latency)
+    source = open_config(config.data)
+    table.check_fits(config.space, config.resolution, config.width_multiplier, source.num_classes)
+    resources = make_resources(space, config.resolution, source.num_classes, table, config.budget)
+    offered = offered_candidates(space)
+    _check_budget(resources, offered)
+    # The search does not need the evaluation split, but must not learn from what will judge it.
+    if config.data.eval_split or {"validation", "test"} & set(source.split_names()):
+        check_disjoint(source, ("train_split", config.data.train_split),
+                       ("eval_split", source.evaluation_split(config.data.eval_split)))
+    weight_part, alpha_part = _divide(source, config)
+    split_size = source.part_size(config.data.train_split)
+    steps = steps_per_epoch(weight_part.size(split_size), config.schedule.batch_size)
+    batches.image_size(source, config.resolution, config.data.resize_size)
+    return SearchProblem(config, source, space, table, offered, resources, weight_part,
+                         alpha_part, steps)
+
+
+def offered_candidates(space: SearchSpace) -> np.ndarray:
+    """bool [blocks, candidates], True where the block has the candidate; ragged rows end early."""
+    counts = [len(choice.specs) for choice in space.choices(32)]
+    return np.arange(max(counts)) < np.array(counts)[:, None]
+
+
+def make_resources(space: SearchSpace, resolution: int, num_classes: int, table: LatencyTable,
+                   budget: Budget) -> list[Resource]:
+    """Latency from the table; parameters and multiply-adds where the budget limits them."""
+    def resource(name: str, cost: Callable[[LayerSpec], float], start: float, limit: float):
+        costs = np.zeros(offered_candidates(space).shape)
+        for b, choice in enumerate(space.choices(resolution)):
+            costs[b, :len(choice.specs)] = [cost(spec) for spec in choice.specs]
+        fixed = (*space.fixed_before(resolution), *space.fixed_after(resolution, num_classes))
+        return Resource(name, costs, start + sum(map(cost, fixed)), limit)
+
+    resources = [resource("latency_ms", table.cost_ms, table.intercept_ms, budget.latency_ms)]
+    if budget.params:
+        resources.append(resource("params", lambda spec: spec.params, 0.0, budget.params))
+    if budget.macs:
+        resources.append(resource("macs", lambda spec: spec.macs, 0.0, budget.macs))
+    return resources
+
+
+def _check_settings(config: SearchConfig) -> None:
+    for name, allowed in (("algorithm", ALGORITHMS), ("gate_mode", GATE_MODES),
+                          ("latency_loss", FORMS), ("derive", METHODS)):
+        value = getattr(config, name)
+        require(value in allowed, f"--{name}={value!r}; allowed: {', '.join(allowed)}.")
+    schedule = config.schedule
+    for name, value in (("search_epochs", schedule.epochs), ("search_alpha_every", schedule.alpha_every),
+                        ("search_batch_size", schedule.batch_size),
+                        ("num_candidates", config.num_candidates),
+                        ("resolution", config.resolution)):
+        require(value > 0, f"--{name} must be at least 1, not {value}.")
+    require(schedule.warmup_epochs >= 0,
+            f"--search_warmup_epochs must be at least 0, not {schedule.warmup_epochs}.")
+    require(0 <= schedule.tied_epochs <= schedule.warmup_epochs,
+            f"--search_tied_epochs must be 0 to the {schedule.warmup_epochs} epochs of "
+            f"--search_warmup_epochs, not {schedule.tied_epochs}.")
+    require(config.budget.latency_ms > 0,
+            f"--target_latency_ms must be above 0, not {config.budget.latency_ms:g}.")
+
+
+def _check_budget(resources: list[Resource], offered: np.ndarray) -> None:
+    """Every limit within what the space can reach, and all of them reachable at once."""
+    flags = {"latency_ms": "--target_latency_ms", "params": "--max_params", "macs": "--max_macs"}
+    for resource in resources:
+        low, high = resource.range(offered)
+        name = flags[resource.name]
+        unit = " ms" if resource.name == "latency_ms" else ""
+        require(resource.limit >= low,
+                f"{name}={resource.limit:g} is below the smallest network of this search space: "
+                f"its networks take {low:.6g} to {high:.6g}{unit}.")
+        require(resource.limit <= high,
+                f"{name}={resource.limit:g} is above the largest network of this search space: "
+                f"its networks take {low:.6g} to {high:.6g}{unit}, so there is nothing to limit.")
+    most_probable(gates.log_probabilities(np.where(offered, 0.0, -np.inf)), resources)
+
+
+def _divide(source: ImageSource, config: SearchConfig) -> tuple[Part, Part]:
+    """Images for the weights, and class-stratified ones for alpha."""
+    held_out, split = config.schedule.held_out, config.data.train_split
+    total = source.part_size(split)
+    number = round(held_out * total) if held_out < 1 else int(held_out)
+    try:
+        weight_part, alpha_part = hold_out(source, split, number)
+    except UserError as error:
+        raise UserError(f"--search_held_out={held_out:g}: {error}") from error
+    return weight_part, alpha_part

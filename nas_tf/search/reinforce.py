@@ -1,0 +1,57 @@
+"""The ProxylessNAS authors' other method: policy gradients of sampled networks' rewards."""
+
+import numpy as np
+import tensorflow as tf
+
+from nas_tf.search import gates
+from nas_tf.network.losses import cross_entropy
+from nas_tf.search.objective import Resource
+from nas_tf.supernet.supernet import Supernet
+
+NUM_NETWORKS = 10  # a batch of held-out images
+REWARD_EXPONENT = 0.1
+BASELINE_RATE = 0.99  # of the way to a batch's mean reward, as in the authors' code
+
+
+class Reinforce:
+    """Gradient of minus the expected reward (Williams, 1992), with a moving baseline.
+
+    Args:
+      latency: with its target as limit.
+      latency_reward: reward = accuracy · (target / latency)^0.1, the authors'; else accuracy
+        alone, for an objective that treats latency by its own gradient.
+    """
+
+    def __init__(self, latency: Resource, latency_reward: bool):
+        self._latency, self._latency_reward = latency, latency_reward
+        self.baseline = 0.0
+
+    def reward(self, accuracy: float, choice: np.ndarray) -> float:
+        """What a network is worth."""
+        if not self._latency_reward:
+            return accuracy
+        return accuracy * (self._latency.limit / self._latency.of(choice))**REWARD_EXPONENT
+
+    def gradient(self, supernet: Supernet, images: tf.Tensor, labels: tf.Tensor, p: np.ndarray,
+                 rng: np.random.Generator) -> tuple[float, np.ndarray]:
+        """(mean cross-entropy, gradient in alpha); moves the baseline."""
+        choices = [gates.sample(rng, p) for _ in range(NUM_NETWORKS)]
+        losses, rewards = [], []
+        for choice in choices:
+            loss, hits = cross_entropy(supernet(images, choice, training=True), labels)
+            losses.append(float(loss))
+            rewards.append(self.reward(float(hits) / len(labels), choice))
+        return float(np.mean(losses)), self.policy_gradient(choices, rewards, p)
+
+    def policy_gradient(self, choices: list[np.ndarray], rewards: list[float],
+                        p: np.ndarray) -> np.ndarray:
+        """−mean of (reward − baseline) · ∇ log P(choice), once the baseline has moved."""
+        mean = float(np.mean(rewards))
+        if self.baseline == 0.0:  # none yet
+            self.baseline = mean
+        # b ← b + 0.99 (mean reward − b), before it is subtracted: what is left is nearly the
+        # difference to the batch's own mean, which varies far less than that to a slow average.
+        self.baseline += BASELINE_RATE * (mean - self.baseline)
+        total = sum((reward - self.baseline) * gates.score_gradient(choice, p)
+                    for choice, reward in zip(choices, rewards, strict=True))
+        return -total / len(choices)

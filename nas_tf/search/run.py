@@ -1,0 +1,204 @@
+"""The search stage: from images and a latency table to an architecture within the budget."""
+
+import dataclasses
+import pathlib
+import time
+from typing import Any, Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from nas_tf.base import files
+from nas_tf.data import batches
+from nas_tf.data.config import NO_AUGMENTATION, Part
+from nas_tf.data.preprocess import to_network_input
+from nas_tf.base.run_folder import open_stage
+from nas_tf.search.config import SearchConfig
+from nas_tf.search.problem import SearchProblem, check_problem
+from nas_tf.search.state import SearchState, WEIGHT_ADVICE
+from nas_tf.space.architecture import in_words
+from nas_tf.search import gates
+from nas_tf.base.checkpoints import RunCheckpoint
+from nas_tf.base.metric_log import MetricLog
+from nas_tf.base.progress import Progress
+from nas_tf.train.schedules import cosine
+
+STAGE = "search"
+ARCHITECTURE_FILE = "architecture.json"
+CANDIDATES_FILE = "candidates.json"
+_SHOW_EVERY = 10  # steps between looks at the figures
+_ACCURACY_IMAGES = 5000
+
+
+def run_search(workdir: str, config: SearchConfig) -> dict[str, Any]:
+    """Searches, or goes on where a killed search stopped.
+
+    Returns:
+      The summary: `architecture` (short string), `predicted_latency_ms`,
+      `target_latency_ms`, `steps`, `seconds`, …
+
+    Raises:
+      UserError: see `check_problem`; or the folder holds another run.
+    """
+    problem = check_problem(config)
+    stage = open_stage(workdir, STAGE, _settings(problem))
+    summary = stage.summary()
+    if summary is None:
+        state = SearchState(problem)
+        _search(problem, state, stage.path)
+        summary = _finish(problem, state, stage.path)
+        stage.write_summary(summary)
+    return summary
+
+
+def _settings(problem: SearchProblem) -> dict[str, Any]:
+    """What decides the outcome; where data and table lie and how often to save do not."""
+    settings = dataclasses.asdict(problem.config)
+    settings["data"] = problem.config.data.identity()
+    for name in ("checkpoint_minutes", "latency_table"):
+        del settings[name]
+    # The table by what it says and not by its path, which may change between runs.
+    costs = [[r.name, r.fixed, r.costs.round(9).tolist()] for r in problem.resources]
+    return settings | {"costs": costs, "steps_per_epoch": problem.steps_per_epoch,
+                       "num_classes": problem.source.num_classes}
+
+
+def learning_rate(problem: SearchProblem, step: int) -> float:
+    """The weights' rate at a 0-based step: one cosine over warm-up, one over the joint phase."""
+    schedule, warmup = problem.config.schedule, problem.warmup_steps
+    if step < warmup:
+        return cosine(step, warmup, schedule.warmup_learning_rate)
+    return cosine(step - warmup, problem.total_steps - warmup, schedule.learning_rate)
+
+
+def alpha_steps_before(problem: SearchProblem, step: int) -> int:
+    """How many architecture steps precede the end of weight step `step` (a count of steps)."""
+    return max(0, step - problem.warmup_steps) // problem.config.schedule.alpha_every
+
+
+def _search(problem: SearchProblem, state: SearchState, folder: pathlib.Path) -> None:
+    checkpoint = RunCheckpoint(folder, WEIGHT_ADVICE, **state.trackables())
+    start = checkpoint.restore()
+    if start:
+        state.unpack()
+    log = MetricLog(folder, resume_epoch=start // problem.steps_per_epoch)
+    weight_images = _images(problem, problem.weight_part, start)
+    alpha_images = _images(problem, problem.alpha_part, alpha_steps_before(problem, start))
+    saved = time.monotonic()
+    with Progress("search", problem.total_steps, start) as progress:
+        for step in range(start, problem.total_steps):
+            _step(problem, state, step, weight_images, alpha_images)
+            done = step + 1
+            ends_epoch = done % problem.steps_per_epoch == 0
+            progress.update(done, **_shown(state) if done % _SHOW_EVERY == 0 else {})
+            if ends_epoch:
+                _end_epoch(problem, state, log, progress, done)
+            due = time.monotonic() - saved >= 60 * problem.config.checkpoint_minutes
+            if ends_epoch or due:
+                saved = _save(state, checkpoint, done, saved)
+    log.close()
+
+
+def _step(problem: SearchProblem, state: SearchState, step: int, weight_images: Iterator,
+          alpha_images: Iterator) -> None:
+    """A weight step, and an architecture step where one is due."""
+    if step % problem.steps_per_epoch == 0:
+        state.begin_epoch()
+    state.weight_step(step, *next(weight_images), learning_rate(problem, step))
+    if alpha_steps_before(problem, step + 1) > alpha_steps_before(problem, step):
+        state.alpha_step(step, *next(alpha_images))
+
+
+def _images(problem: SearchProblem, part: Part, start_step: int) -> Iterator:
+    """Endless batches of a part from a step on. Alpha sees images as evaluation does."""
+    config = problem.config
+    augmentation = config.augmentation if part is problem.weight_part else NO_AUGMENTATION
+    size = problem.source.part_size(part)
+    dataset = batches.training_batches(
+        problem.source, part, min(config.schedule.batch_size, size), config.resolution,
+        augmentation, config.seed, start_step, config.data.resize_size)
+    return batches.readable(problem.source, dataset)
+
+
+def _save(state: SearchState, checkpoint: RunCheckpoint, done: int, since: float) -> float:
+    """Saves after `done` steps; returns the time from which the next interval counts."""
+    now = time.monotonic()
+    state.seconds.assign_add(now - since)
+    state.pack()
+    checkpoint.save(done)
+    return now
+
+
+def _shown(state: SearchState) -> dict[str, float]:
+    figures = state.figures()
+    return {name: figures[name] for name in ("loss", "expected_latency_ms", "entropy")}
+
+
+def _end_epoch(problem: SearchProblem, state: SearchState, log: MetricLog, progress: Progress,
+               done: int) -> None:
+    """The epoch's line, on disk and for the eye."""
+    epoch = done // problem.steps_per_epoch - 1
+    epochs = problem.total_steps // problem.steps_per_epoch
+    p = state.parameters.probabilities()
+    choice = p.argmax(axis=1)
+    top1 = held_out_accuracy(problem, state, state.running(done, choice))
+    figures = {**state.figures(), "top1": top1}
+    listed = [row[offered].tolist() for row, offered in zip(p, problem.offered)]
+    words = in_words(problem.architecture(choice))
+    log.write(epoch, **figures, probabilities=listed, most_probable=words,
+              learning_rate=learning_rate(problem, done - 1))
+    shown = {name: value for name, value in figures.items() if value is not None}
+    progress.note(f"epoch {epoch + 1}/{epochs}", **shown)
+    progress.note(f"most probable {words}, its mean probability {p.max(axis=1).mean():.2f}")
+
+
+def held_out_accuracy(problem: SearchProblem, state: SearchState, choice: np.ndarray) -> float:
+    """Top-1 of one network with the shared weights on held-out images, normalized batch-wise.
+
+    Moving averages of a path come from ever different networks before it, so the batch's own
+    statistics are used.
+    """
+    config, part = problem.config, problem.alpha_part
+    number = min(_ACCURACY_IMAGES, problem.source.part_size(part))
+    size = min(config.schedule.batch_size, number)
+    dataset = batches.evaluation_batches(
+        problem.source, part, size, config.resolution, config.data.resize_size)
+    hits = seen = 0
+    # Whole batches only: a last one of few images would be normalized by next to nothing.
+    for images, labels in batches.readable(problem.source, dataset.take(number // size)):
+        logits = state.supernet(to_network_input(images), choice, training=True)
+        hits += int(tf.reduce_sum(tf.cast(tf.argmax(logits, -1) == labels, tf.int64)))
+        seen += len(labels)
+    return hits / seen
+
+
+def _finish(problem: SearchProblem, state: SearchState, folder: pathlib.Path) -> dict[str, Any]:
+    """Derives the networks and writes them."""
+    log_p = gates.log_probabilities(state.parameters.values())
+    choices = problem.derive(log_p, count=problem.config.num_candidates)
+    candidates = [_facts(problem, log_p, choice) for choice in choices]
+    files.write_json(folder / CANDIDATES_FILE, candidates)
+    best = problem.architecture(choices[0])
+    files.write_json(folder / ARCHITECTURE_FILE, best.to_json())
+    figures = state.figures()
+    del candidates[0]["architecture"]
+    return {
+        "architecture": best.to_string(), "operations": in_words(best), **candidates[0],
+        "target_latency_ms": problem.config.budget.latency_ms,
+        "expected_latency_ms": figures["expected_latency_ms"], "entropy": figures["entropy"],
+        "top1": held_out_accuracy(problem, state, choices[0]),
+        "candidates": len(candidates), "steps": problem.total_steps,
+        "seconds": float(state.seconds.numpy()),
+        "architecture_file": str(folder / ARCHITECTURE_FILE),
+    }
+
+
+def _facts(problem: SearchProblem, log_p: np.ndarray, choice: np.ndarray) -> dict[str, Any]:
+    architecture = problem.architecture(choice)
+    resolution, classes = problem.config.resolution, problem.source.num_classes
+    return {
+        "architecture": architecture.to_json(),
+        "log_probability": float(log_p[np.arange(len(choice)), choice].sum()),
+        "predicted_latency_ms": problem.table.predict_ms(architecture, resolution, classes),
+        "params": architecture.params(classes), "macs": architecture.macs(resolution, classes),
+    }

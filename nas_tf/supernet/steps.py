@@ -1,0 +1,85 @@
+"""One step on the supernet: of the sampled network's weights, or towards the gates' gradients.
+
+Only what was sampled is computed, recorded and updated, so a step costs what it costs on the
+compact network.
+"""
+
+from typing import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from nas_tf.supernet.eager_steps import EagerSteps
+from nas_tf.supernet.graph_steps import GraphSteps
+from nas_tf.supernet.paths import Path
+from nas_tf.supernet.supernet import Supernet
+from nas_tf.train.optimizers import MOMENTUM, NesterovSgd, WEIGHT_DECAY
+
+Steps = EagerSteps | GraphSteps
+
+
+def make_steps(supernet: Supernet) -> Steps:
+    """How this supernet's losses and gradients are computed."""
+    return EagerSteps(supernet) if supernet.jit_compile else GraphSteps(supernet)
+
+
+class WeightOptimizer(NesterovSgd):
+    """`NesterovSgd` on the paths that it is given and no others.
+
+    A path that was not sampled keeps its weights and its momentum, without decay.
+
+    Attributes:
+      weight_decay: to be part of the gradients that `update_path` is given.
+    """
+
+    def __init__(self, supernet: Supernet, momentum: float = MOMENTUM,
+                 weight_decay: float = WEIGHT_DECAY):
+        super().__init__({path.name: path.trained for path in supernet.all_paths()}, momentum)
+        self.weight_decay = weight_decay
+
+    def update_path(self, path: Path, gradient: tf.Tensor, rate: tf.Tensor) -> None:
+        """One update of a path's weights."""
+        self.update(path.name, path.trained, gradient, rate)
+
+
+def weight_step(steps: Steps, optimizer: WeightOptimizer, images: tf.Tensor,
+                labels: tf.Tensor, active: Sequence[int], learning_rate: float,
+                smoothing: float = 0.1) -> tuple[float, float]:
+    """One step of the weights of the network with candidates `active`.
+
+    Args:
+      images: float32 [N, H, W, 3]; labels: int64 [N].
+
+    Returns:
+      (loss, correct predictions) before the step.
+    """
+    paths = steps.supernet.active_paths(active)
+    loss, hits, gradients, moved = steps.weight_gradients(
+        images, labels, active, smoothing, optimizer.weight_decay)
+    rate = tf.constant(learning_rate, tf.float32)
+    for path, gradient, statistics in zip(paths, gradients, moved, strict=True):
+        optimizer.update_path(path, gradient, rate)
+        tf.raw_ops.AssignVariableOp(resource=path.statistics.handle, value=statistics)
+    return float(loss), float(hits)
+
+
+def gate_gradients(steps: Steps, images: tf.Tensor, labels: tf.Tensor,
+                   involved: np.ndarray, active: Sequence[int],
+                   ) -> tuple[float, float, np.ndarray]:
+    """∂L/∂g of the involved gates at the binary gates `active`; nothing is assigned.
+
+    The gradient that flows on to earlier blocks goes through the active path alone. Inactive
+    paths are computed once ∂L/∂y is known, and never kept.
+
+    Args:
+      involved: bool [blocks, candidates].
+
+    Returns:
+      (loss: plain cross-entropy, correct predictions, float64 [blocks, candidates] with 0 for
+      gates not involved and for ZeroOp).
+    """
+    loss, hits, found = steps.gate_gradients(images, labels, involved, active)
+    gradients = np.zeros(involved.shape)
+    for (b, k), value in found.items():
+        gradients[b, k] = float(value)
+    return float(loss), float(hits), gradients

@@ -1,0 +1,124 @@
+"""The supernet: fixed layers and, for every block, one path a candidate behind binary gates."""
+
+from typing import Callable, Hashable, Sequence
+
+import tensorflow as tf
+import tf_keras as keras
+
+from nas_tf.space.layer_spec import IMAGE_CHANNELS, BlockSpec
+from nas_tf.space.operations import Zero
+from nas_tf.space.search_space import Choice, SearchSpace
+from nas_tf.network import layers
+from nas_tf.supernet.chains import Chain
+from nas_tf.supernet.paths import (
+    Path, PathFunctions, PathKind, compiled_functions, shared_functions)
+
+
+class _Paths:
+    """Makes paths, each kind of path once, and functions once for all that can share them."""
+
+    def __init__(self, jit_compile: bool):
+        self._kinds: dict[Hashable, PathKind] = {}
+        self._functions: dict[Hashable, PathFunctions] = {}
+        self._jit_compile = jit_compile
+
+    def make(self, key: Hashable, layers_of: Callable[[], list], channels: int, name: str,
+             has_shortcut: bool = False) -> Path:
+        """A path; `layers_of` makes its layers if no path of this key was made before."""
+        if key not in self._kinds:
+            chain = Chain(layers_of(), channels)
+            self._kinds[key] = PathKind(chain, self._functions_of(chain))
+        return Path(self._kinds[key], has_shortcut, name=name)
+
+    def _functions_of(self, chain: Chain) -> PathFunctions:
+        if self._jit_compile:
+            return compiled_functions(chain)
+        if chain.form not in self._functions:
+            self._functions[chain.form] = shared_functions(chain)
+        return self._functions[chain.form]
+
+    def block(self, spec: BlockSpec, name: str) -> Path | None:
+        """The path of one candidate; None for ZeroOp."""
+        if isinstance(spec.operation, Zero):
+            return None
+        return self.make(spec, lambda: layers.operation_layers(spec, name), spec.input_width,
+                         name, spec.has_shortcut)
+
+
+class MixedOperation(keras.layers.Layer):
+    """A block with all its candidates, y = Σ_k g_k · F_k(x) (+ x with a shortcut).
+
+    The gates g are binary and one-hot, so one path runs. F of ZeroOp is 0.
+
+    Attributes:
+      paths: one `Path` a candidate, None for ZeroOp.
+    """
+
+    def __init__(self, choice: Choice, make: _Paths, **kwargs):
+        super().__init__(**kwargs)
+        self.paths = [make.block(spec, f"{self.name}_{spec.operation.name}")
+                      for spec in choice.specs]
+
+    def call(self, x: tf.Tensor, active: int, training: bool = False) -> tf.Tensor:
+        """Output with candidate `active` switched on."""
+        path = self.paths[active]
+        return x if path is None else path.join(x, path(x, training=training))
+
+
+class Supernet(keras.Model):
+    """All networks of a search space with shared weights.
+
+    Args:
+      space: with its widths already multiplied.
+      resolution: side of the square input.
+      num_classes: outputs.
+      jit_compile: whether XLA compiles each path.
+
+    Attributes:
+      resolution, num_classes, jit_compile: as given.
+      stem, first, after: fixed `Path`s around the mixed operations.
+      blocks: the mixed operations, in order.
+    """
+
+    def __init__(self, space: SearchSpace, resolution: int, num_classes: int,
+                 jit_compile: bool = False):
+        super().__init__(name="supernet")
+        self.resolution, self.num_classes = resolution, num_classes
+        self.jit_compile = jit_compile
+        make = _Paths(jit_compile)
+        stem, first = space.fixed_before(resolution)
+        head, classifier = space.fixed_after(resolution, num_classes)
+        self.stem = make.make("stem", lambda: layers.stem_layers(stem), IMAGE_CHANNELS, "stem")
+        self.first = make.block(first, "first")
+        self.blocks = [MixedOperation(choice, make, name=f"block{index}")
+                       for index, choice in enumerate(space.choices(resolution))]
+        self.after = make.make(
+            "after",
+            lambda: layers.head_layers(head) + layers.classifier_layers(classifier.output_width),
+            head.input_width, "after")
+        self.built = True
+
+    def call(self, images: tf.Tensor, active: Sequence[int], training: bool = False) -> tf.Tensor:
+        """Logits [N, classes] of the network whose block b runs candidate active[b].
+
+        Args:
+          images: float32 [N, H, W, 3] = (uint8 − 128) / 128.
+          active: one candidate index a block.
+          training: batch norm by the batch (True) or by its moving averages.
+        """
+        x = self.stem(images, training=training)
+        x = self.first.join(x, self.first(x, training=training))
+        for block, index in zip(self.blocks, active, strict=True):
+            x = block(x, int(index), training=training)
+        return self.after(x, training=training)
+
+    def active_paths(self, active: Sequence[int]) -> list[Path]:
+        """The paths that run, fixed ones included, ZeroOps left out."""
+        chosen = (block.paths[int(k)] for block, k in zip(self.blocks, active, strict=True))
+        return [self.stem, self.first, *(path for path in chosen if path is not None), self.after]
+
+    def all_paths(self) -> list[Path]:
+        """Every path of every block, and the fixed ones."""
+        searched = (path for block in self.blocks for path in block.paths)
+        return [self.stem, self.first, *(path for path in searched if path is not None), self.after]
+

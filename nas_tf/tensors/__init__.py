@@ -1,1 +1,0 @@
-"""Keras layers, the compact network, and the supernet."""

@@ -1,0 +1,1 @@
+"""Training a network: the run, its optimizer, schedules and averages."""

@@ -1,0 +1,25 @@
+"""Command: trains the compact network in float.
+
+    python -m nas_tf.train --workdir=runs/a --architecture=proxyless_mobile \
+        --dataset=imagenet2012 --data_dir=... --epochs=300
+"""
+
+from absl import flags
+
+from flags import common
+from flags import train as train_flags
+from nas_tf.base import cli
+
+
+def main() -> None:
+    """Trains, or goes on with a run that was stopped."""
+    from nas_tf.train.run import run_train  # pylint: disable=import-outside-toplevel
+
+    workdir = common.WORKDIR.value
+    summary = run_train(workdir, train_flags.train_config())
+    cli.print_facts("trained", summary, f"python -m quant.finetune --workdir={workdir}")
+
+
+if __name__ == "__main__":
+    flags.mark_flag_as_required("workdir")
+    cli.run(main)

@@ -1,0 +1,240 @@
+"""The training stage: from an architecture and images to a float model."""
+
+import dataclasses
+import pathlib
+import sys
+import time
+from typing import Any
+
+import tensorflow as tf
+import tf_keras as keras
+
+from nas_tf.base import files
+from nas_tf.data.class_names import ClassList, Matching, match_dataset
+from nas_tf.data import batches
+from nas_tf.data.overview import check_disjoint
+from nas_tf.data.sources import ImageSource, open_config
+from nas_tf.base.errors import require
+from nas_tf.network.model_folder import (
+    ModelDescription, load_float_model, read_description, save_model)
+from nas_tf.base.run_folder import open_stage
+from nas_tf.space.architecture import Architecture, from_json
+from nas_tf.space.published import read_architecture
+from nas_tf.network.build import build_network
+from nas_tf.train.config import TrainConfig
+from nas_tf.train import precision
+from nas_tf.base.checkpoints import RunCheckpoint
+from nas_tf.base.metric_log import MetricLog
+from nas_tf.base.progress import Progress
+from nas_tf.train.schedules import cosine, steps_per_epoch
+from nas_tf.train.weight_trainer import ADVICE, WeightTrainer
+
+STAGE = "train"
+MODEL = "model"
+_SHOW_EVERY = 10  # steps between looks at the loss
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """A checked training run.
+
+    Attributes:
+      steps_per_epoch, total_steps: optimizer steps.
+      matching: which of the initial model's classes is which of the dataset's; None without one.
+    """
+
+    config: TrainConfig
+    source: ImageSource
+    eval_split: str
+    size: batches.ImageSize
+    architecture: Architecture
+    steps_per_epoch: int
+    matching: Matching | None
+
+    @property
+    def total_steps(self) -> int:
+        return self.steps_per_epoch * self.config.epochs
+
+    def learning_rate(self, step: int) -> float:
+        """The rate of a 0-based step."""
+        warmup = round(self.config.warmup_epochs * self.steps_per_epoch)
+        return cosine(step, self.total_steps, self.config.learning_rate, warmup)
+
+    def training_batches(self, start_step: int) -> tf.data.Dataset:
+        """Batches from a step on."""
+        config = self.config
+        return batches.training_batches(
+            self.source, config.data.train_split, config.batch_size, self.size.resolution,
+            config.augmentation, config.seed, start_step, self.size.resize_size)
+
+    def evaluation_batches(self) -> tf.data.Dataset:
+        """The evaluation split once."""
+        return batches.evaluation_batches(self.source, self.eval_split, self.config.batch_size,
+                                          self.size.resolution, self.size.resize_size)
+
+
+def run_train(workdir: str, config: TrainConfig) -> dict[str, Any]:
+    """Trains the network, or goes on where a killed run stopped.
+
+    Returns:
+      The summary: `top1`, `top5` (shares) on the evaluation split, `epochs`, `seconds`, …
+
+    Raises:
+      UserError: bad settings, unusable images, or a folder that holds another run.
+    """
+    job = _check(workdir, config)
+    stage = open_stage(workdir, STAGE, _settings(job))
+    summary = stage.summary()
+    if summary is None:
+        with precision.policy(config.weights.mixed_precision):
+            trainer = _trainer(job)
+            seconds = _train(job, trainer, stage.path)
+            summary = _finish(job, trainer, stage.path, seconds)
+        stage.write_summary(summary)
+    return summary
+
+
+def find_architecture(workdir: str, value: str, width_multiplier: float) -> Architecture:
+    """The architecture of a flag, scaled; or the search's result in the run folder, as it is."""
+    if value:
+        return read_architecture(value).scaled(width_multiplier)
+    path = pathlib.Path(workdir) / "search" / "architecture.json"
+    require(path.is_file(), f"--architecture is not given and {str(path)!r} does not exist; "
+            "run nas_tf.search with this --workdir first, or name an architecture.")
+    return from_json(files.read_json(path, "architecture"), f"architecture {str(path)!r}")
+
+
+def _check(workdir: str, config: TrainConfig) -> _Job:
+    for name in ("epochs", "batch_size", "resolution", "eval_every"):
+        value = getattr(config, name)
+        require(value > 0, f"--{name} must be at least 1, not {value}.")
+    require(config.warmup_epochs < config.epochs,
+            f"--warmup_epochs={config.warmup_epochs:g} must be fewer than --epochs={config.epochs}.")
+    architecture = find_architecture(workdir, config.architecture, config.width_multiplier)
+    source = open_config(config.data)
+    # Before the stage holds these settings: other flags may be what a refusal asks for.
+    matching = _match_initial(config, source) if config.initial_model else None
+    eval_split = source.evaluation_split(config.data.eval_split)
+    source.part_size(eval_split)
+    check_disjoint(source, ("train_split", config.data.train_split), ("eval_split", eval_split))
+    steps = steps_per_epoch(source.part_size(config.data.train_split), config.batch_size)
+    size = batches.image_size(source, config.resolution, config.data.resize_size)
+    return _Job(config, source, eval_split, size, architecture, steps, matching)
+
+
+def _settings(job: _Job) -> dict[str, Any]:
+    """What decides the outcome; where the data lies and how often to save do not."""
+    settings = dataclasses.asdict(job.config)
+    settings["data"] = job.config.data.identity()
+    del settings["checkpoint_minutes"]
+    settings |= {"architecture": job.architecture.to_json(), "eval_split": job.eval_split,
+                 "num_classes": job.source.num_classes, "steps_per_epoch": job.steps_per_epoch}
+    return settings
+
+
+def _trainer(job: _Job) -> WeightTrainer:
+    config = job.config
+    keras.utils.set_random_seed(config.seed)
+    model = build_network(job.architecture, config.resolution, job.source.num_classes)
+    if config.initial_model:
+        _start_from(config.initial_model, model, job)
+    return WeightTrainer(model, config.weights, config.seed)
+
+
+def _match_initial(config: TrainConfig, source: ImageSource) -> Matching:
+    """Which of the initial model's classes is which of the dataset's."""
+    folder, description = config.initial_model, read_description(config.initial_model)
+    require(description.num_classes == source.num_classes,
+            f"--initial_model={folder!r} has {description.num_classes} classes, but dataset "
+            f"{source.name!r} has {source.num_classes}.")
+    model = ClassList(
+        f"model {folder!r} (--initial_model)", description.labels, description.named)
+    return match_dataset(model, source, config.data.class_names)
+
+
+def _start_from(folder: str, model: keras.Model, job: _Job) -> None:
+    initial, description = load_float_model(folder)
+    require(description.architecture == job.architecture,
+            f"--initial_model={folder!r} has the architecture "
+            f"{description.architecture.to_string()!r}, not {job.architecture.to_string()!r}.")
+    model.set_weights(initial.get_weights())
+    for variable in model.get_layer("logits").weights:
+        # The network's classes are the dataset's, in its order.
+        variable.assign(tf.gather(variable, job.matching.order, axis=-1))
+    print(f"classes of --initial_model: {job.matching.note}", file=sys.stderr)
+
+
+def _train(job: _Job, trainer: WeightTrainer, folder: pathlib.Path) -> float:
+    """Runs the steps that are left; returns the seconds of all processes that took part."""
+    seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+    checkpoint = RunCheckpoint(folder, ADVICE, seconds=seconds, **trainer.trackables())
+    start = checkpoint.restore()
+    log = MetricLog(folder, resume_epoch=start // job.steps_per_epoch)
+    clock = _Clock(seconds, job.config.checkpoint_minutes * 60)
+    images = batches.readable(job.source, job.training_batches(start))
+    with Progress("train", job.total_steps, start) as progress:
+        for step in range(start, job.total_steps):
+            if step % job.steps_per_epoch == 0:
+                trainer.begin_epoch()
+            trainer.step(*next(images), step, job.learning_rate(step))
+            done = step + 1
+            shown = trainer.figures() if done % _SHOW_EVERY == 0 else {}
+            progress.update(done, **shown)
+            if done % job.steps_per_epoch == 0:
+                _end_epoch(job, trainer, log, progress, done)
+            if done % job.steps_per_epoch == 0 or clock.due():
+                clock.stop()
+                checkpoint.save(done)
+    log.close()
+    clock.stop()
+    return float(seconds.numpy())
+
+
+def _end_epoch(job: _Job, trainer: WeightTrainer, log: MetricLog, progress: Progress,
+               done: int) -> None:
+    epoch = done // job.steps_per_epoch - 1
+    figures = trainer.figures()
+    if (epoch + 1) % job.config.eval_every == 0 or done == job.total_steps:
+        with trainer.averaged():
+            figures["eval_top1"] = _evaluate(job, trainer).top1
+    log.write(epoch, **figures, learning_rate=job.learning_rate(done - 1))
+    progress.note(f"epoch {epoch + 1}/{job.config.epochs}", **figures)
+
+
+def _evaluate(job: _Job, trainer: WeightTrainer):
+    return trainer.evaluate(batches.readable(job.source, job.evaluation_batches()))
+
+
+def _finish(job: _Job, trainer: WeightTrainer, folder: pathlib.Path,
+            seconds: float) -> dict[str, Any]:
+    config, source = job.config, job.source
+    with trainer.averaged():
+        accuracy = _evaluate(job, trainer)
+        save_model(folder / MODEL, trainer.model, ModelDescription(
+            "float", job.architecture, job.size.resolution, source.num_classes, source.labels,
+            job.size.resize_size, named=source.named))
+    return {
+        "top1": accuracy.top1, "top5": accuracy.top5, "epochs": config.epochs,
+        "seconds": seconds, "steps": job.total_steps, "model": str(folder / MODEL),
+        "params": job.architecture.params(source.num_classes),
+        "macs": job.architecture.macs(job.size.resolution, source.num_classes),
+        "train_images": source.part_size(config.data.train_split),
+        "eval_images": accuracy.examples, "eval_split": job.eval_split,
+    }
+
+
+class _Clock:
+    """Adds up working time over restarts, and says when a checkpoint is due."""
+
+    def __init__(self, seconds: tf.Variable, interval: float):
+        self._seconds, self._interval, self._since = seconds, interval, time.monotonic()
+
+    def due(self) -> bool:
+        """Whether the interval has passed since the last `stop`."""
+        return time.monotonic() - self._since >= self._interval
+
+    def stop(self) -> None:
+        """Adds the time since the last `stop`."""
+        now = time.monotonic()
+        self._seconds.assign_add(now - self._since)
+        self._since = now

@@ -1,0 +1,113 @@
+"""Steps of supervised training on a compact network."""
+
+import math
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from nas_tf.data import preprocess
+from nas_tf.base.errors import UserError
+from nas_tf.train.config import WeightStep
+from nas_tf.train import optimizers
+from nas_tf.train.accuracy import AccuracyCounter
+from nas_tf.train.moving_average import MovingAverage
+
+
+ADVICE = "use a smaller --learning_rate, or --warmup_epochs, in another --workdir"
+
+
+class WeightTrainer:
+    """A network in training, with all of its state.
+
+    Args:
+      model: from `build_network`, without dropout.
+      config: how a step changes the weights.
+      seed: of dropout.
+    """
+
+    def __init__(self, model: keras.Model, config: WeightStep, seed: int):
+        self.model = model
+        self._config, self._seed = config, seed
+        # Dropout stands between these two, drawn from (seed, step): Keras' own layer keeps
+        # its random state outside of checkpoints.
+        pooled = model.get_layer("pool").output
+        self._features = keras.Model(model.input, pooled)
+        self._classifier = [model.get_layer("logits"), model.get_layer("flatten")]
+        self._optimizer = optimizers.NesterovSgd(
+            {str(index): variable for index, variable in enumerate(model.trainable_variables)})
+        self._average = MovingAverage(model, config.ema_decay)
+        # Sums over the epoch so far: loss, correct, examples.
+        self._sums = tf.Variable(tf.zeros([3], tf.float64), trainable=False)
+        self._step = tf.function(self._train_step, jit_compile=config.jit_compile or None)
+        self._predict = tf.function(self._logits, reduce_retracing=True)
+
+    def trackables(self) -> dict[str, Any]:
+        """Everything with state, for a checkpoint."""
+        return {"model": self.model, "optimizer": self._optimizer, "average": self._average,
+                "sums": self._sums}
+
+    def step(self, images: tf.Tensor, labels: tf.Tensor, step: int, learning_rate: float) -> None:
+        """One optimizer step on a batch of uint8 images; `step` is its 0-based number."""
+        self._step(images, labels, tf.constant(step, tf.int64), tf.constant(learning_rate))
+
+    def figures(self) -> dict[str, float]:
+        """Mean `loss` and `train_top1` over the epoch so far; `UserError` once it diverged."""
+        loss, correct, examples = self._sums.numpy().tolist()
+        if not math.isfinite(loss):
+            raise UserError(f"The training loss is no longer a finite number; {ADVICE}.")
+        examples = max(examples, 1)
+        return {"loss": loss / examples, "train_top1": correct / examples}
+
+    def begin_epoch(self) -> None:
+        """Clears the sums behind `figures`."""
+        self._sums.assign(tf.zeros_like(self._sums))
+
+    def averaged(self):
+        """A context in which the model has its averaged weights, if it keeps any."""
+        return self._average.in_place()
+
+    def evaluate(self, batches) -> AccuracyCounter:
+        """Accuracy of the model as it stands on (uint8 images, labels) batches."""
+        counter = AccuracyCounter()
+        for images, labels in batches:
+            counter.add(self._predict(images).numpy(), np.asarray(labels))
+        return counter
+
+    def _logits(self, images: tf.Tensor) -> tf.Tensor:
+        return self.model(preprocess.to_network_input(images), training=False)
+
+    def _train_step(self, images, labels, step, learning_rate) -> None:
+        with tf.GradientTape() as tape:
+            logits = self._training_logits(images, step)
+            loss = smoothed_cross_entropy(labels, logits, self._config.label_smoothing)
+        variables = self.model.trainable_variables
+        gradients = optimizers.with_weight_decay(
+            tape.gradient(loss, variables), variables, self._config.weight_decay)
+        for index, (variable, gradient) in enumerate(zip(variables, gradients, strict=True)):
+            self._optimizer.update(str(index), variable, gradient, learning_rate)
+        if self._config.ema_decay:
+            self._average.update(step)
+        self._count(loss, logits, labels)
+
+    def _training_logits(self, images, step) -> tf.Tensor:
+        x = self._features(preprocess.to_network_input(images), training=True)
+        if self._config.dropout:
+            x = tf.nn.experimental.stateless_dropout(
+                x, self._config.dropout, tf.stack([tf.constant(self._seed, tf.int64), step]))
+        for layer in self._classifier:
+            x = layer(x)
+        return x
+
+    def _count(self, loss, logits, labels) -> None:
+        correct = tf.reduce_sum(tf.cast(tf.argmax(logits, -1) == labels, tf.float64))
+        examples = tf.cast(tf.shape(labels)[0], tf.float64)
+        self._sums.assign_add(tf.stack([tf.cast(loss, tf.float64) * examples, correct, examples]))
+
+
+def smoothed_cross_entropy(labels: tf.Tensor, logits: tf.Tensor, smoothing: float) -> tf.Tensor:
+    """Mean cross-entropy of labels int [N] with (1 − s)·onehot + s / classes."""
+    classes = logits.shape[-1]
+    return tf.reduce_mean(keras.losses.categorical_crossentropy(
+        tf.one_hot(labels, classes), logits, from_logits=True, label_smoothing=smoothing))

@@ -1,1 +1,0 @@
-"""What the training loops share: optimizers, schedules, checkpoints, metric log, progress."""

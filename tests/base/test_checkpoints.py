@@ -1,0 +1,106 @@
+"""Checkpoints: everything comes back, and nothing else is accepted."""
+
+import pytest
+import tensorflow as tf
+from tensorflow.python.checkpoint import checkpoint_management
+
+from nas_tf.base.errors import UserError
+from nas_tf.train import optimizers
+from nas_tf.base.checkpoints import FOLDER, RunCheckpoint
+
+
+class Run:
+    """A kernel with its optimizer and a random stream."""
+
+    def __init__(self, folder, size=2):
+        self.kernel = tf.Variable(tf.ones([size, 1]))
+        self.optimizer = optimizers.NesterovSgd({"kernel": self.kernel})
+        self.random = tf.random.Generator.from_seed(1)
+        self.checkpoint = RunCheckpoint(folder, kernel=self.kernel, optimizer=self.optimizer,
+                                        random=self.random)
+
+    def step(self):
+        gradient = self.random.normal(self.kernel.shape)
+        self.optimizer.update("kernel", self.kernel, gradient, tf.constant(0.1))
+
+
+def test_a_resumed_run_goes_on_as_if_nothing_had_happened(tmp_path):
+    first = Run(tmp_path)
+    assert first.checkpoint.restore() == 0
+    first.step()
+    first.checkpoint.save(1)
+    first.step()
+    second = Run(tmp_path)
+    assert second.checkpoint.restore() == 1
+    second.step()
+    assert (second.kernel.numpy() == first.kernel.numpy()).all()
+
+
+def _kept(folder) -> set[str]:
+    return {path.stem for path in (folder / FOLDER).glob("*.index")}
+
+
+def test_the_last_three_are_kept_and_the_latest_is_restored(tmp_path):
+    run = Run(tmp_path)
+    for step in (1, 2, 2, 7, 9):
+        run.checkpoint.save(step)
+    assert _kept(tmp_path) == {"ckpt-2", "ckpt-7", "ckpt-9"}
+    resumed = Run(tmp_path)
+    assert resumed.checkpoint.restore() == 9
+    resumed.checkpoint.save(12)  # a resumed run knows the older ones too
+    assert _kept(tmp_path) == {"ckpt-7", "ckpt-9", "ckpt-12"}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("what", ["kernel", "optimizer"])
+def test_what_is_not_finite_is_not_saved(tmp_path, value, what):
+    run = Run(tmp_path)
+    run.step()
+    run.checkpoint.save(1)
+    variable = run.kernel if what == "kernel" else run.optimizer.slots["kernel"]
+    variable.assign(tf.fill(variable.shape, value))
+    with pytest.raises(UserError, match=rf"The run's state is no longer finite \({what}: .*\), so it "
+                       "cannot go on; use a smaller learning rate. Nothing of it was saved"):
+        run.checkpoint.save(2)
+    assert _kept(tmp_path) == {"ckpt-1"} and Run(tmp_path).checkpoint.restore() == 1
+
+
+def test_a_save_that_fails_leaves_the_one_before(tmp_path, monkeypatch):
+    run = Run(tmp_path)
+    run.step()
+    run.checkpoint.save(1)
+    kept = run.kernel.numpy()
+    run.step()
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    # The state file is what makes a save the latest one.
+    monkeypatch.setattr(checkpoint_management, "update_checkpoint_state_internal", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run.checkpoint.save(2)
+    monkeypatch.undo()
+    resumed = Run(tmp_path)
+    assert resumed.checkpoint.restore() == 1
+    assert (resumed.kernel.numpy() == kept).all()
+
+
+def test_another_shape_is_refused(tmp_path):
+    Run(tmp_path).checkpoint.save(3)
+    with pytest.raises(UserError, match="does not fit this run or is damaged; use another "
+                       "--workdir, or remove"):
+        Run(tmp_path, size=5).checkpoint.restore()
+
+
+def test_a_missing_variable_is_refused(tmp_path):
+    RunCheckpoint(tmp_path, kernel=tf.Variable(tf.ones([2, 1]))).save(1)
+    with pytest.raises(UserError, match="does not fit this run"):
+        Run(tmp_path).checkpoint.restore()
+
+
+def test_a_damaged_file_is_refused(tmp_path):
+    Run(tmp_path).checkpoint.save(3)
+    index, = (tmp_path / FOLDER).glob("*.index")
+    index.write_bytes(index.read_bytes()[:30])
+    with pytest.raises(UserError, match="damaged"):
+        Run(tmp_path).checkpoint.restore()
