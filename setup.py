@@ -28,5 +28,8 @@ setup(
         "threadpoolctl>=3.2,<4",
         "tqdm>=4.66,<5",
     ],
-    extras_require={"test": ["pytest>=8,<10", "pytest-xdist>=3.5,<4"]},
+    extras_require={
+        "test": ["pytest>=8,<10", "pytest-xdist>=3.5,<4"],
+        "lint": ["mypy>=1.11,<3", "ruff>=0.9,<1", "types-PyYAML>=6"],
+    },
 )

@@ -1,5 +1,6 @@
-"""Where E[latency] ends under each objective, on a synthetic loss over a real table's costs,
-and how much of the budget the network derived from it uses.
+"""Where E[latency] ends under each objective, and how much of the budget the network derived uses.
+
+The loss is synthetic, over a real table's costs.
 
     python -m benchmarks.latency_objectives --latency_table=../shared/data/proxylessnas/mobile_trim.yaml
 """
@@ -20,18 +21,21 @@ _RATE = flags.DEFINE_float("alpha_learning_rate", 0.006, "Adam's rate for alpha.
 _NOISE = flags.DEFINE_float("noise", 0.1, "Standard deviation of a gate gradient.")
 _MODE = flags.DEFINE_enum("gate_mode", "full", ["full", "two"], "Paths in an architecture step.")
 _FORMS = flags.DEFINE_multi_enum(
-    "latency_loss", ["constrained", "mul_log", "add_linear"],
-    ["constrained", "mul_log", "add_linear"], "Objectives to compare.")
-_PAIRS = flags.DEFINE_integer(
-    "pairs", 1000, "Random (alpha, target) pairs for derivation.", lower_bound=0)
+    "latency_loss",
+    ["constrained", "mul_log", "add_linear"],
+    ["constrained", "mul_log", "add_linear"],
+    "Objectives to compare.",
+)
+_PAIRS = flags.DEFINE_integer("pairs", 1000, "Random (alpha, target) pairs for derivation.", lower_bound=0)
 
 
 def _ends(form: str, target: float, seed: int) -> tuple[float, float]:
     """(E[latency], latency of the derived network) in ms at the end of one search."""
-    from nas_tf.search.derivation import most_probable
     from nas_tf.search import gates
     from nas_tf.search.architecture_parameters import ArchitectureParameters
+    from nas_tf.search.derivation import most_probable
     from nas_tf.search.objective import Objective, reference_scale
+
     latency, offered = _latency(target)
     rng = np.random.default_rng(seed)
     quality = random_quality(rng, latency.costs, offered)
@@ -47,15 +51,17 @@ def _latency(target: float):
     from nas_tf.search.config import Budget
     from nas_tf.search.problem import make_resources, offered_candidates
     from nas_tf.space.search_space import FULL
+
     resources = make_resources(FULL, 224, 1000, load_table(_TABLE.value), Budget(target))
     return resources[0], offered_candidates(FULL)
 
 
 def _derivation() -> None:
     """Time and validity of budget derivation on random pairs."""
-    from nas_tf.search.derivation import most_probable
     from nas_tf.search import gates
+    from nas_tf.search.derivation import most_probable
     from nas_tf.search.objective import Resource
+
     latency, offered = _latency(80.0)
     low, high = latency.range(offered)
     rng, seconds, over = np.random.default_rng(0), [], 0
@@ -67,23 +73,29 @@ def _derivation() -> None:
         seconds.append(time.perf_counter() - began)
         over += limited.of(choice) > limited.limit
     milliseconds = 1000 * np.array(seconds)
-    print(f"derivation: {_PAIRS.value} pairs, {over} over the target, median "
-          f"{np.median(milliseconds):.1f} ms, largest {milliseconds.max():.1f} ms")
+    print(
+        f"derivation: {_PAIRS.value} pairs, {over} over the target, median "
+        f"{np.median(milliseconds):.1f} ms, largest {milliseconds.max():.1f} ms"
+    )
 
 
 def main(_) -> None:
     """Prints a row an objective and target."""
     if _PAIRS.value:
         _derivation()
-    print(f"{'objective':<13}{'target':>8}{'mean E':>9}{'smallest':>10}{'largest':>9}"
-          f"{'worst error':>13}{'derived/target':>16}")
+    print(
+        f"{'objective':<13}{'target':>8}{'mean E':>9}{'smallest':>10}{'largest':>9}"
+        f"{'worst error':>13}{'derived/target':>16}"
+    )
     for form in _FORMS.value:
         for target in map(float, _TARGETS.value):
-            ends, derived = np.array([
-                _ends(form, target, seed) for seed in range(_SEEDS.value)]).T
+            ends, derived = np.array([_ends(form, target, seed) for seed in range(_SEEDS.value)]).T
             worst = np.abs(ends / target - 1).max()
-            print(f"{form:<13}{target:8.0f}{ends.mean():9.2f}{ends.min():10.2f}{ends.max():9.2f}"
-                  f"{worst:13.2%}{derived.mean() / target:16.3f}", flush=True)
+            print(
+                f"{form:<13}{target:8.0f}{ends.mean():9.2f}{ends.min():10.2f}{ends.max():9.2f}"
+                f"{worst:13.2%}{derived.mean() / target:16.3f}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -34,16 +34,21 @@ _OUTPUT = paths.DEFINE_path("output_json", "", "Also write the figures, and plot
 
 def run(resolution: int, width_multiplier: float) -> dict:
     """Figures of one setting."""
-    config = BuildConfig("", "full", resolution, width_multiplier,
-                         dtype=latency.DTYPE.value, device=latency.device_config(),
-                         timing=latency.timing_config())
+    config = BuildConfig(
+        "",
+        "full",
+        resolution,
+        width_multiplier,
+        dtype=latency.DTYPE.value,
+        device=latency.device_config(),
+        timing=latency.timing_config(),
+    )
     space = find_space("full").scaled(width_multiplier)
     judged = accuracy.random_architectures(space, _NUM_NETWORKS.value, seed=1)
     fitted_on = accuracy.random_architectures(space, _NUM_FIT.value, seed=2, other_than=judged)
     layers = layer_builders(space.latency_specs(resolution, config.num_classes).values())
     cache = ModelCache(_CACHE.value, config.dtype)
-    models = cache.convert(layers | network_builders(
-        [*judged, *fitted_on], resolution, config.num_classes))
+    models = cache.convert(layers | network_builders([*judged, *fitted_on], resolution, config.num_classes))
     if _ONLY_CONVERT.value:
         return {}
     device, began = open_device(config.device), time.monotonic()
@@ -54,12 +59,15 @@ def run(resolution: int, width_multiplier: float) -> dict:
     corrected = dataclasses.replace(table, correction=accuracy.fit_correction(table, fit))
     if _OUTPUT.value:
         save_plot(f"{_OUTPUT.value}.{resolution}x{width_multiplier}.svg", corrected, judge)
-    return {"uncorrected": accuracy.report(table, judge),
-            "corrected": accuracy.report(corrected, judge),
-            "scale": corrected.correction.scale, "measuring_seconds": time.monotonic() - began,
-            "unsteady_entries": sum(e.unsteady for e in table.entries.values()),
-            "slowest_ms": max(n.median_ms for n in judge),
-            "fastest_ms": min(n.median_ms for n in judge)}
+    return {
+        "uncorrected": accuracy.report(table, judge),
+        "corrected": accuracy.report(corrected, judge),
+        "scale": corrected.correction.scale,
+        "measuring_seconds": time.monotonic() - began,
+        "unsteady_entries": sum(e.unsteady for e in table.entries.values()),
+        "slowest_ms": max(n.median_ms for n in judge),
+        "fastest_ms": min(n.median_ms for n in judge),
+    }
 
 
 def main() -> None:
@@ -67,8 +75,10 @@ def main() -> None:
     figures = {}
     for setting in _SETTINGS.value:
         resolution, _, width = setting.partition("x")
-        require(resolution.isdigit() and width.replace(".", "", 1).isdigit(),
-                f"--settings={setting!r} must be like 160x1.0.")
+        require(
+            resolution.isdigit() and width.replace(".", "", 1).isdigit(),
+            f"--settings={setting!r} must be like 160x1.0.",
+        )
         figures[setting] = run(int(resolution), float(width))
         for name, value in figures[setting].items():
             cli.print_facts(f"{setting} {name}", value if isinstance(value, dict) else {"": value})

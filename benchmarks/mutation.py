@@ -24,17 +24,31 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import Any, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from benchmarks import mutation_table
 from benchmarks.mutation_operators import Mutant, all_mutants, draw, replacement, shares
 
 # Imported by the parent: what takes long and runs no TensorFlow operation while it is imported.
 PRELOADED = (
-    "pytest", "numpy", "scipy.optimize", "scipy.stats", "sklearn.datasets", "PIL.Image", "yaml",
-    "absl.flags", "tensorflow", "tf_keras", "tensorflow_model_optimization",
+    "pytest",
+    "numpy",
+    "scipy.optimize",
+    "scipy.stats",
+    "sklearn.datasets",
+    "PIL.Image",
+    "yaml",
+    "absl.flags",
+    "tensorflow",
+    "tf_keras",
+    "tensorflow_model_optimization",
     "tensorflow_model_optimization.python.core.quantization.keras.default_8bit."
-    "default_8bit_quantize_registry", "ai_edge_litert.interpreter", "tensorflow_datasets", "matplotlib.figure")
+    "default_8bit_quantize_registry",
+    "ai_edge_litert.interpreter",
+    "tensorflow_datasets",
+    "matplotlib.figure",
+)
 LEFT_OUT = (".git", ".venv", "__pycache__", ".pytest_cache", "*.egg-info", "*.jsonl")
 KILLED, SURVIVED, TIMED_OUT = "killed", "survived", "timed out"
 _NO_TESTS = 5  # pytest's exit status where nothing was collected
@@ -100,13 +114,28 @@ class Seat:
         finally:
             _write(path, original)
 
-    def run(self, tests: list[str], settings: Settings, limit_s: float,
-            skipped: Iterable[str] = (), fresh: bool = False) -> Outcome:
+    def run(
+        self,
+        tests: list[str],
+        settings: Settings,
+        limit_s: float,
+        skipped: Iterable[str] = (),
+        fresh: bool = False,
+    ) -> Outcome:
         """Runs pytest on test files, in a forked child or in a fresh process."""
         self._report.unlink(missing_ok=True)
         shutil.rmtree(self._temporary, ignore_errors=True)
-        arguments = ["-x", "-q", "-p", "no:cacheprovider", f"--basetemp={self._temporary}",
-                     "-m", settings.marks, *(f"--deselect={test}" for test in (*settings.left_out, *skipped)), *tests]
+        arguments = [
+            "-x",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            f"--basetemp={self._temporary}",
+            "-m",
+            settings.marks,
+            *(f"--deselect={test}" for test in (*settings.left_out, *skipped)),
+            *tests,
+        ]
         begun = time.monotonic()
         child = (self._fresh if fresh else self._fork)(arguments)
         status = _wait(child, limit_s)
@@ -132,6 +161,7 @@ class Seat:
                 os.dup2(written, stream)
             _forget(self.root, self.tree)
             import pytest
+
             status = int(pytest.main(arguments, plugins=[Recorder(self._report)]))
         except BaseException:  # pylint: disable=broad-except
             status = 71
@@ -139,12 +169,18 @@ class Seat:
             os._exit(status)  # pylint: disable=protected-access
 
     def _fresh(self, arguments: list[str]) -> int:
-        code = ("import sys, pathlib, pytest; from benchmarks.mutation import Recorder; "
-                "sys.exit(pytest.main(sys.argv[2:], plugins=[Recorder(pathlib.Path(sys.argv[1]))]))")
+        code = (
+            "import sys, pathlib, pytest; from benchmarks.mutation import Recorder; "
+            "sys.exit(pytest.main(sys.argv[2:], plugins=[Recorder(pathlib.Path(sys.argv[1]))]))"
+        )
         return subprocess.Popen(
-            [sys.executable, "-c", code, str(self._report), *arguments], cwd=self.tree,
-            env={**os.environ, "PYTHONPATH": f"{self.tree}:{_ROOT}"}, start_new_session=True,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).pid
+            [sys.executable, "-c", code, str(self._report), *arguments],
+            cwd=self.tree,
+            env={**os.environ, "PYTHONPATH": f"{self.tree}:{_ROOT}"},
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ).pid
 
 
 class Recorder:
@@ -207,9 +243,9 @@ def preload(modules: Iterable[str] = PRELOADED) -> None:
         importlib.import_module(name)
     if "tensorflow" in sys.modules:
         from tensorflow.python.eager import context
+
         if context.context()._context_handle is not None:  # pylint: disable=protected-access
-            raise RuntimeError("An import ran TensorFlow operations, whose threads do not survive "
-                               "a fork.")
+            raise RuntimeError("An import ran TensorFlow operations, whose threads do not survive a fork.")
 
 
 class Tester:
@@ -221,8 +257,14 @@ class Tester:
       output: of earlier verdicts as well.
     """
 
-    def __init__(self, root: pathlib.Path, tests: Mapping[str, tuple[str, ...]],
-                 output: pathlib.Path, folder: pathlib.Path, settings: Settings = Settings()):
+    def __init__(
+        self,
+        root: pathlib.Path,
+        tests: Mapping[str, tuple[str, ...]],
+        output: pathlib.Path,
+        folder: pathlib.Path,
+        settings: Settings = Settings(),
+    ):
         self.root, self.output, self.settings = root.resolve(), output, settings
         self._tests = {path: _matching(self.root, patterns) for path, patterns in tests.items()}
         self._seat = Seat(self.root, folder)
@@ -259,7 +301,8 @@ class Tester:
             if outcome.status not in (0, _NO_TESTS):
                 raise RuntimeError(
                     f"{test} fails on the unchanged code: {outcome.failed or outcome}\n"
-                    + self._seat.said.read_text(errors="replace")[-5000:])
+                    + self._seat.said.read_text(errors="replace")[-5000:]
+                )
             print(f"unchanged: {test} passes in {outcome.seconds:.0f} s", flush=True)
             known = {"unchanged": digest, "test": test, "durations": outcome.durations}
             self._record(known)
@@ -269,8 +312,14 @@ class Tester:
         """The verdict on one mutant as a record; one known already is not asked for again."""
         source = self.source(mutant.path)
         old, new = mutant.lines(source)
-        key = {"path": mutant.path, "kind": mutant.kind, "line": mutant.line, "old": old, "new": new,
-               "file": hashlib.sha256(source).hexdigest()[:16]}
+        key = {
+            "path": mutant.path,
+            "kind": mutant.kind,
+            "line": mutant.line,
+            "old": old,
+            "new": new,
+            "file": hashlib.sha256(source).hexdigest()[:16],
+        }
         tests = self._tests[mutant.path]
         known = None if fresh else self._known(key, self._digest(tests))
         if known is not None:
@@ -283,9 +332,14 @@ class Tester:
             outcome = self._seat.run(tests, self.settings, self.settings.slack * usual + 60, long, fresh)
         if outcome.status == _NO_TESTS:
             raise RuntimeError(f"No test is left for {mutant.path}.")
-        record = key | {"label": mutant.label, "verdict": outcome.verdict, "by": outcome.failed,
-                        "seconds": round(outcome.seconds, 1), "tests": self._digest(tests),
-                        "longest_s": self.settings.longest_s}
+        record = key | {
+            "label": mutant.label,
+            "verdict": outcome.verdict,
+            "by": outcome.failed,
+            "seconds": round(outcome.seconds, 1),
+            "tests": self._digest(tests),
+            "longest_s": self.settings.longest_s,
+        }
         if not fresh:
             self._record(record)
         return record
@@ -294,7 +348,8 @@ class Tester:
         for record in reversed(self._records):
             if all(record.get(name) == value for name, value in key.items()):
                 lasting = record["verdict"] != SURVIVED or (
-                    record["tests"] == tests and record["longest_s"] >= self.settings.longest_s)
+                    record["tests"] == tests and record["longest_s"] >= self.settings.longest_s
+                )
                 if lasting:
                     return record
         return None
@@ -310,37 +365,46 @@ class Tester:
 
 
 def _matching(root: pathlib.Path, patterns: Iterable[str]) -> list[str]:
-    found = (str(path.relative_to(root)) for pattern in patterns
-             for path in sorted(root.glob(pattern)))
+    found = (str(path.relative_to(root)) for pattern in patterns for path in sorted(root.glob(pattern)))
     return list(dict.fromkeys(found))
 
 
-def choose(tester: Tester, paths: Iterable[str], by_hand_only: Iterable[str], seed: int,
-           count: int, least: int = 4) -> list[Mutant]:
+def choose(
+    tester: Tester, paths: Iterable[str], by_hand_only: Iterable[str], seed: int, count: int, least: int = 4
+) -> list[Mutant]:
     """`count` generated mutants, or a few more, spread over the files by their lines."""
     lines = {path: tester.source(path).count(b"\n") for path in paths if path not in by_hand_only}
-    return [mutant for path, number in (shares(lines, count, least) if lines else {}).items()
-            for mutant in draw(all_mutants(path, tester.source(path)), tester.source(path),
-                               seed, number)]
+    return [
+        mutant
+        for path, number in (shares(lines, count, least) if lines else {}).items()
+        for mutant in draw(all_mutants(path, tester.source(path)), tester.source(path), seed, number)
+    ]
 
 
 def explanation(record: dict[str, Any]) -> str:
     """Why a survivor does not matter; empty if the table has none."""
     name = pathlib.Path(record["path"]).name
-    return next((e.why for e in mutation_table.EQUIVALENT
-                 if (e.name, e.old, e.new) == (name, record["old"], record["new"])), "")
+    return next(
+        (
+            e.why
+            for e in mutation_table.EQUIVALENT
+            if (e.name, e.old, e.new) == (name, record["old"], record["new"])
+        ),
+        "",
+    )
 
 
 def table(records: list[dict[str, Any]]) -> str:
     """Verdicts by file, and every survivor as a diff."""
     lines = [f"{'':46}{'made':>6}{'killed':>8}{'timed out':>11}{'survived':>10}{'explained':>11}"]
     paths = list(dict.fromkeys(record["path"] for record in records))
-    for title, chosen in [(p, [r for r in records if r["path"] == p]) for p in paths] + [
-            ("all", records)]:
+    for title, chosen in [(p, [r for r in records if r["path"] == p]) for p in paths] + [("all", records)]:
         count = collections.Counter(record["verdict"] for record in chosen)
         explained = sum(r["verdict"] == SURVIVED and bool(explanation(r)) for r in chosen)
-        lines.append(f"{title:46}{len(chosen):6}{count[KILLED]:8}{count[TIMED_OUT]:11}"
-                     f"{count[SURVIVED]:10}{explained:11}")
+        lines.append(
+            f"{title:46}{len(chosen):6}{count[KILLED]:8}{count[TIMED_OUT]:11}"
+            f"{count[SURVIVED]:10}{explained:11}"
+        )
     return "\n".join([*lines, "", *(_diff(r) for r in records if r["verdict"] == SURVIVED)])
 
 
@@ -348,49 +412,66 @@ def _diff(record: dict[str, Any]) -> str:
     why = explanation(record) or "NOT EXPLAINED"
     title = f"{record['path']}:{record['line']} {record['label'] or record['kind']}: {why}"
     sides = (("-", record["old"]), ("+", record["new"]))
-    return "\n".join([title, *(f"  {sign} {line.strip()}" for sign, side in sides
-                               for line in side.splitlines()), ""])
+    return "\n".join(
+        [title, *(f"  {sign} {line.strip()}" for sign, side in sides for line in side.splitlines()), ""]
+    )
 
 
 def compare(tester: Tester, records: list[dict[str, Any]], mutants: list[Mutant], count: int) -> int:
     """Judges `count` mutants in fresh processes as well; returns how many verdicts differ."""
     pairs = list(zip(mutants, records, strict=True))
     differing = 0
-    for mutant, record in pairs[::max(1, len(pairs) // count)][:count]:
+    for mutant, record in pairs[:: max(1, len(pairs) // count)][:count]:
         again = tester.judge(mutant, fresh=True)
         same = (again["verdict"], again["by"]) == (record["verdict"], record["by"])
         differing += not same
-        print(f"fresh process: {again['verdict']} by {again['by'] or '-'}; "
-              f"{'the same' if same else 'forked: ' + record['verdict'] + ' by ' + record['by']}",
-              flush=True)
+        print(
+            f"fresh process: {again['verdict']} by {again['by'] or '-'}; "
+            f"{'the same' if same else 'forked: ' + record['verdict'] + ' by ' + record['by']}",
+            flush=True,
+        )
     return differing
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.mutation",
-                                     description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.mutation", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the draw of generated mutants")
     parser.add_argument("--mutants", type=int, default=200, help="generated ones")
     parser.add_argument("--only", default="*", help="source files, as patterns between commas, in this order")
     parser.add_argument("--output", default="mutation.jsonl", help="verdicts, also earlier ones")
-    parser.add_argument("--longest_test_s", type=float, default=float("inf"),
-                        help="leave out tests that take longer; their survivors are judged again "
-                             "by a run without this")
-    parser.add_argument("--by_hand", type=int, choices=(0, 1), default=1,
-                        help="whether mutants chosen by hand are judged too")
-    parser.add_argument("--compare", type=int, default=0,
-                        help="judge so many in fresh processes as well")
+    parser.add_argument(
+        "--longest_test_s",
+        type=float,
+        default=float("inf"),
+        help="leave out tests that take longer; their survivors are judged again by a run without this",
+    )
+    parser.add_argument(
+        "--by_hand", type=int, choices=(0, 1), default=1, help="whether mutants chosen by hand are judged too"
+    )
+    parser.add_argument("--compare", type=int, default=0, help="judge so many in fresh processes as well")
     parser.add_argument("--processes", type=int, default=1, help="mutants judged at a time")
     return parser.parse_args()
 
 
 def _list_mutants(tester: Tester, arguments: argparse.Namespace) -> list[Mutant]:
-    generated = choose(tester, mutation_table.TESTS, mutation_table.BY_HAND_ONLY, arguments.seed,
-                       arguments.mutants)
-    by_hand = [replacement(h.path, tester.source(h.path), h.old, h.new, h.name)
-               for h in mutation_table.HAND_PICKED] if arguments.by_hand else []
-    return list(dict.fromkeys(m for pattern in arguments.only.split(",")
-                              for m in [*by_hand, *generated] if fnmatch.fnmatch(m.path, pattern)))
+    generated = choose(
+        tester, mutation_table.TESTS, mutation_table.BY_HAND_ONLY, arguments.seed, arguments.mutants
+    )
+    by_hand = (
+        [replacement(h.path, tester.source(h.path), h.old, h.new, h.name) for h in mutation_table.HAND_PICKED]
+        if arguments.by_hand
+        else []
+    )
+    return list(
+        dict.fromkeys(
+            m
+            for pattern in arguments.only.split(",")
+            for m in [*by_hand, *generated]
+            if fnmatch.fnmatch(m.path, pattern)
+        )
+    )
 
 
 def _judge_all(tester: Tester, mutants: list[Mutant]) -> list[dict[str, Any]]:
@@ -398,8 +479,11 @@ def _judge_all(tester: Tester, mutants: list[Mutant]) -> list[dict[str, Any]]:
     for number, mutant in enumerate(mutants, 1):
         record = tester.judge(mutant)
         records.append(record)
-        print(f"{number}/{len(mutants)} {record['verdict']:9} {record['seconds']:6.1f} s  "
-              f"{mutant.path}:{mutant.line} {mutant.label or mutant.kind}", flush=True)
+        print(
+            f"{number}/{len(mutants)} {record['verdict']:9} {record['seconds']:6.1f} s  "
+            f"{mutant.path}:{mutant.line} {mutant.label or mutant.kind}",
+            flush=True,
+        )
     return records
 
 
@@ -426,14 +510,22 @@ def main() -> int:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     settings = Settings(longest_s=arguments.longest_test_s, left_out=tuple(mutation_table.UNSTABLE))
     with tempfile.TemporaryDirectory(prefix="mutation") as folder:
+
         def make(part: str | int) -> Tester:
-            return Tester(_ROOT, mutation_table.TESTS, pathlib.Path(arguments.output),
-                          pathlib.Path(folder) / str(part), settings)
+            return Tester(
+                _ROOT,
+                mutation_table.TESTS,
+                pathlib.Path(arguments.output),
+                pathlib.Path(folder) / str(part),
+                settings,
+            )
 
         tester = make("first")
         mutants = _list_mutants(tester, arguments)
-        print(f"seed {arguments.seed}: {len(mutants)} mutants of "
-              f"{len({m.path for m in mutants})} files", flush=True)
+        print(
+            f"seed {arguments.seed}: {len(mutants)} mutants of {len({m.path for m in mutants})} files",
+            flush=True,
+        )
         preload()
         if arguments.processes > 1:
             for path in dict.fromkeys(m.path for m in mutants):
@@ -443,8 +535,7 @@ def main() -> int:
         records = _judge_all(tester, mutants)
         differing = compare(tester, records, mutants, arguments.compare) if arguments.compare else 0
     print(table(records))
-    return int(differing > 0 or any(
-        r["verdict"] == SURVIVED and not explanation(r) for r in records))
+    return int(differing > 0 or any(r["verdict"] == SURVIVED and not explanation(r) for r in records))
 
 
 if __name__ == "__main__":

@@ -10,23 +10,65 @@ import hashlib
 import itertools
 import pathlib
 import re
-from typing import Iterator
+from collections.abc import Iterator
 
 _COMPARISONS = {
-    ast.Lt: ("<", "<="), ast.LtE: ("<=", "<"), ast.Gt: (">", ">="), ast.GtE: (">=", ">"),
-    ast.Eq: ("==", "!="), ast.NotEq: ("!=", "=="), ast.Is: ("is", "is not"),
-    ast.IsNot: ("is not", "is"), ast.In: ("in", "not in"), ast.NotIn: ("not in", "in")}
+    ast.Lt: ("<", "<="),
+    ast.LtE: ("<=", "<"),
+    ast.Gt: (">", ">="),
+    ast.GtE: (">=", ">"),
+    ast.Eq: ("==", "!="),
+    ast.NotEq: ("!=", "=="),
+    ast.Is: ("is", "is not"),
+    ast.IsNot: ("is not", "is"),
+    ast.In: ("in", "not in"),
+    ast.NotIn: ("not in", "in"),
+}
 _ARITHMETIC = {
-    ast.Add: ("+", "-"), ast.Sub: ("-", "+"), ast.Mult: ("*", "/"), ast.Div: ("/", "*"),
-    ast.FloorDiv: ("//", "*"), ast.Mod: ("%", "*"), ast.Pow: ("**", "*"), ast.BitAnd: ("&", "|")}
-_NAMES = {"min": "max", "argmin": "argmax", "minimum": "maximum", "floor": "ceil", "any": "all",
-          "reduce_min": "reduce_max", "reduce_sum": "reduce_mean", "sum": "mean",
-          "zeros_like": "ones_like", "zeros": "ones", "sorted": "list", "cos": "sin",
-          "log": "log1p", "rsqrt": "sqrt"}
+    ast.Add: ("+", "-"),
+    ast.Sub: ("-", "+"),
+    ast.Mult: ("*", "/"),
+    ast.Div: ("/", "*"),
+    ast.FloorDiv: ("//", "*"),
+    ast.Mod: ("%", "*"),
+    ast.Pow: ("**", "*"),
+    ast.BitAnd: ("&", "|"),
+}
+_NAMES = {
+    "min": "max",
+    "argmin": "argmax",
+    "minimum": "maximum",
+    "floor": "ceil",
+    "any": "all",
+    "reduce_min": "reduce_max",
+    "reduce_sum": "reduce_mean",
+    "sum": "mean",
+    "zeros_like": "ones_like",
+    "zeros": "ones",
+    "sorted": "list",
+    "cos": "sin",
+    "log": "log1p",
+    "rsqrt": "sqrt",
+}
 _NAMES |= {new: old for old, new in _NAMES.items() if new not in ("list", "log1p")}
 # Calls whose first argument may stand alone.
-_WRAPPERS = {"clip", "round", "abs", "stop_gradient", "floor", "sqrt", "exp", "max", "min",
-             "maximum", "minimum", "reversed", "softmax", "float", "to_network_input"}
+_WRAPPERS = {
+    "clip",
+    "round",
+    "abs",
+    "stop_gradient",
+    "floor",
+    "sqrt",
+    "exp",
+    "max",
+    "min",
+    "maximum",
+    "minimum",
+    "reversed",
+    "softmax",
+    "float",
+    "to_network_input",
+}
 # Keywords without which nothing changes but how soon a mistake is noticed, or how fast it is.
 _GUARDS = {"strict", "name", "jit_compile", "reduce_retracing", "watch_accessed_variables"}
 
@@ -53,14 +95,14 @@ class Mutant:
 
     def apply(self, source: bytes) -> bytes:
         """The changed file."""
-        return source[:self.start] + self.new + source[self.end:]
+        return source[: self.start] + self.new + source[self.end :]
 
     def lines(self, source: bytes) -> tuple[str, str]:
         """(lines of the span before, after), whole and stripped."""
         first = source.rfind(b"\n", 0, self.start) + 1
         last = source.find(b"\n", self.end)
         last = len(source) if last < 0 else last
-        after = source[first:self.start] + self.new + source[self.end:last]
+        after = source[first : self.start] + self.new + source[self.end : last]
         return source[first:last].decode().strip(), after.decode().strip()
 
     def rank(self, source: bytes, seed: int) -> bytes:
@@ -106,10 +148,17 @@ def replacement(path: str, source: bytes, old: str, new: str, label: str) -> Mut
     if len(matches) != 1:
         raise ValueError(f"{path}: {label!r} matches {len(matches)} times and not once.")
     match = matches[0]
-    before = source.decode()[:match.start()].encode()
+    before = source.decode()[: match.start()].encode()
     span = match.group().encode()
-    return Mutant(path, "by hand", len(before), len(before) + len(span), match.expand(new).encode(),
-                  before.count(b"\n") + 1, label)
+    return Mutant(
+        path,
+        "by hand",
+        len(before),
+        len(before) + len(span),
+        match.expand(new).encode(),
+        before.count(b"\n") + 1,
+        label,
+    )
 
 
 def _parses(source: bytes) -> bool:
@@ -138,8 +187,10 @@ class _Finder:
             yield from self._walk(child)
 
     def _span(self, node: ast.AST) -> tuple[int, int]:
-        return (self._starts[node.lineno - 1] + node.col_offset,
-                self._starts[node.end_lineno - 1] + node.end_col_offset)
+        return (
+            self._starts[node.lineno - 1] + node.col_offset,
+            self._starts[node.end_lineno - 1] + node.end_col_offset,
+        )
 
     def _text(self, node: ast.AST) -> bytes:
         return self._source[slice(*self._span(node))]
@@ -153,20 +204,25 @@ class _Finder:
 
     def _compare(self, node: ast.Compare) -> Iterator:
         operands = [node.left, *node.comparators]
-        for left, operator, right in zip(operands, node.ops, operands[1:]):
+        for left, operator, right in zip(operands[:-1], node.ops, operands[1:], strict=True):
             yield from self._between("comparison", left, right, *_COMPARISONS[type(operator)])
 
     def _binary(self, node: ast.BinOp) -> Iterator:
         texts = (ast.JoinedStr, ast.List, ast.Tuple, ast.Dict)
-        if type(node.op) in _ARITHMETIC and not isinstance(node.left, texts) \
-                and not isinstance(node.right, texts):
-            yield from self._between("arithmetic", node.left, node.right,
-                                     *_ARITHMETIC[type(node.op)])
+        if (
+            type(node.op) in _ARITHMETIC
+            and not isinstance(node.left, texts)
+            and not isinstance(node.right, texts)
+        ):
+            yield from self._between("arithmetic", node.left, node.right, *_ARITHMETIC[type(node.op)])
 
     def _boolean(self, node: ast.BoolOp) -> Iterator:
         new = b" or " if isinstance(node.op, ast.And) else b" and "
-        yield ("boolean", *self._span(node),
-               b"(" + new.join(b"(" + self._text(v) + b")" for v in node.values) + b")")
+        yield (
+            "boolean",
+            *self._span(node),
+            b"(" + new.join(b"(" + self._text(v) + b")" for v in node.values) + b")",
+        )
 
     def _unary(self, node: ast.UnaryOp) -> Iterator:
         if isinstance(node.op, (ast.Not, ast.USub)):
@@ -191,8 +247,7 @@ class _Finder:
             yield "condition", *self._span(test), b"not (" + self._text(test) + b")"
 
     def _call(self, node: ast.Call) -> Iterator:
-        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(
-            node.func, "id", "")
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         if name in _NAMES:
             end = self._span(node.func)[1]
             yield "function", end - len(name), end, _NAMES[name].encode()
@@ -203,12 +258,11 @@ class _Finder:
             yield "call dropped", *self._span(node), b"(" + self._text(plain[0]) + b")"
         elif name in _WRAPPERS and not node.args and isinstance(node.func, ast.Attribute):
             yield "call dropped", *self._span(node), self._text(node.func.value)
-        for left, right in zip(plain, plain[1:]):
+        for left, right in itertools.pairwise(plain):
             start, end = self._span(left)[0], self._span(right)[1]
-            middle = self._source[self._span(left)[1]:self._span(right)[0]]
+            middle = self._source[self._span(left)[1] : self._span(right)[0]]
             if self._text(left) != self._text(right):
-                yield ("arguments swapped", start, end,
-                       self._text(right) + middle + self._text(left))
+                yield ("arguments swapped", start, end, self._text(right) + middle + self._text(left))
         yield from self._keywords(node)
 
     def _keywords(self, node: ast.Call) -> Iterator:
@@ -231,20 +285,24 @@ class _Finder:
     def _assignment(self, node: ast.Assign) -> Iterator:
         """Only to what had a value before, as far as can be seen."""
         used = {n.id for n in ast.walk(node.value) if isinstance(n, ast.Name)}
-        if all(isinstance(t, (ast.Attribute, ast.Subscript))
-               or isinstance(t, ast.Name) and t.id in used for t in node.targets):
+        if all(
+            isinstance(t, (ast.Attribute, ast.Subscript)) or isinstance(t, ast.Name) and t.id in used
+            for t in node.targets
+        ):
             yield from self._statement(node)
 
     def _exit(self, node: ast.If) -> Iterator:
         """An early return, a refusal: the whole of it."""
-        if len(node.body) == 1 and not node.orelse \
-                and isinstance(node.body[0], (ast.Return, ast.Raise, ast.Continue)):
+        if (
+            len(node.body) == 1
+            and not node.orelse
+            and isinstance(node.body[0], (ast.Return, ast.Raise, ast.Continue))
+        ):
             yield from self._statement(node)
 
     def _augmented(self, node: ast.AugAssign) -> Iterator:
         if type(node.op) in _ARITHMETIC and not isinstance(node.value, (ast.List, ast.Tuple)):
-            yield from self._between("arithmetic", node.target, node.value,
-                                     *_ARITHMETIC[type(node.op)])
+            yield from self._between("arithmetic", node.target, node.value, *_ARITHMETIC[type(node.op)])
         yield from self._statement(node)
 
     def _loop(self, node: ast.For) -> Iterator:
@@ -262,15 +320,24 @@ class _Finder:
 
 
 _BY_TYPE = {
-    ast.Compare: (_Finder._compare,), ast.BinOp: (_Finder._binary,),
-    ast.BoolOp: (_Finder._boolean,), ast.UnaryOp: (_Finder._unary,),
-    ast.Constant: (_Finder._constant,), ast.If: (_Finder._condition, _Finder._exit),
-    ast.While: (_Finder._condition,), ast.IfExp: (_Finder._condition, _Finder._choice),
-    ast.comprehension: (_Finder._filter,), ast.Call: (_Finder._call,),
-    ast.Attribute: (_Finder._attribute,), ast.Expr: (_Finder._call_statement,),
-    ast.Assign: (_Finder._assignment,), ast.AugAssign: (_Finder._augmented,),
-    ast.Raise: (_Finder._statement,), ast.For: (_Finder._loop,),
-    ast.FunctionDef: (_Finder._function,)}
+    ast.Compare: (_Finder._compare,),
+    ast.BinOp: (_Finder._binary,),
+    ast.BoolOp: (_Finder._boolean,),
+    ast.UnaryOp: (_Finder._unary,),
+    ast.Constant: (_Finder._constant,),
+    ast.If: (_Finder._condition, _Finder._exit),
+    ast.While: (_Finder._condition,),
+    ast.IfExp: (_Finder._condition, _Finder._choice),
+    ast.comprehension: (_Finder._filter,),
+    ast.Call: (_Finder._call,),
+    ast.Attribute: (_Finder._attribute,),
+    ast.Expr: (_Finder._call_statement,),
+    ast.Assign: (_Finder._assignment,),
+    ast.AugAssign: (_Finder._augmented,),
+    ast.Raise: (_Finder._statement,),
+    ast.For: (_Finder._loop,),
+    ast.FunctionDef: (_Finder._function,),
+}
 
 
 def _is_docstring(node: ast.AST) -> bool:

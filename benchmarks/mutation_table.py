@@ -10,80 +10,96 @@ _SEARCH = ("tests/search/test_wiring.py",)
 
 # Source file → patterns of the test files that have to notice a change in it.
 TESTS = {
-    "nas_tf/search/state.py": (
-        *_SEARCH, "tests/search/test_run.py"),
+    "nas_tf/search/state.py": (*_SEARCH, "tests/search/test_run.py"),
     "nas_tf/search/problem.py": (
         "tests/search/test_derivation*.py",
-        "tests/search/test_objective*.py", *_SEARCH, "tests/search/test_run.py"),
+        "tests/search/test_objective*.py",
+        *_SEARCH,
+        "tests/search/test_run.py",
+    ),
     "nas_tf/search/run.py": (*_SEARCH, "tests/search/test_run.py"),
     "nas_tf/search/derivation.py": ("tests/search/test_derivation*.py", "tests/search/test_run.py"),
     "nas_tf/supernet/graph_steps.py": (
-        "tests/supernet/test_*.py", "tests/supernet/test_chains*.py", *_SEARCH),
+        "tests/supernet/test_*.py",
+        "tests/supernet/test_chains*.py",
+        *_SEARCH,
+    ),
     "nas_tf/supernet/steps.py": ("tests/supernet/test_*.py", *_SEARCH),
     "nas_tf/search/gates.py": (
-        "tests/search/test_gates*.py", "tests/search/test_objective*.py",
-        "tests/search/test_synthetic_search.py"),
-    "nas_tf/supernet/gate_values.py": (
-        "tests/supernet/test_chains*.py", "tests/supernet/test_*.py"),
+        "tests/search/test_gates*.py",
+        "tests/search/test_objective*.py",
+        "tests/search/test_synthetic_search.py",
+    ),
+    "nas_tf/supernet/gate_values.py": ("tests/supernet/test_chains*.py", "tests/supernet/test_*.py"),
     "nas_tf/search/objective.py": (
-        "tests/search/test_objective*.py", "tests/search/test_derivation*.py",
-        "tests/search/test_synthetic_search.py", *_SEARCH),
+        "tests/search/test_objective*.py",
+        "tests/search/test_derivation*.py",
+        "tests/search/test_synthetic_search.py",
+        *_SEARCH,
+    ),
     "nas_tf/supernet/chains.py": (
-        "tests/supernet/test_chains*.py", "tests/supernet/test_tying*.py",
-        "tests/supernet/test_*.py"),
+        "tests/supernet/test_chains*.py",
+        "tests/supernet/test_tying*.py",
+        "tests/supernet/test_*.py",
+    ),
     "nas_tf/supernet/paths.py": (
-        "tests/supernet/test_chains*.py", "tests/supernet/test_*.py",
-        "tests/supernet/test_tying*.py"),
-    "nas_tf/supernet/supernet.py": (
-        "tests/supernet/test_*.py", "tests/supernet/test_tying*.py", *_SEARCH),
+        "tests/supernet/test_chains*.py",
+        "tests/supernet/test_*.py",
+        "tests/supernet/test_tying*.py",
+    ),
+    "nas_tf/supernet/supernet.py": ("tests/supernet/test_*.py", "tests/supernet/test_tying*.py", *_SEARCH),
     "nas_tf/supernet/tying.py": ("tests/supernet/test_tying*.py",),
     "nas_tf/search/architecture_parameters.py": (
         "tests/search/test_synthetic_search.py",
-        *_SEARCH, "tests/search/test_run.py"),
+        *_SEARCH,
+        "tests/search/test_run.py",
+    ),
     "nas_tf/search/reinforce.py": (
         "tests/search/test_synthetic_search.py",
-        *_SEARCH, "tests/search/test_run.py"),
-    "nas_tf/train/schedules.py": (
-        "tests/train/test_schedules*.py",),
-    "nas_tf/train/optimizers.py": (
-        "tests/train/test_weight_*.py",
-        "tests/base/test_checkpoints.py"),
-    "nas_tf/train/weight_trainer.py": (
-        "tests/train/test_weight_*.py", "tests/train/test_run.py"),
-    "nas_tf/train/accuracy.py": (
-        "tests/train/test_accuracy*.py",),
+        *_SEARCH,
+        "tests/search/test_run.py",
+    ),
+    "nas_tf/train/schedules.py": ("tests/train/test_schedules*.py",),
+    "nas_tf/train/optimizers.py": ("tests/train/test_weight_*.py", "tests/base/test_checkpoints.py"),
+    "nas_tf/train/weight_trainer.py": ("tests/train/test_weight_*.py", "tests/train/test_run.py"),
+    "nas_tf/train/accuracy.py": ("tests/train/test_accuracy*.py",),
     "quant/ranges.py": ("tests/quant/test_ranges*.py", "tests/quant/test_scheme.py"),
     "quant/bias.py": (
-        "tests/quant/test_bias*.py", "tests/quant/test_integer_*.py", "tests/export/test_convert*.py"),
-    "quant/scheme.py": (
-        "tests/quant/test_scheme*.py", "tests/quant/test_rewrite.py", "tests/quant/test_audit.py",
-        "tests/quant/test_image_border.py", "tests/quant/test_bias*.py"),
-    "quant/rounding.py": (
-        "tests/quant/test_rounding*.py", "tests/quant/test_reconstruction*.py"),
-    "quant/reconstruction.py": (
-        "tests/quant/test_reconstruction*.py", "tests/quant/test_finetune_run.py"),
-    "quant/equalization.py": (
-        "tests/quant/test_equalization*.py", "tests/quant/test_finetune_run.py"),
-    "quant/integer_model.py": (
-        "tests/quant/test_integer_*.py", "tests/quant/test_image_border.py",
-        "tests/export/test_evaluate*.py"),
-    "export/background.py": (
-        "tests/export/test_background*.py", "tests/export/test_convert*.py"),
-    "export/convert_run.py": (
-        "tests/export/test_convert*.py", "tests/export/test_background*.py"),
-    "export/tflite_classifier.py": (
-        "tests/export/test_foreign_models.py", "tests/export/test_input_scaling.py",
-        "tests/export/test_evaluate*.py"),
-    "export/evaluate_run.py": ("tests/export/test_evaluate*.py",),
-    "export/converter.py": (
+        "tests/quant/test_bias*.py",
+        "tests/quant/test_integer_*.py",
         "tests/export/test_convert*.py",
-        "tests/export/test_background*.py"),
+    ),
+    "quant/scheme.py": (
+        "tests/quant/test_scheme*.py",
+        "tests/quant/test_rewrite.py",
+        "tests/quant/test_audit.py",
+        "tests/quant/test_image_border.py",
+        "tests/quant/test_bias*.py",
+    ),
+    "quant/rounding.py": ("tests/quant/test_rounding*.py", "tests/quant/test_reconstruction*.py"),
+    "quant/reconstruction.py": ("tests/quant/test_reconstruction*.py", "tests/quant/test_finetune_run.py"),
+    "quant/equalization.py": ("tests/quant/test_equalization*.py", "tests/quant/test_finetune_run.py"),
+    "quant/integer_model.py": (
+        "tests/quant/test_integer_*.py",
+        "tests/quant/test_image_border.py",
+        "tests/export/test_evaluate*.py",
+    ),
+    "export/background.py": ("tests/export/test_background*.py", "tests/export/test_convert*.py"),
+    "export/convert_run.py": ("tests/export/test_convert*.py", "tests/export/test_background*.py"),
+    "export/tflite_classifier.py": (
+        "tests/export/test_foreign_models.py",
+        "tests/export/test_input_scaling.py",
+        "tests/export/test_evaluate*.py",
+    ),
+    "export/evaluate_run.py": ("tests/export/test_evaluate*.py",),
+    "export/converter.py": ("tests/export/test_convert*.py", "tests/export/test_background*.py"),
 }
 
 # Tests whose outcome is not the same every time, so that they cannot judge: test → why.
 UNSTABLE = {
-    "tests/quant/test_image_border.py::test_another_border_goes_to_the_nearest_pixel_value":
-        "its network has weights without a seed, and its bound is close to what they give",
+    "tests/quant/test_image_border.py::test_another_border_goes_to_the_nearest_pixel_value": (
+        "its network has weights without a seed, and its bound is close to what they give"
+    ),
 }
 
 # Files that are mutated by hand only.
@@ -91,8 +107,10 @@ BY_HAND_ONLY = ("nas_tf/search/run.py",)
 
 
 class HandPicked(NamedTuple):
-    """A change that would ruin a run and look like nothing; `old` is a regular expression that
-    has to match exactly once."""
+    """A change that would ruin a run and look like nothing.
+
+    `old` is a regular expression that has to match exactly once.
+    """
 
     name: str
     path: str
@@ -101,99 +119,219 @@ class HandPicked(NamedTuple):
 
 
 HAND_PICKED = (
-    HandPicked("weight steps read the alpha images", "nas_tf/search/run.py",
-               r"_images\(problem, problem\.weight_part, start\)",
-               "_images(problem, problem.alpha_part, start)"),
-    HandPicked("alpha steps read the weight images", "nas_tf/search/run.py",
-               r"_images\(problem, problem\.alpha_part,",
-               "_images(problem, problem.weight_part,"),
-    HandPicked("alpha images are augmented", "nas_tf/search/run.py",
-               r"config\.augmentation if part is problem\.weight_part else NO_AUGMENTATION",
-               "config.augmentation"),
-    HandPicked("weight images are not augmented", "nas_tf/search/run.py",
-               r"config\.augmentation if part is problem\.weight_part else NO_AUGMENTATION",
-               "NO_AUGMENTATION"),
-    HandPicked("a constant rate", "nas_tf/search/run.py",
-               r"return cosine\(step - warmup, problem\.total_steps - warmup, schedule\.learning_rate\)",
-               "return schedule.learning_rate"),
-    HandPicked("a constant rate in the warm-up", "nas_tf/search/run.py",
-               r"return cosine\(step, warmup, schedule\.warmup_learning_rate\)",
-               "return schedule.warmup_learning_rate"),
-    HandPicked("the rate of the first step in all steps", "nas_tf/search/run.py",
-               r"(?<!_)learning_rate\(problem, step\)\)", "learning_rate(problem, 0))"),
-    HandPicked("alpha moves in the warm-up", "nas_tf/search/run.py",
-               r"max\(0, step - problem\.warmup_steps\)", "step"),
-    HandPicked("alpha batches start anew after a restart", "nas_tf/search/run.py",
-               r"problem\.alpha_part, alpha_steps_before\(problem, start\)\)",
-               "problem.alpha_part, 0)"),
-    HandPicked("no decay", "nas_tf/search/state.py",
-               r"weight_decay=config\.schedule\.weight_decay", "weight_decay=0.0"),
-    HandPicked("no label smoothing", "nas_tf/search/state.py",
-               r"self\._config\.schedule\.label_smoothing", "0.0"),
-    HandPicked("argmax instead of sampling, weights", "nas_tf/search/architecture_parameters.py",
-               r"return gates\.sample\(rng, self\.probabilities\(\)\)",
-               "return self.probabilities().argmax(axis=1)"),
-    HandPicked("argmax instead of sampling, alpha", "nas_tf/search/state.py",
-               r"active = gates\.sample\(rng, p\)", "active = p.argmax(axis=1)"),
-    HandPicked("argmax instead of sampling, everywhere", "nas_tf/search/gates.py",
-               r"return \(draws >= bounds\)\.sum\(axis=1\)", "return p.argmax(axis=1)"),
-    HandPicked("two with the full p", "nas_tf/search/state.py",
-               r"involved_p = gates\.renormalised\(p, involved\)", "involved_p = p"),
-    HandPicked("the cross-entropy's gradient negated", "nas_tf/search/state.py",
-               r"loss_gradient = gates\.alpha_gradient\(gate_gradient, involved_p\)",
-               "loss_gradient = -gates.alpha_gradient(gate_gradient, involved_p)"),
-    HandPicked("the policy gradient negated", "nas_tf/search/state.py",
-               r"loss, loss_gradient = self\.reinforce\.gradient\((.*)\)\n",
-               r"loss, loss_gradient = self.reinforce.gradient(\1); loss_gradient = -loss_gradient\n"),
-    HandPicked("latency gradient over all candidates in *two*", "nas_tf/search/state.py",
-               r"self\.objective\.gradient\(loss, loss_gradient, p, involved_p\)",
-               "self.objective.gradient(loss, loss_gradient, p, p)"),
-    HandPicked("alpha moves for all candidates in *two*", "nas_tf/search/state.py",
-               r"self\.parameters\.apply_gradient\(gradient, involved\)",
-               "self.parameters.apply_gradient(gradient, offered)"),
-    HandPicked("weights and alpha draw the same", "nas_tf/search/state.py",
-               r"_WEIGHT_DRAW, _ALPHA_DRAW, _UNTIE_DRAW = 0, 1, 2",
-               "_WEIGHT_DRAW, _ALPHA_DRAW, _UNTIE_DRAW = 0, 0, 2"),
-    HandPicked("the same draw in every step", "nas_tf/search/state.py",
-               r"\(self\._config\.seed, step, kind\)", "(self._config.seed, kind)"),
-    HandPicked("no normalization of weight images", "nas_tf/search/state.py",
-               r"self\._steps, self\._optimizer, to_network_input\(images\)",
-               "self._steps, self._optimizer, tf.cast(images, tf.float32)"),
-    HandPicked("candidates never tied", "nas_tf/search/state.py",
-               r"if step < self\._tied_steps else active", "if False else active"),
-    HandPicked("candidates never set free", "nas_tf/search/state.py",
-               r"if step \+ 1 == self\._tied_steps", "if False"),
-    HandPicked("derivation without the budget", "nas_tf/search/problem.py",
-               r"self\.resources if limited else \(\)", "()"),
-    HandPicked("the gates' gradient of the active path negated", "nas_tf/supernet/graph_steps.py",
-               r"tf\.stack\(\[product\(\*pair\)", "tf.stack([-product(*pair)"),
-    HandPicked("the gates' gradient of other paths negated", "nas_tf/supernet/graph_steps.py",
-               r"lambda: place\.functions\.gate\(x,", "lambda: -place.functions.gate(x,"),
-    HandPicked("label smoothing in alpha's loss", "nas_tf/supernet/graph_steps.py",
-               r"cross_entropy\(self\._logits\(logits\), labels\)",
-               "cross_entropy(self._logits(logits), labels, 0.1)"),
-    HandPicked("momentum without Nesterov", "nas_tf/train/optimizers.py",
-               r"use_nesterov=True", "use_nesterov=False"),
-    HandPicked("moving averages are not kept", "nas_tf/supernet/steps.py",
-               r"tf\.raw_ops\.AssignVariableOp\(resource=path\.statistics\.handle, value=statistics\)",
-               "pass"),
-    HandPicked("decay of batch norm too", "nas_tf/train/optimizers.py",
-               r"return variable\.shape\.rank > 1", "return True"),
-    HandPicked("background with the label's place unshifted", "export/evaluate_run.py",
-               r"order\[labels\] \+ background\)", "order[labels])"),
-    HandPicked("background behind the classes", "export/background.py",
-               r"np\.concatenate\(\[front, values\], axis=-1\)",
-               "np.concatenate([values, front], axis=-1)"),
-    HandPicked("biases not rounded to the accumulator's grid", "quant/bias.py",
-               r"bias\.assign\(rounded\.astype\(np\.float32\)\)", "pass"),
-    HandPicked("kernels not rounded to their grid", "quant/bias.py",
-               r"kernel\.kernel\.assign\(_on_grid\(kernel\)\)", "pass"),
+    HandPicked(
+        "weight steps read the alpha images",
+        "nas_tf/search/run.py",
+        r"_images\(problem, problem\.weight_part, start\)",
+        "_images(problem, problem.alpha_part, start)",
+    ),
+    HandPicked(
+        "alpha steps read the weight images",
+        "nas_tf/search/run.py",
+        r"_images\(problem, problem\.alpha_part,",
+        "_images(problem, problem.weight_part,",
+    ),
+    HandPicked(
+        "alpha images are augmented",
+        "nas_tf/search/run.py",
+        r"config\.augmentation if part is problem\.weight_part else NO_AUGMENTATION",
+        "config.augmentation",
+    ),
+    HandPicked(
+        "weight images are not augmented",
+        "nas_tf/search/run.py",
+        r"config\.augmentation if part is problem\.weight_part else NO_AUGMENTATION",
+        "NO_AUGMENTATION",
+    ),
+    HandPicked(
+        "a constant rate",
+        "nas_tf/search/run.py",
+        r"return cosine\(step - warmup, problem\.total_steps - warmup, schedule\.learning_rate\)",
+        "return schedule.learning_rate",
+    ),
+    HandPicked(
+        "a constant rate in the warm-up",
+        "nas_tf/search/run.py",
+        r"return cosine\(step, warmup, schedule\.warmup_learning_rate\)",
+        "return schedule.warmup_learning_rate",
+    ),
+    HandPicked(
+        "the rate of the first step in all steps",
+        "nas_tf/search/run.py",
+        r"(?<!_)learning_rate\(problem, step\)\)",
+        "learning_rate(problem, 0))",
+    ),
+    HandPicked(
+        "alpha moves in the warm-up",
+        "nas_tf/search/run.py",
+        r"max\(0, step - problem\.warmup_steps\)",
+        "step",
+    ),
+    HandPicked(
+        "alpha batches start anew after a restart",
+        "nas_tf/search/run.py",
+        r"problem\.alpha_part, alpha_steps_before\(problem, start\)\)",
+        "problem.alpha_part, 0)",
+    ),
+    HandPicked(
+        "no decay",
+        "nas_tf/search/state.py",
+        r"weight_decay=config\.schedule\.weight_decay",
+        "weight_decay=0.0",
+    ),
+    HandPicked(
+        "no label smoothing", "nas_tf/search/state.py", r"self\._config\.schedule\.label_smoothing", "0.0"
+    ),
+    HandPicked(
+        "argmax instead of sampling, weights",
+        "nas_tf/search/architecture_parameters.py",
+        r"return gates\.sample\(rng, self\.probabilities\(\)\)",
+        "return self.probabilities().argmax(axis=1)",
+    ),
+    HandPicked(
+        "argmax instead of sampling, alpha",
+        "nas_tf/search/state.py",
+        r"active = gates\.sample\(rng, p\)",
+        "active = p.argmax(axis=1)",
+    ),
+    HandPicked(
+        "argmax instead of sampling, everywhere",
+        "nas_tf/search/gates.py",
+        r"return \(draws >= bounds\)\.sum\(axis=1\)",
+        "return p.argmax(axis=1)",
+    ),
+    HandPicked(
+        "two with the full p",
+        "nas_tf/search/state.py",
+        r"involved_p = gates\.renormalised\(p, involved\)",
+        "involved_p = p",
+    ),
+    HandPicked(
+        "the cross-entropy's gradient negated",
+        "nas_tf/search/state.py",
+        r"loss_gradient = gates\.alpha_gradient\(gate_gradient, involved_p\)",
+        "loss_gradient = -gates.alpha_gradient(gate_gradient, involved_p)",
+    ),
+    HandPicked(
+        "the policy gradient negated",
+        "nas_tf/search/state.py",
+        r"loss, loss_gradient = self\.reinforce\.gradient\((.*)\)\n",
+        r"loss, loss_gradient = self.reinforce.gradient(\1); loss_gradient = -loss_gradient\n",
+    ),
+    HandPicked(
+        "latency gradient over all candidates in *two*",
+        "nas_tf/search/state.py",
+        r"self\.objective\.gradient\(loss, loss_gradient, p, involved_p\)",
+        "self.objective.gradient(loss, loss_gradient, p, p)",
+    ),
+    HandPicked(
+        "alpha moves for all candidates in *two*",
+        "nas_tf/search/state.py",
+        r"self\.parameters\.apply_gradient\(gradient, involved\)",
+        "self.parameters.apply_gradient(gradient, offered)",
+    ),
+    HandPicked(
+        "weights and alpha draw the same",
+        "nas_tf/search/state.py",
+        r"_WEIGHT_DRAW, _ALPHA_DRAW, _UNTIE_DRAW = 0, 1, 2",
+        "_WEIGHT_DRAW, _ALPHA_DRAW, _UNTIE_DRAW = 0, 0, 2",
+    ),
+    HandPicked(
+        "the same draw in every step",
+        "nas_tf/search/state.py",
+        r"\(self\._config\.seed, step, kind\)",
+        "(self._config.seed, kind)",
+    ),
+    HandPicked(
+        "no normalization of weight images",
+        "nas_tf/search/state.py",
+        r"to_network_input\(images\),\n(\s+)labels,\n\s+active,\n\s+rate",
+        r"tf.cast(images, tf.float32),\n\1labels,\n\1active,\n\1rate",
+    ),
+    HandPicked(
+        "candidates never tied",
+        "nas_tf/search/state.py",
+        r"if step < self\._tied_steps else active",
+        "if False else active",
+    ),
+    HandPicked(
+        "candidates never set free",
+        "nas_tf/search/state.py",
+        r"if step \+ 1 == self\._tied_steps",
+        "if False",
+    ),
+    HandPicked(
+        "derivation without the budget",
+        "nas_tf/search/problem.py",
+        r"self\.resources if limited else \(\)",
+        "()",
+    ),
+    HandPicked(
+        "the gates' gradient of the active path negated",
+        "nas_tf/supernet/graph_steps.py",
+        r"tf\.stack\(\[product\(\*pair\)",
+        "tf.stack([-product(*pair)",
+    ),
+    HandPicked(
+        "the gates' gradient of other paths negated",
+        "nas_tf/supernet/graph_steps.py",
+        r"lambda: place\.functions\.gate\(x,",
+        "lambda: -place.functions.gate(x,",
+    ),
+    HandPicked(
+        "label smoothing in alpha's loss",
+        "nas_tf/supernet/graph_steps.py",
+        r"cross_entropy\(self\._logits\(logits\), labels\)",
+        "cross_entropy(self._logits(logits), labels, 0.1)",
+    ),
+    HandPicked(
+        "momentum without Nesterov", "nas_tf/train/optimizers.py", r"use_nesterov=True", "use_nesterov=False"
+    ),
+    HandPicked(
+        "moving averages are not kept",
+        "nas_tf/supernet/steps.py",
+        r"tf\.raw_ops\.AssignVariableOp\(resource=path\.statistics\.handle, value=statistics\)",
+        "pass",
+    ),
+    HandPicked(
+        "decay of batch norm too",
+        "nas_tf/train/optimizers.py",
+        r"return variable\.shape\.rank > 1",
+        "return True",
+    ),
+    HandPicked(
+        "background with the label's place unshifted",
+        "export/evaluate_run.py",
+        r"order\[labels\] \+ background\)",
+        "order[labels])",
+    ),
+    HandPicked(
+        "background behind the classes",
+        "export/background.py",
+        r"np\.concatenate\(\[front, values\], axis=-1\)",
+        "np.concatenate([values, front], axis=-1)",
+    ),
+    HandPicked(
+        "biases not rounded to the accumulator's grid",
+        "quant/bias.py",
+        r"bias\.assign\(rounded\.astype\(np\.float32\)\)",
+        "pass",
+    ),
+    HandPicked(
+        "kernels not rounded to their grid",
+        "quant/bias.py",
+        r"kernel\.kernel\.assign\(_on_grid\(kernel\)\)",
+        "pass",
+    ),
 )
 
 
 class Equivalent(NamedTuple):
-    """Why a surviving change does not matter; lines as stripped text, "" for an added or
-    dropped one. `path` is the file's name alone, that it may move."""
+    """Why a surviving change does not matter.
+
+    `name` is the file's name alone, so that it may move; `old` and `new` are lines as stripped text,
+    "" for an added or dropped one.
+    """
 
     name: str
     old: str

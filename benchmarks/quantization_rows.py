@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from typing import Callable
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -12,13 +12,13 @@ import tf_keras as keras
 from export.converter import convert_keras
 from export.file_check import run_file
 from nas_tf.base import files
-from nas_tf.network import model_folder
-from nas_tf.data.class_names import ClassList, match_dataset
 from nas_tf.data import batches
+from nas_tf.data.class_names import ClassList, match_dataset
 from nas_tf.data.config import NO_AUGMENTATION, DataConfig
 from nas_tf.data.overview import check_disjoint
 from nas_tf.data.preprocess import to_network_input
 from nas_tf.data.sources import open_config
+from nas_tf.network import model_folder
 from quant import scheme
 from quant.finetune_config import FinetuneConfig
 from quant.finetune_run import run_finetune
@@ -33,8 +33,11 @@ _STEPS = 60  # of the rows that train
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """Logits float32 [N, classes] of the int8 file, of its Keras simulation and of its integer
-    form (empty where there is none), and the file's size in bytes."""
+    """What one row's network says, and its file's size in bytes.
+
+    Logits are float32 [N, classes]: of the int8 file, of its Keras simulation and of its integer form
+    (empty where there is none).
+    """
 
     file: np.ndarray
     simulated: np.ndarray
@@ -63,24 +66,24 @@ class Job:
     def calibration(self) -> list[np.ndarray]:
         """Network inputs of the training images, in batches."""
         inputs = to_network_input(self.train_images).numpy()
-        return [inputs[i:i + _BATCH] for i in range(0, len(inputs), _BATCH)]
+        return [inputs[i : i + _BATCH] for i in range(0, len(inputs), _BATCH)]
 
 
-def open_job(workdir: str, model: str, data: DataConfig, finetune: FinetuneConfig,
-             default_steps: int) -> Job:
+def open_job(workdir: str, model: str, data: DataConfig, finetune: FinetuneConfig, default_steps: int) -> Job:
     """Reads the float model and both splits."""
     network, description = model_folder.load_float_model(model)
     source = open_config(data)
     split = source.evaluation_split(data.eval_split)
     check_disjoint(source, ("train_split", data.train_split), ("eval_split", split))
     matching = match_dataset(
-        ClassList(f"model {model!r}", description.labels, description.named), source,
-        data.class_names)
+        ClassList(f"model {model!r}", description.labels, description.named), source, data.class_names
+    )
     arrays = []
     for part in (data.train_split, split):
         dataset = batches.evaluation_batches(
-            source, part, _BATCH, description.resolution, description.resize_size)
-        images, labels = zip(*batches.readable(source, dataset))
+            source, part, _BATCH, description.resolution, description.resize_size
+        )
+        images, labels = zip(*batches.readable(source, dataset), strict=True)
         arrays += [np.concatenate(images), np.array(matching.order)[np.concatenate(labels)]]
     return Job(files.make_folder(workdir), network, *arrays, split, finetune, default_steps)
 
@@ -90,7 +93,8 @@ def post_training(job: Job) -> Row:
     converter = tf.lite.TFLiteConverter.from_keras_model(job.network)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: (
-        [image[None]] for batch in job.calibration() for image in batch)
+        [image[None]] for batch in job.calibration() for image in batch
+    )
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.uint8
     content = converter.convert()
@@ -104,8 +108,8 @@ def tfmot_default(job: Job) -> Row:
     def annotate(layer):
         supported = known.supports(layer) or isinstance(layer, keras.layers.BatchNormalization)
         own = type(layer).__module__.startswith("nas_tf")
-        return tfmot.quantization.keras.quantize_annotate_layer(layer) \
-            if supported and not own else layer
+        return tfmot.quantization.keras.quantize_annotate_layer(layer) if supported and not own else layer
+
     # Its border snapped to plain zeros, which tfmot knows; batch norm left as its guide has it.
     network, _ = rewrite(job.network, fold=False)
     annotated = keras.models.clone_model(network, clone_function=annotate)
@@ -116,18 +120,19 @@ def tfmot_default(job: Job) -> Row:
     data = tf.data.Dataset.from_tensor_slices((job.train_images, job.train_labels))
     data = data.shuffle(len(job.train_labels), seed=0).repeat().batch(job.finetune.batch_size)
     if job.default_steps:
-        model.fit(data.map(lambda x, y: (to_network_input(x), y)).take(job.default_steps),
-                  verbose=0)
+        model.fit(data.map(lambda x, y: (to_network_input(x), y)).take(job.default_steps), verbose=0)
     return row_of(model, job, exact=False)
 
 
 def ours(name: str, **changes) -> Callable[[Job], Row]:
     """`quant.finetune` by the flags given, but for `changes`, in a run folder of its own."""
+
     def row(job: Job) -> Row:
         config = dataclasses.replace(job.finetune, **changes)
         summary = run_finetune(str(job.folder / name), config)
         model, _ = load_qat_model(summary["model"])
         return row_of(model, job)
+
     return row
 
 
@@ -144,26 +149,32 @@ MAIN: dict[str, Callable[[Job], Row]] = {
 ALL: dict[str, Callable[[Job], Row]] = {
     **MAIN,
     # Built up: one thing more in each row.
-    **_rows({
-        "minmax": {**_RANGES_ONLY, "range_method": "minmax"},
-        "percentile": {**_RANGES_ONLY, "range_method": "percentile"},
-        "equalized": {**_RANGES_ONLY, "equalize": True},
-        "bias_corrected": {"rounding": "bias"},
-    }),
+    **_rows(
+        {
+            "minmax": {**_RANGES_ONLY, "range_method": "minmax"},
+            "percentile": {**_RANGES_ONLY, "range_method": "percentile"},
+            "equalized": {**_RANGES_ONLY, "equalize": True},
+            "bias_corrected": {"rounding": "bias"},
+        }
+    ),
     # One thing changed in each row, from "ours".
-    **_rows({
-        "no_equalization": {"equalize": False},
-        "few_calibration": {"calibration_images": 64},
-    }),
+    **_rows(
+        {
+            "no_equalization": {"equalize": False},
+            "few_calibration": {"calibration_images": 64},
+        }
+    ),
     # One thing changed in each row, from "ours_fine_tuned".
-    **_rows({
-        "rate_x10": {"steps": _STEPS, "learning_rate": 10 * FinetuneConfig.learning_rate},
-        "steps_x3": {"steps": 3 * _STEPS},
-        "labels": {"steps": _STEPS, "distillation": 0.0},
-        "no_features": {"steps": _STEPS, "features": 0.0},
-        "no_augmentation": {"steps": _STEPS, "augmentation": NO_AUGMENTATION},
-        "ranges_follow": {"steps": _STEPS, "frozen_share": 0.0},
-    }),
+    **_rows(
+        {
+            "rate_x10": {"steps": _STEPS, "learning_rate": 10 * FinetuneConfig.learning_rate},
+            "steps_x3": {"steps": 3 * _STEPS},
+            "labels": {"steps": _STEPS, "distillation": 0.0},
+            "no_features": {"steps": _STEPS, "features": 0.0},
+            "no_augmentation": {"steps": _STEPS, "augmentation": NO_AUGMENTATION},
+            "ranges_follow": {"steps": _STEPS, "frozen_share": 0.0},
+        }
+    ),
 }
 
 
@@ -176,6 +187,9 @@ def row_of(model: keras.Model, job: Job, exact: bool = True) -> Row:
 
 def predict(model: Callable, images: np.ndarray) -> np.ndarray:
     """Logits of uint8 images."""
-    return np.concatenate([
-        np.asarray(model(to_network_input(images[i:i + _BATCH]), training=False))
-        for i in range(0, len(images), _BATCH)])
+    return np.concatenate(
+        [
+            np.asarray(model(to_network_input(images[i : i + _BATCH]), training=False))
+            for i in range(0, len(images), _BATCH)
+        ]
+    )

@@ -6,6 +6,7 @@ One process a memory figure; all times in one process, interleaved, medians. Rat
 supernet with the compact network of the same sampled architecture.
 """
 
+import functools
 import json
 import os
 import resource
@@ -36,9 +37,10 @@ class _Bench:
     def __init__(self):
         import numpy as np
         import tensorflow as tf
+
+        from nas_tf.search import gates
         from nas_tf.search.problem import offered_candidates
         from nas_tf.space.search_space import FULL
-        from nas_tf.search import gates
 
         self.space = FULL.scaled(_WIDTH.value)
         self.offered = offered_candidates(self.space)
@@ -51,33 +53,32 @@ class _Bench:
     def sample(self):
         """A random architecture's candidates."""
         from nas_tf.search import gates
+
         return gates.sample(self.rng, self.p)
 
     def supernet(self):
         """(weight step, two step, full step) as functions of the active candidates."""
         from nas_tf.data.preprocess import to_network_input
         from nas_tf.search import gates
-        from nas_tf.supernet.supernet import Supernet
         from nas_tf.supernet.steps import WeightOptimizer, gate_gradients, make_steps, weight_step
+        from nas_tf.supernet.supernet import Supernet
 
         net = Supernet(self.space, _RESOLUTION.value, _CLASSES)
         optimizer, steps = WeightOptimizer(net), make_steps(net)
 
         def weight(active):
-            return weight_step(steps, optimizer, to_network_input(self.images), self.labels,
-                               active, 0.01)
+            return weight_step(steps, optimizer, to_network_input(self.images), self.labels, active, 0.01)
 
         def two(active):
             involved, _ = gates.sample_pairs(self.rng, self.p, self.offered)
             involved[range(len(active)), active] = True
-            for row, k in zip(involved, active):
+            for row, k in zip(involved, active, strict=True):
                 others = [i for i in row.nonzero()[0] if i != k]
                 row[others[1:]] = False
             return gate_gradients(steps, to_network_input(self.images), self.labels, involved, active)
 
         def full(active):
-            return gate_gradients(
-                steps, to_network_input(self.images), self.labels, self.offered, active)
+            return gate_gradients(steps, to_network_input(self.images), self.labels, self.offered, active)
 
         return weight, two, full
 
@@ -88,7 +89,7 @@ class _Bench:
         from nas_tf.train.weight_trainer import WeightTrainer
 
         choices = self.space.choices(_RESOLUTION.value)
-        operations = tuple(c.specs[k].operation for c, k in zip(choices, active))
+        operations = tuple(c.specs[k].operation for c, k in zip(choices, active, strict=True))
         model = build_network(self.space.architecture(operations), _RESOLUTION.value, _CLASSES)
         trainer = WeightTrainer(model, WeightStep(dropout=0.0), 0)
 
@@ -106,6 +107,7 @@ def _peak_mib() -> float:
 def _idle() -> dict:
     """A process that has TensorFlow loaded and has computed something."""
     import tensorflow as tf
+
     tf.function(lambda x: x @ x)(tf.ones([8, 8]))
     return {"peak_mib": _peak_mib()}
 
@@ -121,6 +123,7 @@ def _memory_compact() -> dict:
 def _memory_supernet(kind: str) -> dict:
     """Weight steps with one architecture step of the kind after every fifth."""
     import tensorflow as tf
+
     bench = _Bench()
     tf.constant(0)  # so that the time below is the supernet's and not TensorFlow's start
     began = time.perf_counter()
@@ -150,8 +153,12 @@ def _times() -> dict:
     busy: dict[str, list[float]] = {name: [] for name in names}
     for round_number in range(-2, _ROUNDS.value):
         for index, active in enumerate(networks):
-            steps = {"compact": compact[index], "weight": lambda: weight(active),
-                     "two": lambda: two(active), "full": lambda: full(active)}
+            steps = {
+                "compact": compact[index],
+                "weight": functools.partial(weight, active),
+                "two": functools.partial(two, active),
+                "full": functools.partial(full, active),
+            }
             for name, step in steps.items():
                 began, used = time.perf_counter(), time.process_time()
                 step()
@@ -161,14 +168,17 @@ def _times() -> dict:
     medians = {f"{name}_s": statistics.median(values) for name, values in seconds.items()}
     for name, base in (("weight", "compact"), ("two", "weight"), ("full", "weight")):
         for suffix, values in (("", seconds), ("_cpu", busy)):
-            ratios = (a / b for a, b in zip(values[name], values[base]))
+            ratios = (a / b for a, b in zip(values[name], values[base], strict=True))
             medians[f"{name}_over_{base}{suffix}"] = statistics.median(ratios)
     return medians
 
 
 _PARTS = {
-    "idle": _idle, "compact": _memory_compact, "times": _times,
-    **{kind: lambda kind=kind: _memory_supernet(kind) for kind in ("weight", "two", "full")}}
+    "idle": _idle,
+    "compact": _memory_compact,
+    "times": _times,
+    **{kind: lambda kind=kind: _memory_supernet(kind) for kind in ("weight", "two", "full")},
+}
 
 
 def _in_process(part: str) -> dict:
@@ -192,9 +202,12 @@ def main(_) -> None:
     for kind in ("weight", "two", "full"):
         facts = _in_process(kind)
         above = facts["peak_mib"] - idle
-        print(f"{'supernet ' + kind:<24}{facts['peak_mib']:8.0f} MiB, {above:.0f} above idle, "
-              f"{above / (compact - idle):.2f} x compact; built in {facts['build_s']:.1f} s, "
-              f"first weight step done at {facts['first_step_s']:.1f} s", flush=True)
+        print(
+            f"{'supernet ' + kind:<24}{facts['peak_mib']:8.0f} MiB, {above:.0f} above idle, "
+            f"{above / (compact - idle):.2f} x compact; built in {facts['build_s']:.1f} s, "
+            f"first weight step done at {facts['first_step_s']:.1f} s",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

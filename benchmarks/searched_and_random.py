@@ -24,20 +24,24 @@ from nas_tf.space.architecture import from_json, from_string
 
 _NETWORKS = flags.DEFINE_integer("networks", 20, "Random networks.", lower_bound=2)
 _MIN_SHARE = flags.DEFINE_float(
-    "min_share", 0.95, "Least share of the budget that a random network uses.", 0.0, 1.0)
+    "min_share", 0.95, "Least share of the budget that a random network uses.", 0.0, 1.0
+)
 _ALSO = flags.DEFINE_multi_string(
-    "also", [], "Another network of the space to judge, as a short string; may be repeated.")
+    "also", [], "Another network of the space to judge, as a short string; may be repeated."
+)
 _MAX_DRAWS = 1_000_000
 
 
 def main() -> None:
     """Prints every network with its latency and its held-out top-1, for search and control."""
-    from nas_tf.search import run as search_run  # pylint: disable=import-outside-toplevel
-    from nas_tf.search.problem import check_problem  # pylint: disable=import-outside-toplevel
+    from nas_tf.search import run as search_run
+    from nas_tf.search.problem import check_problem
 
     config = search_flags.search_config()
-    require(config.algorithm != "random", "--algorithm=random is the control already; name the "
-            "search that is to be judged.")
+    require(
+        config.algorithm != "random",
+        "--algorithm=random is the control already; name the search that is to be judged.",
+    )
     problem = check_problem(config)
     others = random_choices(problem, _NETWORKS.value, _MIN_SHARE.value, common.SEED.value)
     also = [choice_of(problem, from_string(text)) for text in _ALSO.value]
@@ -46,15 +50,16 @@ def main() -> None:
     search_run.run_search(control_dir, control_config)
     ahead = {
         "searched": _judged(common.WORKDIR.value, problem, others, also),
-        "control": _judged(control_dir, dataclasses.replace(problem, config=control_config), others, [])}
+        "control": _judged(control_dir, dataclasses.replace(problem, config=control_config), others, []),
+    }
     cli.print_facts("Ahead of random networks, in their standard deviations (shared weights)", ahead)
 
 
 def _judged(workdir: str, problem, others: list[np.ndarray], also: list[np.ndarray]) -> float:
     """Prints a search's network and the others with its weights; how far the first is ahead."""
-    from nas_tf.search import run as search_run  # pylint: disable=import-outside-toplevel
-    from nas_tf.search.state import SearchState  # pylint: disable=import-outside-toplevel
-    from nas_tf.base.checkpoints import RunCheckpoint  # pylint: disable=import-outside-toplevel
+    from nas_tf.base.checkpoints import RunCheckpoint
+    from nas_tf.search import run as search_run
+    from nas_tf.search.state import SearchState
 
     folder = pathlib.Path(workdir) / search_run.STAGE
     path = folder / search_run.ARCHITECTURE_FILE
@@ -65,7 +70,8 @@ def _judged(workdir: str, problem, others: list[np.ndarray], also: list[np.ndarr
     def judge(choice: np.ndarray) -> float:
         architecture = problem.architecture(choice)
         latency = problem.table.predict_ms(
-            architecture, problem.config.resolution, problem.source.num_classes)
+            architecture, problem.config.resolution, problem.source.num_classes
+        )
         top1 = search_run.held_out_accuracy(problem, state, choice)
         print(f"{top1:.2%}  {latency:.3f} ms  {architecture.to_string()}", flush=True)
         return top1
@@ -76,9 +82,15 @@ def _judged(workdir: str, problem, others: list[np.ndarray], also: list[np.ndarr
         judge(choice)
     top1 = [judge(choice) for choice in others]
     mean, deviation = float(np.mean(top1)), float(np.std(top1, ddof=1))
-    cli.print_facts("Held-out top-1 with shared weights", {
-        "found": searched, "random, mean": mean, "random, standard deviation": deviation,
-        "random, best": max(top1)})
+    cli.print_facts(
+        "Held-out top-1 with shared weights",
+        {
+            "found": searched,
+            "random, mean": mean,
+            "random, standard deviation": deviation,
+            "random, best": max(top1),
+        },
+    )
     return (searched - mean) / deviation
 
 
@@ -87,11 +99,16 @@ def choice_of(problem, architecture) -> np.ndarray:
     choices = problem.space.choices(problem.config.resolution)
     # Before them the fixed block.
     operations = [block.operation for block in architecture.blocks[1:]]
-    picked = [choice.operations.index(operation) for choice, operation in zip(choices, operations)
-              if operation in choice.operations]
-    require(len(picked) == len(choices) == len(operations)
-            and problem.architecture(np.array(picked)).to_string() == architecture.to_string(),
-            f"{architecture.to_string()!r} is not of the space {problem.config.space!r}.")
+    picked = [
+        choice.operations.index(operation)
+        for choice, operation in zip(choices, operations, strict=True)
+        if operation in choice.operations
+    ]
+    require(
+        len(picked) == len(choices) == len(operations)
+        and problem.architecture(np.array(picked)).to_string() == architecture.to_string(),
+        f"{architecture.to_string()!r} is not of the space {problem.config.space!r}.",
+    )
     return np.array(picked)
 
 
@@ -106,8 +123,11 @@ def random_choices(problem, count: int, min_share: float, seed: int) -> list[np.
             drawn.append(choice)
         if len(drawn) == count:
             return drawn
-    require(False, f"Of {_MAX_DRAWS} random networks only {len(drawn)} use {min_share:.0%} to "
-                   f"100 % of the budget; lower --min_share.")
+    require(
+        False,
+        f"Of {_MAX_DRAWS} random networks only {len(drawn)} use {min_share:.0%} to "
+        f"100 % of the budget; lower --min_share.",
+    )
     return drawn
 
 

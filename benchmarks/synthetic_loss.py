@@ -7,8 +7,9 @@ from nas_tf.search.architecture_parameters import ArchitectureParameters
 from nas_tf.search.objective import Objective
 
 
-def random_quality(rng: np.random.Generator, costs: np.ndarray, offered: np.ndarray,
-                   size: float = 0.03) -> np.ndarray:
+def random_quality(
+    rng: np.random.Generator, costs: np.ndarray, offered: np.ndarray, size: float = 0.03
+) -> np.ndarray:
     """Loss that each candidate adds, [blocks, candidates]: slower ones tend to be better.
 
     −size · ln(1 + cost) as accuracy grows with cost at a falling rate, plus half as much at
@@ -18,9 +19,16 @@ def random_quality(rng: np.random.Generator, costs: np.ndarray, offered: np.ndar
     return np.where(offered, quality, 0.0)
 
 
-def search(parameters: ArchitectureParameters, objective: Objective, quality: np.ndarray,
-           steps: int, rng: np.random.Generator, noise: float, mode: str = "two",
-           base_loss: float = 3.0) -> None:
+def search(
+    parameters: ArchitectureParameters,
+    objective: Objective,
+    quality: np.ndarray,
+    steps: int,
+    rng: np.random.Generator,
+    noise: float,
+    mode: str = "two",
+    base_loss: float = 3.0,
+) -> None:
     """Architecture steps on the loss base + Σ_b quality[b, active_b].
 
     The gates' gradients of such a loss are the qualities; normal noise of this standard
@@ -33,6 +41,5 @@ def search(parameters: ArchitectureParameters, objective: Objective, quality: np
         involved_p = gates.renormalised(p, involved)
         gate_gradient = quality + rng.normal(0, noise, quality.shape)
         loss = base_loss + (p * quality).sum()
-        gradient = objective.gradient(
-            loss, gates.alpha_gradient(gate_gradient, involved_p), p, involved_p)
+        gradient = objective.gradient(loss, gates.alpha_gradient(gate_gradient, involved_p), p, involved_p)
         parameters.apply_gradient(gradient, involved)

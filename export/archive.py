@@ -28,8 +28,9 @@ def read(tflite_path: str | pathlib.Path, name: str, max_bytes: int) -> str | No
     try:
         with zipfile.ZipFile(tflite_path) as archive:
             # Files from elsewhere may hold an archive that unpacks to gigabytes.
-            require(archive.getinfo(name).file_size <= max_bytes,
-                    f"{where} is longer than {max_bytes} bytes.")
+            require(
+                archive.getinfo(name).file_size <= max_bytes, f"{where} is longer than {max_bytes} bytes."
+            )
             return archive.read(name).decode("utf-8")
     except KeyError:
         return None

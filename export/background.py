@@ -52,12 +52,14 @@ def choose(biases: np.ndarray, seed: int) -> Background:
     smallest = int(np.argmin(biases))
     others = [i for i in range(len(biases)) if i != smallest]
     source = others[int(np.random.default_rng(seed).integers(len(others)))]
-    return lowered(Background(source, float(biases[smallest])), float(biases[source]), FLOAT_STEP,
-                   MIN_MARGIN_STEPS)
+    return lowered(
+        Background(source, float(biases[smallest])), float(biases[source]), FLOAT_STEP, MIN_MARGIN_STEPS
+    )
 
 
-def lowered(background: Background, source_bias: float, output_step: float,
-            margin: float = DEFAULT_MARGIN_STEPS) -> Background:
+def lowered(
+    background: Background, source_bias: float, output_step: float, margin: float = DEFAULT_MARGIN_STEPS
+) -> Background:
     """`background` with its bias lowered, if need be, to `margin` output steps under its source."""
     enough = source_bias - 1.02 * margin * output_step  # the bias itself is rounded too
     return dataclasses.replace(background, bias=min(background.bias, enough))
@@ -65,8 +67,11 @@ def lowered(background: Background, source_bias: float, output_step: float,
 
 def extend(values: np.ndarray, background: Background, is_bias: bool) -> np.ndarray:
     """`values` [..., N] with the background put in front of the last axis: [..., N + 1]."""
-    front = (np.full(values.shape[:-1] + (1,), background.bias, values.dtype) if is_bias
-             else values[..., background.source:background.source + 1])
+    front = (
+        np.full(values.shape[:-1] + (1,), background.bias, values.dtype)
+        if is_bias
+        else values[..., background.source : background.source + 1]
+    )
     return np.concatenate([front, values], axis=-1)
 
 
@@ -75,8 +80,9 @@ def with_background(model, background: Background):
 
     Works on float networks and on those with fake quantizers; ranges come along.
     """
-    import tf_keras as keras
     import tensorflow_model_optimization as tfmot
+    import tf_keras as keras
+
     from quant.scheme import CUSTOM_OBJECTS
 
     config = copy.deepcopy(model.get_config())
@@ -94,8 +100,9 @@ def refill(wider, model, background: Background) -> None:
     """Sets all of `wider`, made by `with_background`, from `model` anew."""
     for layer in wider.layers:
         given = model.get_layer(layer.name).weights
-        layer.set_weights([_fitted(variable, old, background)
-                           for variable, old in zip(layer.weights, given, strict=True)])
+        layer.set_weights(
+            [_fitted(variable, old, background) for variable, old in zip(layer.weights, given, strict=True)]
+        )
 
 
 def _fitted(variable, old, background: Background) -> np.ndarray:
@@ -140,8 +147,10 @@ def find_classifier(graph: Graph) -> Classifier:
 def _classifier(graph: Graph, operator: Operator) -> Classifier:
     require(len(operator.inputs) == 3, "The converted model's classifier has no bias.")
     inputs = [graph.tensors[i] for i in operator.inputs]
-    require(inputs[1].values is not None and inputs[2].values is not None,
-            "The converted model's classifier has no constant weights.")
+    require(
+        inputs[1].values is not None and inputs[2].values is not None,
+        "The converted model's classifier has no constant weights.",
+    )
     return Classifier(*inputs, graph.tensors[operator.outputs[0]])
 
 
@@ -163,21 +172,29 @@ def margin_steps(classifier: Classifier, source: int) -> float:
     weights, bias = classifier.weights, classifier.bias
     rows = weights.values.reshape(weights.shape[0], -1)
     index = source + 1
-    require(weights.dtype == "int8" and bias.dtype == "int32",
-            f"The classifier has {weights.dtype} weights and {bias.dtype} bias; "
-            "int8 and int32 are needed.")
-    require(np.array_equal(rows[0], rows[index]),
-            f"Background's weights differ from those of its source class {source}.")
+    require(
+        weights.dtype == "int8" and bias.dtype == "int32",
+        f"The classifier has {weights.dtype} weights and {bias.dtype} bias; int8 and int32 are needed.",
+    )
+    require(
+        np.array_equal(rows[0], rows[index]),
+        f"Background's weights differ from those of its source class {source}.",
+    )
     scales = np.broadcast_to(weights.scales, rows.shape[:1])
-    require(scales[0] == scales[index],
-            f"Background's weight scale differs from that of its source class {source}.")
+    require(
+        scales[0] == scales[index],
+        f"Background's weight scale differs from that of its source class {source}.",
+    )
     gap = int(bias.values[index]) - int(bias.values[0])
-    return gap * float(classifier.input.scales[0]) * float(scales[index]) / (
-        float(classifier.output.scales[0]))
+    return (
+        gap * float(classifier.input.scales[0]) * float(scales[index]) / (float(classifier.output.scales[0]))
+    )
 
 
 def require_margin(steps: float) -> None:
     """Refuses a converted model in which background may tie with its source class."""
-    require(math.isfinite(steps) and steps >= MIN_MARGIN_STEPS,
-            f"Background stays only {steps:.3f} steps of the int8 logits under its source class; "
-            f"at least {MIN_MARGIN_STEPS} are needed, or it may win a tie.")
+    require(
+        math.isfinite(steps) and steps >= MIN_MARGIN_STEPS,
+        f"Background stays only {steps:.3f} steps of the int8 logits under its source class; "
+        f"at least {MIN_MARGIN_STEPS} are needed, or it may win a tie.",
+    )

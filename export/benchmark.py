@@ -1,6 +1,6 @@
 """Command: how long a network takes for one image, on this machine or on a phone.
 
-    python -m export.benchmark --model=runs/a/convert/model_int8.tflite
+python -m export.benchmark --model=runs/a/convert/model_int8.tflite
 """
 
 from export.benchmark_run import BenchmarkConfig, facts_for_people, run_benchmark
@@ -10,8 +10,8 @@ from nas_tf.base import cli, files
 from nas_tf.base.errors import require
 
 _MODEL = paths.DEFINE_path(
-    "model", "", "A .tflite file, or a model folder of ours. "
-    "Default: <workdir>/convert/model_int8.tflite.")
+    "model", "", "A .tflite file, or a model folder of ours. Default: <workdir>/convert/model_int8.tflite."
+)
 _OUTPUT = paths.DEFINE_path("output_json", "", "Also write the summary to this file.")
 
 
@@ -24,8 +24,11 @@ def main() -> None:
     if _OUTPUT.value:
         files.write_json(_OUTPUT.value, summary)
     workdir = common.WORKDIR.value
-    cli.print_facts("Benchmark", facts_for_people(summary),
-                    f"python -m export.report --workdir={workdir}" if workdir else "")
+    cli.print_facts(
+        "Benchmark",
+        facts_for_people(summary),
+        f"python -m export.report --workdir={workdir}" if workdir else "",
+    )
 
 
 if __name__ == "__main__":

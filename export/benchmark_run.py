@@ -7,12 +7,12 @@ import time
 from typing import Any
 
 from export import converter
-from nas_tf.network import model_folder
 from nas_tf.base.errors import require
+from nas_tf.base.run_folder import open_stage
 from nas_tf.latency.devices import DeviceConfig, HostConfig, open_device
 from nas_tf.latency.host import require_model_file
 from nas_tf.latency.timing import Device, Timing, TimingConfig, summarize, time_with_progress
-from nas_tf.base.run_folder import open_stage
+from nas_tf.network import model_folder
 
 STAGE = "benchmark"
 
@@ -63,8 +63,12 @@ def benchmark_model(model: pathlib.Path, config: BenchmarkConfig) -> dict[str, A
             require_model_file(path)
             timing = _time(device, path, config.timing)
             identity = device.identity_fields()
-            return {"model": str(model), **_facts(timing, config.timing, identity["backend"]),
-                    **identity, "seconds": time.monotonic() - began}
+            return {
+                "model": str(model),
+                **_facts(timing, config.timing, identity["backend"]),
+                **identity,
+                "seconds": time.monotonic() - began,
+            }
     finally:
         device.close()
 
@@ -74,7 +78,8 @@ def as_tflite(model: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
     if not model.is_dir():
         return model
     if model_folder.read_description(model).kind == "qat":
-        from quant.model import load_qat_model  # pylint: disable=import-outside-toplevel
+        from quant.model import load_qat_model
+
         content = converter.convert_keras(load_qat_model(model)[0], "uint8", "uint8", True)
     else:
         network, _ = model_folder.load_float_model(model)
@@ -93,8 +98,11 @@ def _facts(timing: Timing, config: TimingConfig, backend: str) -> dict[str, Any]
     if backend == "host":
         # A phone's timings are medians of whole turns; their percentiles are no inference's.
         facts["p90_ms"] = timing.p90_ms
-    return facts | {"spread_ms": timing.spread_ms, "runs": timing.runs,
-                    "steady": timing.error <= config.max_error}
+    return facts | {
+        "spread_ms": timing.spread_ms,
+        "runs": timing.runs,
+        "steady": timing.error <= config.max_error,
+    }
 
 
 def facts_for_people(summary: dict[str, Any]) -> dict[str, Any]:
@@ -103,6 +111,7 @@ def facts_for_people(summary: dict[str, Any]) -> dict[str, Any]:
     figures = {key: summary[key] for key in ("model", "median_ms", "p90_ms") if key in summary}
     return figures | {
         "spread": f"±{spread:.1f} % (half the interquartile range) over {summary['runs']} runs"
-                  + ("" if summary["steady"] else "; large, is the device busy?"),
+        + ("" if summary["steady"] else "; large, is the device busy?"),
         "device": f"{summary['device']}, {summary['num_threads']} thread(s)",
-        "runtime": f"{summary['runtime']}, {summary['kernels']} kernels"}
+        "runtime": f"{summary['runtime']}, {summary['kernels']} kernels",
+    }

@@ -11,16 +11,20 @@ _ZERO_POINTS = {"uint8": 128, "int8": 0}
 
 def require_types(graph: Graph, input_type: str, output_type: str, num_classes: int) -> None:
     """One input and one output of the asked types, the input on the pixel grid."""
-    require(len(graph.inputs) == 1 and len(graph.outputs) == 1,
-            f"The converted model has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs; "
-            "one each is needed.")
+    require(
+        len(graph.inputs) == 1 and len(graph.outputs) == 1,
+        f"The converted model has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs; "
+        "one each is needed.",
+    )
     image, logits = (graph.tensors[i] for i in (*graph.inputs, *graph.outputs))
     for what, tensor, asked in (("input", image, input_type), ("output", logits, output_type)):
-        require(tensor.dtype == asked,
-                f"The converted model's {what} is {tensor.dtype}; {asked} was asked for.")
-    require(logits.shape == (1, num_classes),
-            f"The converted model's output has the shape {list(logits.shape)}, "
-            f"not [1, {num_classes}].")
+        require(
+            tensor.dtype == asked, f"The converted model's {what} is {tensor.dtype}; {asked} was asked for."
+        )
+    require(
+        logits.shape == (1, num_classes),
+        f"The converted model's output has the shape {list(logits.shape)}, not [1, {num_classes}].",
+    )
     if input_type in _ZERO_POINTS:
         _require_pixel_grid(image)
 
@@ -29,20 +33,27 @@ def _require_pixel_grid(image: Tensor) -> None:
     scale, zero_point = float(image.scales[0]), int(image.zero_points[0])
     expected = _ZERO_POINTS[image.dtype]
     # The converter computes the scale from the range's ends in float32.
-    require(abs(scale / INPUT_SCALE - 1) < 1e-5 and zero_point == expected,
-            f"The converted model's input has scale {scale:.8g} and zero point {zero_point}; "
-            f"1/128 and {expected} are needed, the range [-1, 127/128].")
+    require(
+        abs(scale / INPUT_SCALE - 1) < 1e-5 and zero_point == expected,
+        f"The converted model's input has scale {scale:.8g} and zero point {zero_point}; "
+        f"1/128 and {expected} are needed, the range [-1, 127/128].",
+    )
 
 
 def require_integers(audit: Audit) -> None:
     """Only integer tensors inside; a float input or output may be converted at once."""
     wrong = [*audit.missing, *audit.float_tensors]
-    require(not wrong,
-            f"{len(audit.missing)} operators of the converted model compute in float, the first at "
-            f"{wrong[0] if wrong else ''!r}; python -m quant.audit shows where.")
+    require(
+        not wrong,
+        f"{len(audit.missing)} operators of the converted model compute in float, the first at "
+        f"{wrong[0] if wrong else ''!r}; python -m quant.audit shows where.",
+    )
     inside = audit.interior_quantize_ops
-    require(not inside, f"The converted model requantizes inside, {len(inside)} times, the first "
-            f"at {inside[0] if inside else ''!r}; python -m quant.audit shows where.")
+    require(
+        not inside,
+        f"The converted model requantizes inside, {len(inside)} times, the first "
+        f"at {inside[0] if inside else ''!r}; python -m quant.audit shows where.",
+    )
 
 
 def require_per_channel(audit: Audit) -> int:
@@ -52,5 +63,6 @@ def require_per_channel(audit: Audit) -> int:
         raise UserError(
             f"The kernel {poor[0].name!r} was quantized per tensor: {poor[0].under_filled} of its "
             f"{poor[0].channels} channels use less than half of the int8 range "
-            f"({len(poor)} such kernels).")
+            f"({len(poor)} such kernels)."
+        )
     return min((kernel.min_fill for kernel in audit.kernels), default=127)

@@ -7,10 +7,10 @@ from typing import Any
 
 from export import background, convert_checks, converter, file_check, file_facts, labels
 from nas_tf.base import files
-from nas_tf.network import model_folder
 from nas_tf.base.errors import require
-from nas_tf.network.model_folder import ModelDescription
 from nas_tf.base.run_folder import StageFolder, open_stage
+from nas_tf.network import model_folder
+from nas_tf.network.model_folder import ModelDescription
 from quant import flatbuffer
 from quant.audit_tflite import audit_flatbuffer
 
@@ -64,11 +64,14 @@ def run_convert(workdir: str, config: ConvertConfig) -> dict[str, Any]:
     if stage and stage.summary() is not None and _is_ours(stage, output):
         # By the path of this call, which may name the folder in another way.
         held = stage.summary()
-        return held | {"output": str(output),
-                       "labels": str(output.parent / pathlib.Path(held["labels"]).name)}
-    require(not output.exists() or _is_ours(stage, output),
-            f"--output={str(output)!r} exists and was not written by this run; "
-            "name another file or remove it.")
+        return held | {
+            "output": str(output),
+            "labels": str(output.parent / pathlib.Path(held["labels"]).name),
+        }
+    require(
+        not output.exists() or _is_ours(stage, output),
+        f"--output={str(output)!r} exists and was not written by this run; name another file or remove it.",
+    )
     names = description.labels
     if num_classes > len(names):
         names = (background.LABEL, *names)
@@ -79,9 +82,15 @@ def run_convert(workdir: str, config: ConvertConfig) -> dict[str, Any]:
     content, facts = convert_model(folder, config)
     _write(stage, output, content, names, file_facts.facts_of(description))
     labels.write(label_file, names)
-    summary = {"output": str(output), "bytes": output.stat().st_size, "model": folder,
-               "num_classes": num_classes, **facts, "labels": str(label_file),
-               "seconds": time.monotonic() - began}
+    summary = {
+        "output": str(output),
+        "bytes": output.stat().st_size,
+        "model": folder,
+        "num_classes": num_classes,
+        **facts,
+        "labels": str(label_file),
+        "seconds": time.monotonic() - began,
+    }
     if stage:
         stage.write_summary(summary)
     return summary
@@ -89,12 +98,12 @@ def run_convert(workdir: str, config: ConvertConfig) -> dict[str, Any]:
 
 def facts_for_people(summary: dict[str, Any]) -> dict[str, Any]:
     """The summary in a few printable lines."""
-    facts = {"file": summary["output"], "size (bytes)": summary["bytes"],
-             "classes": summary["num_classes"]}
+    facts = {"file": summary["output"], "size (bytes)": summary["bytes"], "classes": summary["num_classes"]}
     for end in ("input", "output_tensor"):
         tensor = summary[end]
-        grid = (f", scale {tensor['scale']:.6g}, zero point {tensor['zero_point']}"
-                if "scale" in tensor else "")
+        grid = (
+            f", scale {tensor['scale']:.6g}, zero point {tensor['zero_point']}" if "scale" in tensor else ""
+        )
         facts[end.removesuffix("_tensor")] = f"{tensor['dtype']} {tensor['shape']}{grid}"
     if summary["background_source"] is not None:
         facts["background is like class"] = summary["background_source"]
@@ -102,9 +111,13 @@ def facts_for_people(summary: dict[str, Any]) -> dict[str, Any]:
         facts["background's margin (int8 steps)"] = summary["background_margin_steps"]
     if "checked_images" in summary:  # not in a summary of an older version
         facts[f"against its network, {summary['checked_images']} synthetic images"] = (
-            f"{summary['checked_agreement']:.0%} of the answers agree, " + (
-                "all logits are equal" if summary["checked_snr_db"] is None
-                else f"logits within {summary['checked_snr_db']:.1f} dB"))
+            f"{summary['checked_agreement']:.0%} of the answers agree, "
+            + (
+                "all logits are equal"
+                if summary["checked_snr_db"] is None
+                else f"logits within {summary['checked_snr_db']:.1f} dB"
+            )
+        )
     return facts
 
 
@@ -128,9 +141,13 @@ def convert_model(folder: str, config: ConvertConfig) -> tuple[bytes, dict[str, 
     return content, {
         "input": _tensor_facts(graph.tensors[graph.inputs[0]]),
         "output_tensor": _tensor_facts(graph.tensors[graph.outputs[0]]),
-        "operators": len(graph.operators), "kernel_min_fill": fill,
-        "background_source": chosen and chosen.source, "background_bias": chosen and chosen.bias,
-        "background_margin_steps": steps, **checked}
+        "operators": len(graph.operators),
+        "kernel_min_fill": fill,
+        "background_source": chosen and chosen.source,
+        "background_bias": chosen and chosen.bias,
+        "background_margin_steps": steps,
+        **checked,
+    }
 
 
 def _network(model, description: ModelDescription, config: ConvertConfig, num_classes: int):
@@ -143,8 +160,11 @@ def _network(model, description: ModelDescription, config: ConvertConfig, num_cl
             from quant.quantizer_list import activation_ranges
 
             chosen = background.lowered(
-                chosen, float(biases[chosen.source]), activation_ranges(model)[-1].scale,
-                config.background_margin_steps)
+                chosen,
+                float(biases[chosen.source]),
+                activation_ranges(model)[-1].scale,
+                config.background_margin_steps,
+            )
         model = background.with_background(model, chosen)
     if description.kind == "qat":
         from quant.bias import put_on_grid, require_biases_fit
@@ -156,8 +176,7 @@ def _network(model, description: ModelDescription, config: ConvertConfig, num_cl
 
 def _margin(content: bytes, source: int) -> float:
     """The background's margin in int8 steps under its source class, measured on the file."""
-    steps = background.margin_steps(
-        background.find_classifier(flatbuffer.parse(content).main), source)
+    steps = background.margin_steps(background.find_classifier(flatbuffer.parse(content).main), source)
     background.require_margin(steps)
     return steps
 
@@ -171,6 +190,7 @@ def load_model(folder: str):
     if model_folder.read_description(folder).kind == "float":
         return model_folder.load_float_model(folder)
     from quant.model import load_qat_model
+
     return load_qat_model(folder)
 
 
@@ -178,22 +198,28 @@ def _num_classes(description: ModelDescription, config: ConvertConfig) -> int:
     held = description.num_classes
     allowed = (held,) if description.has_background else (held + 1, held)
     asked = config.num_classes or allowed[0]
-    require(asked in allowed,
-            f"--num_classes={asked} does not fit the model, which has {held} classes; allowed: "
-            + " or ".join(f"{n} ({'with' if n > held else 'without'} a new background class)"
-                          for n in allowed) + ".")
+    require(
+        asked in allowed,
+        f"--num_classes={asked} does not fit the model, which has {held} classes; allowed: "
+        + " or ".join(f"{n} ({'with' if n > held else 'without'} a new background class)" for n in allowed)
+        + ".",
+    )
     return asked
 
 
 def _require_types(description: ModelDescription, config: ConvertConfig, folder: str) -> None:
     for flag, value in (("input", config.input_type), ("output", config.output_type)):
-        require(value in converter.TYPES, f"--inference_{flag}_type={value!r} is not one of "
-                f"{', '.join(converter.TYPES)}.")
+        require(
+            value in converter.TYPES,
+            f"--inference_{flag}_type={value!r} is not one of {', '.join(converter.TYPES)}.",
+        )
         if description.kind == "float":
-            require(value == "float32",
-                    f"{folder!r} holds a float model, which converts with "
-                    f"--inference_{flag}_type=float32 only, not {value}; "
-                    "run python -m quant.finetune first for an int8 file.")
+            require(
+                value == "float32",
+                f"{folder!r} holds a float model, which converts with "
+                f"--inference_{flag}_type=float32 only, not {value}; "
+                "run python -m quant.finetune first for an int8 file.",
+            )
 
 
 def _tensor_facts(tensor: flatbuffer.Tensor) -> dict[str, Any]:
@@ -209,8 +235,9 @@ def _open_stage(workdir: str, config: ConvertConfig, folder: str) -> StageFolder
     return open_stage(workdir, STAGE, settings)
 
 
-def _write(stage: StageFolder | None, output: pathlib.Path, content: bytes, names: tuple,
-           facts: file_facts.FileFacts) -> None:
+def _write(
+    stage: StageFolder | None, output: pathlib.Path, content: bytes, names: tuple, facts: file_facts.FileFacts
+) -> None:
     with files.replacing(output) as temporary:
         temporary.write_bytes(content)
         labels.append(temporary, names)

@@ -15,15 +15,22 @@ from nas_tf.base import cli, files
 from nas_tf.base.errors import require
 
 _MODEL = paths.DEFINE_path(
-    "model", "", "A .tflite file, or a model folder of ours. "
-    "Default: <workdir>/convert/model_int8.tflite.")
+    "model", "", "A .tflite file, or a model folder of ours. Default: <workdir>/convert/model_int8.tflite."
+)
 _MEAN = flags.DEFINE_list(
-    "input_mean", [], "Of a .tflite's input, x = (pixel - mean) / std, pixels 0 to 255: one number, "
-    "or three separated by commas. Default: what the file says; pixels for integer inputs.")
+    "input_mean",
+    [],
+    "Of a .tflite's input, x = (pixel - mean) / std, pixels 0 to 255: one number, "
+    "or three separated by commas. Default: what the file says; pixels for integer inputs.",
+)
 _STD = flags.DEFINE_list("input_std", [], "See --input_mean.")
 _RESOLUTION = flags.DEFINE_integer(
-    "resolution", 0, "Side in pixels of a .tflite's input, where the file leaves it open.",
-    lower_bound=0, upper_bound=4096)
+    "resolution",
+    0,
+    "Side in pixels of a .tflite's input, where the file leaves it open.",
+    lower_bound=0,
+    upper_bound=4096,
+)
 _OUTPUT = paths.DEFINE_path("output_json", "", "Also write the summary to this file.")
 
 
@@ -33,13 +40,19 @@ def main() -> None:
     workdir = common.WORKDIR.value
     require(bool(workdir or _MODEL.value), "Give --model or --workdir.")
     config = dataclasses.replace(
-        evaluate_config(_MODEL.value), input_mean=tuple(_MEAN.value), input_std=tuple(_STD.value),
-        resolution=_RESOLUTION.value)
+        evaluate_config(_MODEL.value),
+        input_mean=tuple(_MEAN.value),
+        input_std=tuple(_STD.value),
+        resolution=_RESOLUTION.value,
+    )
     summary = run_evaluate(workdir, config) if workdir else evaluate_model(_MODEL.value, config)
     if _OUTPUT.value:
         files.write_json(_OUTPUT.value, summary)
-    cli.print_facts("Evaluation", facts_for_people(summary),
-                    f"python -m export.benchmark --workdir={workdir}" if workdir else "")
+    cli.print_facts(
+        "Evaluation",
+        facts_for_people(summary),
+        f"python -m export.benchmark --workdir={workdir}" if workdir else "",
+    )
 
 
 if __name__ == "__main__":

@@ -3,18 +3,19 @@
 import dataclasses
 import pathlib
 import time
-from typing import TYPE_CHECKING, Any, Callable, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from export import file_facts, input_scaling
-from nas_tf.network import model_folder
+from nas_tf.base.errors import require
+from nas_tf.base.progress import Progress
+from nas_tf.base.run_folder import open_stage
 from nas_tf.data.class_names import ClassList, Matching, match_dataset
 from nas_tf.data.config import DataConfig
-from nas_tf.base.errors import require
-from nas_tf.base.run_folder import open_stage
+from nas_tf.network import model_folder
 from nas_tf.train.accuracy import AccuracyCounter
-from nas_tf.base.progress import Progress
 
 if TYPE_CHECKING:
     from nas_tf.data.batches import ImageSize
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
 
 STAGE = "evaluate"
 # The models of a run folder that are compared.
-RUN_MODELS = {"float": "train/model", "qat": "finetune/model",
-              "int8": "convert/model_int8.tflite"}
+RUN_MODELS = {"float": "train/model", "qat": "finetune/model", "int8": "convert/model_int8.tflite"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,12 +111,13 @@ def run_evaluate(workdir: str, config: EvaluateConfig) -> dict[str, Any]:
     return summary
 
 
-def _with_own(summary: dict[str, Any], own: dict[str, str],
-              config: EvaluateConfig) -> dict[str, Any]:
+def _with_own(summary: dict[str, Any], own: dict[str, str], config: EvaluateConfig) -> dict[str, Any]:
     """The summary of the run's file, and of all its models under their names."""
     summary |= {"int8": dict(summary)} | {
-        name: evaluate_model(path, config) for name, path in own.items()
-        if name != "int8" and pathlib.Path(path).exists()}
+        name: evaluate_model(path, config)
+        for name, path in own.items()
+        if name != "int8" and pathlib.Path(path).exists()
+    }
     summary["seconds"] = sum(summary[name]["seconds"] for name in own if name in summary)
     return summary
 
@@ -125,15 +126,20 @@ def _require_one_size(own: dict[str, str], config: EvaluateConfig) -> None:
     """Models of one run are compared on the same crops, or not at all."""
     if config.data.resize_size:
         return
-    sizes = {path: model_folder.read_description(path).resize_size for name, path in own.items()
-             if name != "int8" and pathlib.Path(path).exists()}
+    sizes = {
+        path: model_folder.read_description(path).resize_size
+        for name, path in own.items()
+        if name != "int8" and pathlib.Path(path).exists()
+    }
     facts = file_facts.read(own["int8"])
     if facts and facts.resize_size:
         sizes[own["int8"]] = facts.resize_size
-    require(len(set(sizes.values())) <= 1,
-            "The models of this run were made for different crops, a short side of "
-            + ", ".join(f"{size} pixels ({path!r})" for path, size in sizes.items())
-            + "; give --resize_size to compare them on one.")
+    require(
+        len(set(sizes.values())) <= 1,
+        "The models of this run were made for different crops, a short side of "
+        + ", ".join(f"{size} pixels ({path!r})" for path, size in sizes.items())
+        + "; give --resize_size to compare them on one.",
+    )
 
 
 def evaluate_model(model: str | pathlib.Path, config: EvaluateConfig) -> dict[str, Any]:
@@ -155,15 +161,13 @@ def evaluate_model(model: str | pathlib.Path, config: EvaluateConfig) -> dict[st
 
 def _evaluate(model: str, config: EvaluateConfig, checked: "_Checked") -> dict[str, Any]:
     """`evaluate_model` once model and images are open."""
-    # pylint: disable=import-outside-toplevel
     from nas_tf.data import batches
     from nas_tf.data.overview import note_shared
 
     source, split, classifier, background, matching, size = checked
     note_shared(source, config.data.train_split, split)
     order, total = np.array(matching.order), source.part_size(split)
-    images = batches.evaluation_batches(
-        source, split, config.batch_size, size.resolution, size.resize_size)
+    images = batches.evaluation_batches(source, split, config.batch_size, size.resolution, size.resize_size)
     counter, predicted_background = AccuracyCounter(), 0
     start = time.monotonic()
     with Progress("evaluate", total) as progress:
@@ -176,15 +180,25 @@ def _evaluate(model: str, config: EvaluateConfig, checked: "_Checked") -> dict[s
             progress.update(counter.examples, top1=counter.top1)
     seconds = time.monotonic() - start
     return {
-        "model": str(model), "kind": classifier.kind, "dataset": config.data.dataset,
-        "split": split, "top1": counter.top1, "top5": counter.top5,
-        "num_examples": counter.examples, "num_outputs": classifier.num_outputs,
-        "background_class": bool(background), "background_predictions": predicted_background,
-        "input_type": classifier.input_type, "input_scaling": classifier.input_scaling,
-        "class_names": matching.note, "kernels": classifier.kernels,
-        "resolution": size.resolution, "resize_size": size.resize_size,
+        "model": str(model),
+        "kind": classifier.kind,
+        "dataset": config.data.dataset,
+        "split": split,
+        "top1": counter.top1,
+        "top5": counter.top5,
+        "num_examples": counter.examples,
+        "num_outputs": classifier.num_outputs,
+        "background_class": bool(background),
+        "background_predictions": predicted_background,
+        "input_type": classifier.input_type,
+        "input_scaling": classifier.input_scaling,
+        "class_names": matching.note,
+        "kernels": classifier.kernels,
+        "resolution": size.resolution,
+        "resize_size": size.resize_size,
         "resize_origin": _resize_origin(config.data.resize_size, classifier.resize_size),
-        "images_per_second": counter.examples / seconds, "seconds": seconds,
+        "images_per_second": counter.examples / seconds,
+        "seconds": seconds,
     }
 
 
@@ -205,7 +219,6 @@ class _Checked(NamedTuple):
 
 def _check(model: str, config: EvaluateConfig) -> _Checked:
     """Opens both; refuses what does not fit."""
-    # pylint: disable=import-outside-toplevel
     from nas_tf.data import batches
     from nas_tf.data.sources import open_config
 
@@ -216,8 +229,9 @@ def _check(model: str, config: EvaluateConfig) -> _Checked:
     classifier = _load(model, config)
     background = background_classes(classifier.num_outputs, source.num_classes, model)
     matching = match_classes(classifier, background, source, model, config.data.class_names)
-    size = batches.image_size(source, classifier.resolution,
-                              config.data.resize_size or classifier.resize_size)
+    size = batches.image_size(
+        source, classifier.resolution, config.data.resize_size or classifier.resize_size
+    )
     return _Checked(source, split, classifier, background, matching, size)
 
 
@@ -229,8 +243,7 @@ def _resize_origin(asked: int, own: int) -> str:
     return "the model's own" if own else "the default: the model does not say its own"
 
 
-def match_classes(classifier: _Classifier, background: int, source, model: str,
-                  policy: str) -> Matching:
+def match_classes(classifier: _Classifier, background: int, source, model: str, policy: str) -> Matching:
     """Which output, background not counted, is which class of the dataset."""
     labels = classifier.labels
     if labels is not None and len(labels) == classifier.num_outputs:
@@ -244,9 +257,11 @@ def background_classes(num_outputs: int, num_classes: int, model: str) -> int:
     Raises:
       UserError: the outputs are neither the dataset's classes nor one more.
     """
-    require(num_outputs - num_classes in (0, 1),
-            f"The model {model!r} has {num_outputs} outputs, but the dataset has {num_classes} "
-            f"classes; a model for it has {num_classes}, or {num_classes + 1} with background.")
+    require(
+        num_outputs - num_classes in (0, 1),
+        f"The model {model!r} has {num_outputs} outputs, but the dataset has {num_classes} "
+        f"classes; a model for it has {num_classes}, or {num_classes + 1} with background.",
+    )
     return num_outputs - num_classes
 
 
@@ -255,21 +270,38 @@ def _load(model: str, config: EvaluateConfig) -> _Classifier:
     require(path.exists(), f"There is no model {model!r} to evaluate.")
     if not path.is_dir():
         return _load_file(path, config)
-    require(not (config.input_mean or config.input_std or config.resolution),
-            f"{model!r} is a model folder, which says itself how images are prepared; "
-            "--input_mean, --input_std and --resolution are for .tflite files.")
+    require(
+        not (config.input_mean or config.input_std or config.resolution),
+        f"{model!r} is a model folder, which says itself how images are prepared; "
+        "--input_mean, --input_std and --resolution are for .tflite files.",
+    )
     return _load_folder(path)
 
 
 def _load_file(path: pathlib.Path, config: EvaluateConfig) -> _Classifier:
     from export.tflite_classifier import FileOptions, TFLiteClassifier
 
-    classifier = TFLiteClassifier(path, FileOptions(
-        config.num_workers, config.kernels,
-        input_scaling.asked(config.input_mean, config.input_std), config.resolution))
-    return _Classifier("tflite", classifier.resolution, classifier.resize_size,
-                       classifier.num_outputs, classifier.input_type, config.kernels, classifier,
-                       classifier.labels, classifier.named, classifier.input_scaling.facts())
+    classifier = TFLiteClassifier(
+        path,
+        FileOptions(
+            config.num_workers,
+            config.kernels,
+            input_scaling.asked(config.input_mean, config.input_std),
+            config.resolution,
+        ),
+    )
+    return _Classifier(
+        "tflite",
+        classifier.resolution,
+        classifier.resize_size,
+        classifier.num_outputs,
+        classifier.input_type,
+        config.kernels,
+        classifier,
+        classifier.labels,
+        classifier.named,
+        classifier.input_scaling.facts(),
+    )
 
 
 def _load_folder(path: pathlib.Path) -> _Classifier:
@@ -280,33 +312,46 @@ def _load_folder(path: pathlib.Path) -> _Classifier:
     if model_folder.read_description(path).kind == "qat":
         from quant.integer_model import simulation
         from quant.model import load_qat_model
+
         network, description = load_qat_model(path)
         answer = simulation(network)
     else:
         network, description = model_folder.load_float_model(path)
         answer = network
-    run = tf.function(lambda images: answer(to_network_input(images), training=False),
-                      reduce_retracing=True)
-    return _Classifier(description.kind, description.resolution, description.resize_size,
-                       network.output_shape[-1], "float32", "",
-                       lambda images: run(tf.constant(images)).numpy(),
-                       description.labels, description.named,
-                       {"formula": "(pixel - 128) / 128", "reason": "a model folder of this project"})
+    run = tf.function(lambda images: answer(to_network_input(images), training=False), reduce_retracing=True)
+    return _Classifier(
+        description.kind,
+        description.resolution,
+        description.resize_size,
+        network.output_shape[-1],
+        "float32",
+        "",
+        lambda images: run(tf.constant(images)).numpy(),
+        description.labels,
+        description.named,
+        {"formula": "(pixel - 128) / 128", "reason": "a model folder of this project"},
+    )
 
 
 def facts_for_people(summary: dict[str, Any]) -> dict[str, Any]:
     """The summary in a few printable lines."""
-    facts = {"model": summary["model"], "split": f"{summary['dataset']} {summary['split']}",
-             "images": summary["num_examples"], "top1": f"{summary['top1']:.2%}",
-             "top5": f"{summary['top5']:.2%}"}
+    facts = {
+        "model": summary["model"],
+        "split": f"{summary['dataset']} {summary['split']}",
+        "images": summary["num_examples"],
+        "top1": f"{summary['top1']:.2%}",
+        "top5": f"{summary['top5']:.2%}",
+    }
     if summary["background_class"]:
         facts["predicted background"] = summary["background_predictions"]
     # Summaries from before these keys existed may be shown as well.
     if scaling := summary.get("input_scaling"):
         facts["input"] = f"{scaling['formula']} ({scaling['reason']})"
     if origin := summary.get("resize_origin"):
-        facts["images"] = (f"{facts['images']}, short side to {summary['resize_size']} pixels "
-                           f"({origin}), centre {summary['resolution']}")
+        facts["images"] = (
+            f"{facts['images']}, short side to {summary['resize_size']} pixels "
+            f"({origin}), centre {summary['resolution']}"
+        )
     if names := summary.get("class_names"):
         facts["classes"] = names
     if summary["kernels"]:

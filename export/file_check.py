@@ -4,7 +4,8 @@ Checks of the file's integers (`export.convert_checks`) see what they look for. 
 whatever else the converter does, such as clipping a bias, for it compares answers.
 """
 
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -46,17 +47,22 @@ def compare_with_network(content: bytes, network, quantized: bool) -> dict[str, 
     finite = bool(np.isfinite(expected).all() and np.isfinite(found).all())
     differing = np.abs(found - expected) > step / 2
     noise = snr_db(expected, found)
-    facts = {"checked_images": NUM_IMAGES, "checked_differing": float(np.mean(differing)),
-             "checked_agreement": float(np.mean(found.argmax(1) == expected.argmax(1))),
-             "checked_snr_db": noise if np.isfinite(noise) else None}
+    facts = {
+        "checked_images": NUM_IMAGES,
+        "checked_differing": float(np.mean(differing)),
+        "checked_agreement": float(np.mean(found.argmax(1) == expected.argmax(1))),
+        "checked_snr_db": noise if np.isfinite(noise) else None,
+    }
     enough = _MIN_GRAPH_SNR_DB if quantized else _MIN_FLOAT_SNR_DB
     close = facts["checked_differing"] <= _MAX_DIFFERING if exact else noise >= enough
-    require(finite and close,
-            f"The converted file does not compute what its network does: on {NUM_IMAGES} "
-            f"synthetic images {facts['checked_differing']:.2%} of the logits differ "
-            f"({noise:.1f} dB), and {facts['checked_agreement']:.0%} of the answers agree; "
-            "nothing was written. The converter made something else of it: python -m quant.parity "
-            "shows at which layer.")
+    require(
+        finite and close,
+        f"The converted file does not compute what its network does: on {NUM_IMAGES} "
+        f"synthetic images {facts['checked_differing']:.2%} of the logits differ "
+        f"({noise:.1f} dB), and {facts['checked_agreement']:.0%} of the answers agree; "
+        "nothing was written. The converter made something else of it: python -m quant.parity "
+        "shows at which layer.",
+    )
     return facts
 
 

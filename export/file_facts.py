@@ -12,9 +12,9 @@ from typing import Any
 
 from export import archive
 from nas_tf.base import files
-from nas_tf.network import model_folder
-from nas_tf.data.config import PIXEL_MEAN, PIXEL_STD
 from nas_tf.base.errors import UserError, require
+from nas_tf.data.config import PIXEL_MEAN, PIXEL_STD
+from nas_tf.network import model_folder
 from nas_tf.network.model_folder import ModelDescription
 
 ENTRY = "nas_tf.json"
@@ -66,12 +66,20 @@ def _checked(content: str, path: pathlib.Path) -> FileFacts:
     try:
         given: Any = json.loads(content)
         require(given["format"] == FORMAT, _damaged(path))
-        facts = FileFacts(float(given["input_mean"]), float(given["input_std"]),
-                          int(given["resize_size"]), bool(given["named"]))
+        facts = FileFacts(
+            float(given["input_mean"]),
+            float(given["input_std"]),
+            int(given["resize_size"]),
+            bool(given["named"]),
+        )
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise UserError(_damaged(path)) from error
-    require(math.isfinite(facts.input_mean) and 0 < facts.input_std < math.inf
-            and 0 <= facts.resize_size <= _MAX_SIZE, _damaged(path))
+    require(
+        math.isfinite(facts.input_mean)
+        and 0 < facts.input_std < math.inf
+        and 0 <= facts.resize_size <= _MAX_SIZE,
+        _damaged(path),
+    )
     return facts
 
 

@@ -2,7 +2,8 @@
 
 import dataclasses
 import math
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -30,12 +31,16 @@ class Normalization:
 
     def __post_init__(self):
         for name, values in (("mean", self.mean), ("std", self.std)):
-            require(len(values) in (1, _CHANNELS) and all(map(math.isfinite, values)),
-                    f"The {name} of {self.origin} is {_numbers(values)}; needed is one number, or "
-                    "three, one for each of red, green and blue.")
-        require(min(self.std) >= 1,
-                f"The std of {self.origin} is {_numbers(self.std)}; it is meant in pixel units (0 to "
-                "255), at least 1. Numbers for pixels of 0 to 1 are to be multiplied by 255.")
+            require(
+                len(values) in (1, _CHANNELS) and all(map(math.isfinite, values)),
+                f"The {name} of {self.origin} is {_numbers(values)}; needed is one number, or "
+                "three, one for each of red, green and blue.",
+            )
+        require(
+            min(self.std) >= 1,
+            f"The std of {self.origin} is {_numbers(self.std)}; it is meant in pixel units (0 to "
+            "255), at least 1. Numbers for pixels of 0 to 1 are to be multiplied by 255.",
+        )
 
     @property
     def per_channel(self) -> bool:
@@ -93,14 +98,17 @@ def asked(mean: Sequence[str | float], std: Sequence[str | float]) -> Normalizat
     try:
         numbers = [tuple(float(value) for value in values) for values in (mean, std)]
     except ValueError as error:
-        raise UserError(f"--input_mean={','.join(map(str, mean))} and "
-                        f"--input_std={','.join(map(str, std))} must be numbers in pixel units, "
-                        "one or three separated by commas.") from error
+        raise UserError(
+            f"--input_mean={','.join(map(str, mean))} and "
+            f"--input_std={','.join(map(str, std))} must be numbers in pixel units, "
+            "one or three separated by commas."
+        ) from error
     return Normalization(*numbers, "--input_mean and --input_std")
 
 
-def decide(tensor: InputTensor, given: Normalization | None, own: Normalization | None,
-           model: str) -> InputScaling:
+def decide(
+    tensor: InputTensor, given: Normalization | None, own: Normalization | None, model: str
+) -> InputScaling:
     """The scaling of a model's input.
 
     An integer input has one scale for all channels, so whatever one mean and one std do is
@@ -117,40 +125,52 @@ def decide(tensor: InputTensor, given: Normalization | None, own: Normalization 
     """
     chosen = given or own
     if tensor.dtype == "float32":
-        require(chosen is not None,
-                f"The model {model!r} takes float32, and nothing in the file says how pixels are "
-                "scaled; give --input_mean and --input_std in pixel units, x = (pixel - mean) / "
-                "std: 0 and 255 for [0, 1], 127.5 and 127.5 for [-1, 1], 0 and 1 for [0, 255], "
-                "128 and 128 for this project's files.")
-        return InputScaling(chosen.formula, f"from {chosen.origin}" + _instead(given, own),
-                            chosen.real().astype(np.float32))
+        require(
+            chosen is not None,
+            f"The model {model!r} takes float32, and nothing in the file says how pixels are "
+            "scaled; give --input_mean and --input_std in pixel units, x = (pixel - mean) / "
+            "std: 0 and 255 for [0, 1], 127.5 and 127.5 for [-1, 1], 0 and 1 for [0, 255], "
+            "128 and 128 for this project's files.",
+        )
+        return InputScaling(
+            chosen.formula, f"from {chosen.origin}" + _instead(given, own), chosen.real().astype(np.float32)
+        )
     if given or (own and own.per_channel):
         return _quantized(tensor, chosen, model, _instead(given, own))
     shift = 128 if tensor.dtype == "int8" else 0
     table = np.repeat(np.arange(_LEVELS)[:, np.newaxis] - shift, _CHANNELS, 1)
-    return InputScaling("pixel - 128" if shift else "pixel",
-                        f"the input is {tensor.dtype}{_hint(tensor)}", table.astype(tensor.dtype))
+    return InputScaling(
+        "pixel - 128" if shift else "pixel",
+        f"the input is {tensor.dtype}{_hint(tensor)}",
+        table.astype(tensor.dtype),
+    )
 
 
-def _quantized(tensor: InputTensor, chosen: Normalization, model: str,
-               instead: str) -> InputScaling:
+def _quantized(tensor: InputTensor, chosen: Normalization, model: str, instead: str) -> InputScaling:
     """q = round(x / scale) + zero point, as the model's own quantization has it."""
-    require(math.isfinite(tensor.scale) and tensor.scale > 0,
-            f"The {tensor.dtype} input of the model {model!r} has no scale, so {chosen.origin} "
-            "cannot be put on its grid; without them it gets the pixels as they are.")
+    require(
+        math.isfinite(tensor.scale) and tensor.scale > 0,
+        f"The {tensor.dtype} input of the model {model!r} has no scale, so {chosen.origin} "
+        "cannot be put on its grid; without them it gets the pixels as they are.",
+    )
     limits = np.iinfo(tensor.dtype)
     wanted = np.round(chosen.real() / tensor.scale) + tensor.zero_point
     table = np.clip(wanted, limits.min, limits.max).astype(tensor.dtype)
     values = min(len(np.unique(table[:, channel])) for channel in range(_CHANNELS))
-    require(values >= _MIN_VALUES,
-            f"{chosen.formula} of {chosen.origin} does not fit the {tensor.dtype} input of the model "
-            f"{model!r} (scale {tensor.scale:.6g}, zero point {tensor.zero_point}): the 256 pixel "
-            f"values would become {values} there, at least {_MIN_VALUES} are needed.")
+    require(
+        values >= _MIN_VALUES,
+        f"{chosen.formula} of {chosen.origin} does not fit the {tensor.dtype} input of the model "
+        f"{model!r} (scale {tensor.scale:.6g}, zero point {tensor.zero_point}): the 256 pixel "
+        f"values would become {values} there, at least {_MIN_VALUES} are needed.",
+    )
     clipped = int((wanted != table).any(axis=1).sum())
     note = f"; {clipped} of 256 pixel values are clipped" if clipped else ""
     return InputScaling(
-        chosen.formula, f"from {chosen.origin}, by the {tensor.dtype} input's own scale "
-        f"{tensor.scale:.6g} and zero point {tensor.zero_point}{note}{instead}", table)
+        chosen.formula,
+        f"from {chosen.origin}, by the {tensor.dtype} input's own scale "
+        f"{tensor.scale:.6g} and zero point {tensor.zero_point}{note}{instead}",
+        table,
+    )
 
 
 def _instead(given: Normalization | None, own: Normalization | None) -> str:
@@ -163,11 +183,13 @@ def _hint(tensor: InputTensor) -> str:
     """A word where the input's range is that of per-channel means which nobody stated."""
     limits = np.iinfo(tensor.dtype)
     ends = [(end - tensor.zero_point) * tensor.scale for end in (limits.min, limits.max)]
-    if not all(abs(end - usual) < 0.05 for end, usual in zip(ends, _IMAGENET_RANGE)):
+    if not all(abs(end - usual) < 0.05 for end, usual in zip(ends, _IMAGENET_RANGE, strict=True)):
         return ""
-    return (f", whose range of {ends[0]:.3g} to {ends[1]:.3g} looks like ImageNet's means and "
-            "deviations; if it was trained with them, give --input_mean=123.675,116.28,103.53 "
-            "--input_std=58.395,57.12,57.375")
+    return (
+        f", whose range of {ends[0]:.3g} to {ends[1]:.3g} looks like ImageNet's means and "
+        "deviations; if it was trained with them, give --input_mean=123.675,116.28,103.53 "
+        "--input_std=58.395,57.12,57.375"
+    )
 
 
 def _numbers(values: Sequence[float]) -> str:

@@ -41,8 +41,10 @@ def check_writable(path: pathlib.Path, labels: tuple[str, ...]) -> None:
         same = not path.exists() or path.read_bytes() == text_of(labels).encode("utf-8")
     except OSError as error:
         raise UserError(f"Cannot read the label file {str(path)!r}: {error.strerror}.") from error
-    require(same, f"The label file {str(path)!r} exists and holds other labels; "
-            "name another --output or remove it.")
+    require(
+        same,
+        f"The label file {str(path)!r} exists and holds other labels; name another --output or remove it.",
+    )
 
 
 def read_appended(tflite_path: str | pathlib.Path, name: str = "") -> tuple[str, ...] | None:

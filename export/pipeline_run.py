@@ -9,16 +9,17 @@ import gc
 import pathlib
 import sys
 import time
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 from export.benchmark_run import BenchmarkConfig, run_benchmark
 from export.convert_run import ConvertConfig, run_convert
 from export.evaluate_run import EvaluateConfig, run_evaluate
 from nas_tf.base.errors import require
-from nas_tf.latency.build import BuildConfig
-from nas_tf.latency import build_run
-from nas_tf.latency.table import load_table
 from nas_tf.base.run_folder import open_stage
+from nas_tf.latency import build_run
+from nas_tf.latency.build import BuildConfig
+from nas_tf.latency.table import load_table
 from nas_tf.search.config import SearchConfig
 from nas_tf.space.published import read_architecture
 from nas_tf.train.config import TrainConfig
@@ -73,17 +74,21 @@ def run_pipeline(workdir: str, config: PipelineConfig) -> dict[str, Any]:
     began = time.monotonic()
     num_classes = _check(config)
     # Every stage compares its own settings; these are the ones that no stage has.
-    stage = open_stage(workdir, STAGE, {"architecture": config.architecture,
-                                        "target_share": config.target_share})
+    stage = open_stage(
+        workdir, STAGE, {"architecture": config.architecture, "target_share": config.target_share}
+    )
     summaries = {}
     for number, (name, run) in enumerate(plan := _plan(workdir, config, num_classes), start=1):
         print(f"\n[{number}/{len(plan)}] {name}", file=sys.stderr, flush=True)
         summaries[name] = run()
         _forget_graphs()
     summary: dict[str, Any] = {
-        name: {"path": str(pathlib.Path(workdir) / name),
-               **{key: facts[key] for key in (*KEY_FIGURES[name], "seconds") if key in facts}}
-        for name, facts in summaries.items()}
+        name: {
+            "path": str(pathlib.Path(workdir) / name),
+            **{key: facts[key] for key in (*KEY_FIGURES[name], "seconds") if key in facts},
+        }
+        for name, facts in summaries.items()
+    }
     summary |= {"report": _report(workdir), "seconds": time.monotonic() - began}
     stage.write_summary(summary)
     return summary
@@ -94,8 +99,9 @@ def facts_for_people(summary: dict[str, Any]) -> dict[str, Any]:
     search, evaluate = summary.get("search", {}), summary["evaluate"]
     facts = {}
     if search:
-        facts["predicted latency"] = (f"{search['predicted_latency_ms']:.4g} ms, budget "
-                                      f"{search['target_latency_ms']:.4g} ms")
+        facts["predicted latency"] = (
+            f"{search['predicted_latency_ms']:.4g} ms, budget {search['target_latency_ms']:.4g} ms"
+        )
     benchmark = summary["benchmark"]
     return facts | {
         "measured latency": f"{benchmark['median_ms']:.4g} ms on {benchmark['device']}",
@@ -103,36 +109,43 @@ def facts_for_people(summary: dict[str, Any]) -> dict[str, Any]:
         "int8 top-1": f"{evaluate['top1']:.2%} of {evaluate['num_examples']} images",
         "background predictions": evaluate["background_predictions"],
         "file": f"{summary['convert']['output']} ({summary['convert']['bytes']:,} bytes)",
-        "report": summary["report"], "seconds": round(summary["seconds"])}
+        "report": summary["report"],
+        "seconds": round(summary["seconds"]),
+    }
 
 
 def _check(config: PipelineConfig) -> int:
     """The dataset's class count, after everything that can be refused at once was looked at."""
-    # pylint: disable=import-outside-toplevel
     from nas_tf.data.overview import check_disjoint
     from nas_tf.data.sources import open_config
 
     source = open_config(config.train.data)
     train_split, eval_split = config.train.data.train_split, config.train.data.eval_split
     source.part_size(train_split)
-    for flag, split in (("eval_split", source.evaluation_split(eval_split)),
-                        ("split", source.evaluation_split(config.evaluate.split or eval_split))):
+    for flag, split in (
+        ("eval_split", source.evaluation_split(eval_split)),
+        ("split", source.evaluation_split(config.evaluate.split or eval_split)),
+    ):
         source.part_size(split)
         check_disjoint(source, ("train_split", train_split), (flag, split))
     if config.architecture:
         read_architecture(config.architecture)
         return source.num_classes
-    require(bool(config.search.budget.latency_ms) != bool(config.target_share),
-            "Give either --target_latency_ms or --target_latency_share.")
+    require(
+        bool(config.search.budget.latency_ms) != bool(config.target_share),
+        "Give either --target_latency_ms or --target_latency_share.",
+    )
     if config.search.latency_table:
         _check_search(config, config.search.latency_table)
     return source.num_classes
 
 
-def _plan(workdir: str, config: PipelineConfig, num_classes: int,
-          ) -> list[tuple[str, Callable[[], dict[str, Any]]]]:
+def _plan(
+    workdir: str,
+    config: PipelineConfig,
+    num_classes: int,
+) -> list[tuple[str, Callable[[], dict[str, Any]]]]:
     """(name, call) of every stage to run, in order."""
-    # pylint: disable=import-outside-toplevel
     from nas_tf.train.run import run_train
     from quant.finetune_run import run_finetune
 
@@ -148,12 +161,13 @@ def _plan(workdir: str, config: PipelineConfig, num_classes: int,
         ("finetune", lambda: run_finetune(workdir, config.finetune)),
         ("convert", lambda: run_convert(workdir, config.convert)),
         ("evaluate", lambda: run_evaluate(workdir, config.evaluate)),
-        ("benchmark", lambda: run_benchmark(workdir, config.benchmark))]
+        ("benchmark", lambda: run_benchmark(workdir, config.benchmark)),
+    ]
 
 
 def _search(workdir: str, config: PipelineConfig, table: str) -> dict[str, Any]:
     """The search with the given table, or with the one that this run built."""
-    from nas_tf.search.run import run_search  # pylint: disable=import-outside-toplevel
+    from nas_tf.search.run import run_search
 
     if not table:
         # Not the path in its summary, which is another one when the run folder has moved.
@@ -162,7 +176,7 @@ def _search(workdir: str, config: PipelineConfig, table: str) -> dict[str, Any]:
 
 
 def _check_search(config: PipelineConfig, table: str) -> None:
-    from nas_tf.search.problem import check_problem  # pylint: disable=import-outside-toplevel
+    from nas_tf.search.problem import check_problem
 
     check_problem(_with_table(config, table))
 
@@ -180,7 +194,6 @@ def _with_table(config: PipelineConfig, table: str) -> SearchConfig:
 
 def _latency_range(search: SearchConfig) -> tuple[float, float]:
     """Predicted milliseconds of the fastest and the slowest network of the space."""
-    # pylint: disable=import-outside-toplevel
     from nas_tf.data.sources import open_config
     from nas_tf.search.problem import make_resources, offered_candidates
     from nas_tf.space.search_space import find_space
@@ -195,14 +208,13 @@ def _latency_range(search: SearchConfig) -> tuple[float, float]:
 
 def _forget_graphs() -> None:
     """Frees the graphs of a stage that has ended; a long-lived process would keep them all."""
-
-    import tf_keras as keras  # pylint: disable=import-outside-toplevel
+    import tf_keras as keras
 
     keras.backend.clear_session()
     gc.collect()
 
 
 def _report(workdir: str) -> str:
-    from export.report_run import write_report  # pylint: disable=import-outside-toplevel
+    from export.report_run import write_report
 
     return write_report(workdir)

@@ -1,6 +1,6 @@
 """Command: one self-contained HTML page about a run.
 
-    python -m export.report --workdir=runs/quickstart
+python -m export.report --workdir=runs/quickstart
 """
 
 from absl import flags
@@ -12,6 +12,7 @@ from nas_tf.base import cli
 def main() -> None:
     """Writes `<workdir>/report.html`."""
     from export.report_run import write_report
+
     path = write_report(common.WORKDIR.value)
     cli.print_facts("report", {"report": path})
 

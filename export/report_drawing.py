@@ -17,19 +17,22 @@ def draw(architecture: Architecture, resolution: int, num_classes: int) -> str:
     layers = architecture.layers(resolution, num_classes)
     width = len(layers) * (_COLUMN + _GAP) + _GAP
     columns = "".join(_column(layer, index) for index, layer in enumerate(layers))
-    shortcuts = "".join(_shortcut(index) for index, layer in enumerate(layers)
-                        if isinstance(layer, BlockSpec) and layer.has_shortcut
-                        and not isinstance(layer.operation, Zero))
-    return (f'<svg viewBox="0 0 {width} 262" role="img" aria-label="architecture" '
-            f'style="min-width:{min(width, 760)}px;max-width:{width * 3 // 2}px">'
-            f"{columns}{shortcuts}</svg>")
+    shortcuts = "".join(
+        _shortcut(index)
+        for index, layer in enumerate(layers)
+        if isinstance(layer, BlockSpec) and layer.has_shortcut and not isinstance(layer.operation, Zero)
+    )
+    return (
+        f'<svg viewBox="0 0 {width} 262" role="img" aria-label="architecture" '
+        f'style="min-width:{min(width, 760)}px;max-width:{width * 3 // 2}px">'
+        f"{columns}{shortcuts}</svg>"
+    )
 
 
 def _appearance(layer: LayerSpec) -> tuple[str, str, int]:
     """Label, colour and height in pixels of a layer's column."""
     if not isinstance(layer, BlockSpec):
-        name = {"StemSpec": "conv 3×3", "HeadSpec": "conv 1×1"}.get(
-            type(layer).__name__, "pool + classes")
+        name = {"StemSpec": "conv 3×3", "HeadSpec": "conv 1×1"}.get(type(layer).__name__, "pool + classes")
         return name, _FIXED_COLOUR, 5 * _UNIT
     if isinstance(layer.operation, Zero):
         return "skip", "none", 3 * _UNIT
@@ -45,24 +48,29 @@ def _column(layer: LayerSpec, index: int) -> str:
     border = 'stroke="#888" stroke-dasharray="4 3"' if colour == "none" else 'stroke="#0003"'
     shape = f"{layer.output_size}²" if not type(layer).__name__.startswith("Class") else ""
     stride = "↓2" if layer.stride == 2 else ""
-    tip = html.escape(f"{label}, {layer.input_size}×{layer.input_size}×{layer.input_width} → "
-                      f"{layer.output_width} channels, {layer.params:,} parameters, "
-                      f"{layer.macs / 1e6:.2f} M multiply-adds")
+    tip = html.escape(
+        f"{label}, {layer.input_size}×{layer.input_size}×{layer.input_width} → "
+        f"{layer.output_width} channels, {layer.params:,} parameters, "
+        f"{layer.macs / 1e6:.2f} M multiply-adds"
+    )
     return (
-        f'<g><title>{tip}</title>'
+        f"<g><title>{tip}</title>"
         f'<rect x="{x}" y="{_BASE - height}" width="{_COLUMN}" height="{height}" rx="4" '
         f'fill="{colour}" {border}/>'
         f'<text transform="translate({middle + 4} {_BASE - 6}) rotate(-90)" font-size="12">'
-        f'{label}</text>'
+        f"{label}</text>"
         f'<text x="{middle}" y="{_BASE + 16}" font-size="11" text-anchor="middle">'
-        f'{layer.output_width}</text>'
+        f"{layer.output_width}</text>"
         f'<text x="{middle}" y="{_BASE + 31}" font-size="10" text-anchor="middle" fill="#666">'
-        f'{shape}</text>'
+        f"{shape}</text>"
         f'<text x="{middle}" y="{_BASE + 47}" font-size="11" text-anchor="middle" fill="#a33">'
-        f'{stride}</text></g>')
+        f"{stride}</text></g>"
+    )
 
 
 def _shortcut(index: int) -> str:
     x = _GAP + index * (_COLUMN + _GAP)
-    return (f'<path d="M{x} {_BASE + 52} q{_COLUMN / 2} 12 {_COLUMN} 0" fill="none" '
-            'stroke="#555" stroke-width="1.3"><title>identity shortcut</title></path>')
+    return (
+        f'<path d="M{x} {_BASE + 52} q{_COLUMN / 2} 12 {_COLUMN} 0" fill="none" '
+        'stroke="#555" stroke-width="1.3"><title>identity shortcut</title></path>'
+    )

@@ -6,9 +6,9 @@ from typing import Any
 
 from nas_tf.base import files
 from nas_tf.base.errors import require
+from nas_tf.base.metric_log import read_metrics
 from nas_tf.network.model_folder import DESCRIPTION_FILE, WEIGHTS_FILE, read_description
 from nas_tf.space.architecture import Architecture, from_json
-from nas_tf.base.metric_log import read_metrics
 
 STAGES = ("build_latency_table", "search", "train", "finetune", "convert", "evaluate", "benchmark")
 
@@ -51,24 +51,44 @@ def gather(workdir: str) -> RunFacts:
     root = pathlib.Path(workdir)
     require(root.is_dir(), f"--workdir={workdir!r} is not a folder.")
     summaries = _each(root, "summary.json", "stage summary")
-    require(bool(summaries), f"The folder {workdir!r} holds no stage that has ended "
-                             f"({', '.join(STAGES)}); run one first.")
+    require(
+        bool(summaries),
+        f"The folder {workdir!r} holds no stage that has ended ({', '.join(STAGES)}); run one first.",
+    )
     settings = _each(root, "settings.json", "stage settings")
     metrics = {stage: read_metrics(root / stage) for stage in STAGES}
     model = root / "train/model"
     if (model / DESCRIPTION_FILE).is_file():
         described = read_description(model)
-        return RunFacts(root, summaries, settings, metrics, described.architecture,
-                        described.resolution, described.num_classes,
-                        (model / WEIGHTS_FILE).stat().st_size)
+        return RunFacts(
+            root,
+            summaries,
+            settings,
+            metrics,
+            described.architecture,
+            described.resolution,
+            described.num_classes,
+            (model / WEIGHTS_FILE).stat().st_size,
+        )
     search = settings.get("search", {})
-    return RunFacts(root, summaries, settings, metrics, _searched(root),
-                    search.get("resolution", 0), search.get("num_classes", 0), None)
+    return RunFacts(
+        root,
+        summaries,
+        settings,
+        metrics,
+        _searched(root),
+        search.get("resolution", 0),
+        search.get("num_classes", 0),
+        None,
+    )
 
 
 def _each(root: pathlib.Path, name: str, what: str) -> dict[str, Any]:
-    return {stage: files.read_json(root / stage / name, what)
-            for stage in STAGES if (root / stage / name).is_file()}
+    return {
+        stage: files.read_json(root / stage / name, what)
+        for stage in STAGES
+        if (root / stage / name).is_file()
+    }
 
 
 def _searched(root: pathlib.Path) -> Architecture | None:

@@ -3,7 +3,8 @@
 import io
 import re
 import zlib
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import matplotlib
 
@@ -16,13 +17,15 @@ Rows = Sequence[dict[str, Any]]
 
 def series(rows: Rows, key: str) -> tuple[list[float], list[float]]:
     """Epochs and values of the rows that have a number under `key`."""
-    pairs = [(row["epoch"], row[key]) for row in rows
-             if isinstance(row.get(key), (int, float))]
+    pairs = [(row["epoch"], row[key]) for row in rows if isinstance(row.get(key), (int, float))]
     return [p[0] for p in pairs], [p[1] for p in pairs]
 
 
-def curves(rows: Rows, panels: Sequence[tuple[str, Sequence[tuple[str, str]]]],
-           target: tuple[str, float] | None = None) -> str:
+def curves(
+    rows: Rows,
+    panels: Sequence[tuple[str, Sequence[tuple[str, str]]]],
+    target: tuple[str, float] | None = None,
+) -> str:
     """One panel a title with its (key, label) curves over the epochs.
 
     Args:
@@ -33,7 +36,7 @@ def curves(rows: Rows, panels: Sequence[tuple[str, Sequence[tuple[str, str]]]],
     if not panels:
         return ""
     figure, axes = plt.subplots(1, len(panels), figsize=(3.7 * len(panels), 2.7), squeeze=False)
-    for axis, (title, keys) in zip(axes[0], panels):
+    for axis, (title, keys) in zip(axes[0], panels, strict=True):
         for key, label in keys:
             axis.plot(*series(rows, key), marker=".", label=label)
         if target and target[0] == title:
@@ -57,8 +60,9 @@ def probabilities(rows: Rows, names: Sequence[Sequence[str]]) -> str:
     colours = _colours(names)
     columns = min(7, len(names))
     lines = -(-len(names) // columns)
-    figure, axes = plt.subplots(lines, columns, figsize=(1.6 * columns, 1.35 * lines + 0.5),
-                                sharex=True, sharey=True, squeeze=False)
+    figure, axes = plt.subplots(
+        lines, columns, figsize=(1.6 * columns, 1.35 * lines + 0.5), sharex=True, sharey=True, squeeze=False
+    )
     epochs = [row["epoch"] for row in rows]
     # A single epoch has no width to fill; show it as a flat band.
     epochs = epochs if len(epochs) > 1 else [epochs[0] - 0.5, epochs[0] + 0.5]
@@ -67,13 +71,12 @@ def probabilities(rows: Rows, names: Sequence[Sequence[str]]) -> str:
             axis.axis("off")
             continue
         history = [row["probabilities"][index] for row in rows] * (1 if len(rows) > 1 else 2)
-        axis.stackplot(epochs, list(zip(*history)), colors=[colours[n] for n in names[index]])
+        axis.stackplot(epochs, list(zip(*history, strict=True)), colors=[colours[n] for n in names[index]])
         axis.set_title(f"block {index + 1}", fontsize=8, pad=2)
         axis.set(ylim=(0, 1), xlim=(epochs[0], epochs[-1]))
         axis.tick_params(labelsize=7)
     handles = [plt.Rectangle((0, 0), 1, 1, color=c) for c in colours.values()]
-    figure.legend(handles, list(colours), loc="lower center", ncol=len(colours), frameon=False,
-                  fontsize=8)
+    figure.legend(handles, list(colours), loc="lower center", ncol=len(colours), frameon=False, fontsize=8)
     return _svg(figure, bottom=0.35 / (1.35 * lines + 0.5))
 
 
@@ -93,4 +96,4 @@ def _svg(figure, bottom: float = 0.0) -> str:
     # Ids repeat between figures of one page; make them the figure's own.
     tag = f"f{zlib.crc32(text.encode()):08x}"
     text = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{tag}", text)
-    return text[text.index("<svg"):]
+    return text[text.index("<svg") :]

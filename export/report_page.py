@@ -1,7 +1,8 @@
 """Small HTML pieces: the page, its tables, its tiles. Everything that comes from files is escaped."""
 
 import html
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 _STYLE = """
 :root { color-scheme: light; }
@@ -29,11 +30,13 @@ code { padding: 1px 5px; } pre { padding: 10px 14px; white-space: pre-wrap; over
 
 def page(title: str, subtitle: str, body: str) -> str:
     """The whole self-contained document."""
-    return (f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
-            f'<meta name="viewport" content="width=device-width, initial-scale=1">'
-            f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body><main>"
-            f'<h1>{html.escape(title)}</h1><p class="sub">{html.escape(subtitle)}</p>'
-            f"{body}</main></body></html>\n")
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body><main>"
+        f'<h1>{html.escape(title)}</h1><p class="sub">{html.escape(subtitle)}</p>'
+        f"{body}</main></body></html>\n"
+    )
 
 
 def section(title: str, body: str, note: str = "") -> str:
@@ -59,8 +62,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     if not rows:
         return ""
     head = "".join(f"<th>{html.escape(h)}</th>" for h in header)
-    body = "".join("<tr>" + "".join(_cell(h, c) for h, c in zip(header, row)) + "</tr>"
-                   for row in rows)
+    body = "".join(
+        "<tr>" + "".join(_cell(h, c) for h, c in zip(header, row, strict=True)) + "</tr>" for row in rows
+    )
     return f"<table><tr>{head}</tr>{body}</table>"
 
 

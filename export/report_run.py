@@ -1,15 +1,17 @@
 """Composes the report of a run folder from what its stages wrote."""
 
+from export import report_drawing, report_figures, report_page
+from export.report_facts import RunFacts, gather
 from nas_tf.base import files
 from nas_tf.space.architecture import in_words, skipped
 from nas_tf.space.search_space import find_space
 
-from export import report_drawing, report_figures, report_page
-from export.report_facts import RunFacts, gather
-
 # Stage, label, and where its accuracy is measured.
-_ACCURACIES = (("float", "float network"), ("qat", "quantization-aware (simulated)"),
-               ("int8", "int8 .tflite file"))
+_ACCURACIES = (
+    ("float", "float network"),
+    ("qat", "quantization-aware (simulated)"),
+    ("int8", "int8 .tflite file"),
+)
 
 
 def write_report(workdir: str) -> str:
@@ -19,14 +21,23 @@ def write_report(workdir: str) -> str:
       UserError: the folder holds no stage that has ended.
     """
     facts = gather(workdir)
-    body = "".join((
-        _headline(facts), _accuracy(facts), _architecture(facts), _latency(facts), _sizes(facts),
-        _search(facts), _training(facts), _stages(facts), _next(facts)))
+    body = "".join(
+        (
+            _headline(facts),
+            _accuracy(facts),
+            _architecture(facts),
+            _latency(facts),
+            _sizes(facts),
+            _search(facts),
+            _training(facts),
+            _stages(facts),
+            _next(facts),
+        )
+    )
     name = facts.architecture.name if facts.architecture else ""
     words = in_words(facts.architecture) if facts.architecture else "no architecture yet"
     path = facts.workdir / "report.html"
-    files.write_text(path, report_page.page(f"Run {facts.workdir.name}",
-                                            f"{name}  {words}".strip(), body))
+    files.write_text(path, report_page.page(f"Run {facts.workdir.name}", f"{name}  {words}".strip(), body))
     return str(path)
 
 
@@ -38,11 +49,11 @@ def _headline(facts: RunFacts) -> str:
     difference = _drop(facts)
     if difference is not None:
         tiles.append(report_page.tile(f"{100 * difference:+.2f} points", "int8 against float"))
-    predicted, target = (facts.value("search", f"{key}_latency_ms")
-                         for key in ("predicted", "target"))
+    predicted, target = (facts.value("search", f"{key}_latency_ms") for key in ("predicted", "target"))
     if predicted is not None and target is not None:
-        tiles.append(report_page.tile(_ms(predicted), f"predicted; budget {_ms(target)}",
-                                      predicted <= target))
+        tiles.append(
+            report_page.tile(_ms(predicted), f"predicted; budget {_ms(target)}", predicted <= target)
+        )
     measured = facts.value("benchmark", "median_ms")
     if measured is not None:
         tiles.append(report_page.tile(_ms(measured), "measured, median"))
@@ -63,14 +74,23 @@ def _accuracy(facts: RunFacts) -> str:
         result = facts.value("evaluate", kind)
         if result:
             background = result.get("background_predictions")
-            rows.append((label, f"{result['top1']:.2%}", f"{result['top5']:.2%}",
-                         f"{result['num_examples']:,}",
-                         "—" if background is None else str(background), "measured here"))
+            rows.append(
+                (
+                    label,
+                    f"{result['top1']:.2%}",
+                    f"{result['top5']:.2%}",
+                    f"{result['num_examples']:,}",
+                    "—" if background is None else str(background),
+                    "measured here",
+                )
+            )
     header = ("network", "top-1", "top-5", "images", "background predictions", "source")
     return report_page.section(
-        "Accuracy", report_page.table(header, rows),
+        "Accuracy",
+        report_page.table(header, rows),
         "All rows: the same images through the same preprocessing. Background predictions are "
-        "images given to the added class 0; there should be none.")
+        "images given to the added class 0; there should be none.",
+    )
 
 
 def _architecture(facts: RunFacts) -> str:
@@ -78,39 +98,46 @@ def _architecture(facts: RunFacts) -> str:
     if not (network and resolution and classes):
         return ""
     drawing = report_drawing.draw(network, resolution, classes)
-    note = (f"{network.params(classes):,} parameters, {network.macs(resolution, classes) / 1e6:.1f} "
-            f"million multiply-adds at {resolution}×{resolution}, blocks skipped: {skipped(network)}. "
-            "Colour: kernel (blue 3×3, green 5×5, orange 7×7). Height: expansion. "
-            "Below: channels, output size, ↓2 where the resolution halves, an arc for an "
-            "identity shortcut. MB6 7×7 is an inverted bottleneck with expansion 6.")
+    note = (
+        f"{network.params(classes):,} parameters, {network.macs(resolution, classes) / 1e6:.1f} "
+        f"million multiply-adds at {resolution}×{resolution}, blocks skipped: {skipped(network)}. "
+        "Colour: kernel (blue 3×3, green 5×5, orange 7×7). Height: expansion. "
+        "Below: channels, output size, ↓2 where the resolution halves, an arc for an "
+        "identity shortcut. MB6 7×7 is an inverted bottleneck with expansion 6."
+    )
     return report_page.section("Architecture", drawing, note)
 
 
 def _sizes(facts: RunFacts) -> str:
-    rows = [(label, f"{size / 1024:,.1f} KiB", "measured here") for label, size in (
-        ("float weights (float32, HDF5)", facts.weights_bytes),
-        ("int8 .tflite file", facts.value("convert", "bytes"))) if size]
+    rows = [
+        (label, f"{size / 1024:,.1f} KiB", "measured here")
+        for label, size in (
+            ("float weights (float32, HDF5)", facts.weights_bytes),
+            ("int8 .tflite file", facts.value("convert", "bytes")),
+        )
+        if size
+    ]
     return report_page.section("Sizes", report_page.table(("what", "size", "source"), rows))
 
 
 def _latency(facts: RunFacts) -> str:
     rows = []
+
     def add(label, value, source):
         if value is not None:
             rows.append((label, _ms(value), source))
+
     add("budget", facts.value("search", "target_latency_ms"), "asked for")
     add("this network", facts.value("search", "predicted_latency_ms"), "predicted from the table")
     add("this network's file, median", facts.value("benchmark", "median_ms"), "measured here")
     if facts.value("benchmark", "backend") != "adb":  # older runs called a phone's medians so
-        add("this network's file, 90th percentile", facts.value("benchmark", "p90_ms"),
-            "measured here")
+        add("this network's file, 90th percentile", facts.value("benchmark", "p90_ms"), "measured here")
     predicted = facts.value("search", "predicted_latency_ms")
     measured = facts.value("benchmark", "median_ms")
     note = f"Device: {facts.value('benchmark', 'device')}. " if measured else ""
     if predicted and measured:
         note += f"The prediction is {100 * (predicted / measured - 1):+.1f} % off the measurement."
-    return report_page.section(
-        "Latency", report_page.table(("what", "milliseconds", "source"), rows), note)
+    return report_page.section("Latency", report_page.table(("what", "milliseconds", "source"), rows), note)
 
 
 def _search(facts: RunFacts) -> str:
@@ -118,10 +145,14 @@ def _search(facts: RunFacts) -> str:
     target = facts.value("search", "target_latency_ms")
     title = "expected latency, ms"
     charts = report_figures.curves(
-        rows, [("loss", [("loss", "weights"), ("alpha_loss", "architecture")]),
-               (title, [("expected_latency_ms", "expected")]),
-               ("entropy of the choices, nats", [("entropy", "entropy")])],
-        (title, target) if target else None)
+        rows,
+        [
+            ("loss", [("loss", "weights"), ("alpha_loss", "architecture")]),
+            (title, [("expected_latency_ms", "expected")]),
+            ("entropy of the choices, nats", [("entropy", "entropy")]),
+        ],
+        (title, target) if target else None,
+    )
     settings = facts.settings.get("search", {})
     return report_page.section("Search", charts + _probabilities(rows, settings))
 
@@ -130,36 +161,49 @@ def _probabilities(rows, settings) -> str:
     if not rows or "space" not in settings:
         return ""
     space = find_space(settings["space"]).scaled(settings.get("width_multiplier", 1.0))
-    names = [[operation.name for operation in choice.operations]
-             for choice in space.choices(settings.get("resolution", 224))]
-    note = ("Probability of each candidate over the epochs, one panel a block; "
-            "expansion_kernel, Z skips the block.")
+    names = [
+        [operation.name for operation in choice.operations]
+        for choice in space.choices(settings.get("resolution", 224))
+    ]
+    note = (
+        "Probability of each candidate over the epochs, one panel a block; "
+        "expansion_kernel, Z skips the block."
+    )
     return report_figures.probabilities(rows, names) + report_page.paragraph(note)
 
 
 def _training(facts: RunFacts) -> str:
-    train = report_figures.curves(facts.metrics["train"], [
-        ("loss", [("loss", "train")]),
-        ("top-1", [("train_top1", "train"), ("eval_top1", "evaluation")])])
-    finetune = report_figures.curves(facts.metrics["finetune"], [
-        ("fine-tuning loss", [("loss", "train")]), ("fine-tuning top-1", [("eval_top1", "evaluation")])])
-    return (report_page.section("Training of the float network", train)
-            + report_page.section("Quantization-aware fine-tuning", finetune))
+    train = report_figures.curves(
+        facts.metrics["train"],
+        [("loss", [("loss", "train")]), ("top-1", [("train_top1", "train"), ("eval_top1", "evaluation")])],
+    )
+    finetune = report_figures.curves(
+        facts.metrics["finetune"],
+        [("fine-tuning loss", [("loss", "train")]), ("fine-tuning top-1", [("eval_top1", "evaluation")])],
+    )
+    return report_page.section("Training of the float network", train) + report_page.section(
+        "Quantization-aware fine-tuning", finetune
+    )
 
 
 def _stages(facts: RunFacts) -> str:
-    rows = [(stage, f"{summary['seconds']:,.0f} s", "measured here")
-            for stage, summary in facts.summaries.items()
-            if isinstance(summary.get("seconds"), (int, float))]
-    return report_page.section(
-        "Time of each stage", report_page.table(("stage", "time", "source"), rows))
+    rows = [
+        (stage, f"{summary['seconds']:,.0f} s", "measured here")
+        for stage, summary in facts.summaries.items()
+        if isinstance(summary.get("seconds"), (int, float))
+    ]
+    return report_page.section("Time of each stage", report_page.table(("stage", "time", "source"), rows))
 
 
 def _next(facts: RunFacts) -> str:
     model = facts.value("convert", "output")
     if not model:
-        return report_page.section("Next", report_page.commands(
-            [f"python -m nas_tf.pipeline --workdir={facts.workdir} …   # the same flags: it goes on"]))
+        return report_page.section(
+            "Next",
+            report_page.commands(
+                [f"python -m nas_tf.pipeline --workdir={facts.workdir} …   # the same flags: it goes on"]
+            ),
+        )
     lines = [
         "# on a phone, with TFLite's benchmark_model binary:",
         f"python -m export.benchmark --model={model} --backend=adb --benchmark_binary=benchmark_model",

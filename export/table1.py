@@ -1,6 +1,6 @@
 """Command: the networks of the paper's Table 1, predicted and measured beside published.
 
-    python -m export.table1 --output=runs/table1.json
+python -m export.table1 --output=runs/table1.json
 """
 
 from absl import flags
@@ -15,8 +15,13 @@ _OUTPUT = paths.DEFINE_path("output", None, "JSON file to write; a .md goes besi
 def main() -> None:
     """Measures and prints the table."""
     cli.check_outputs(_OUTPUT.value)
-    config = Table1Config(_OUTPUT.value, latency.CACHE_DIR.value, latency.DTYPE.value,
-                          latency.device_config(), latency.timing_config())
+    config = Table1Config(
+        _OUTPUT.value,
+        latency.CACHE_DIR.value,
+        latency.DTYPE.value,
+        latency.device_config(),
+        latency.timing_config(),
+    )
     summary = run_table1(config)
     print(as_markdown(summary))
     cli.print_facts("Table 1", {"rows": len(summary["rows"]), "output": _OUTPUT.value})

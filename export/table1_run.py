@@ -8,8 +8,7 @@ from typing import Any
 from nas_tf.base import files
 from nas_tf.base.errors import require
 from nas_tf.latency.devices import DeviceConfig, HostConfig, open_device
-from nas_tf.latency.model_cache import (
-    EMPTY, ModelCache, layer_builders, network_builders, network_name)
+from nas_tf.latency.model_cache import EMPTY, ModelCache, layer_builders, network_builders, network_name
 from nas_tf.latency.timing import Samples, TimingConfig, summarize, time_with_progress
 from nas_tf.space.architecture import Architecture
 from nas_tf.space.layer_spec import LayerSpec
@@ -81,15 +80,16 @@ def run_table1(config: Table1Config, rows: tuple[Row, ...] = ROWS) -> dict[str, 
     Returns:
       The summary: what it ran on, and `rows` (see `make_rows`).
     """
-    require(pathlib.Path(config.output).suffix == ".json",
-            f"--output={config.output!r} must be a file that ends in .json.")
+    require(
+        pathlib.Path(config.output).suffix == ".json",
+        f"--output={config.output!r} must be a file that ends in .json.",
+    )
     device = open_device(config.device)
     try:
         with tempfile.TemporaryDirectory() as scratch:
             models = _convert(config.cache_dir or scratch, config.dtype, rows)
             samples = time_with_progress("table 1: measure", device, models, config.timing)
-        summary = {**device.identity_fields(), "dtype": config.dtype,
-                   "rows": make_rows(rows, samples)}
+        summary = {**device.identity_fields(), "dtype": config.dtype, "rows": make_rows(rows, samples)}
     finally:
         device.close()
     files.write_json(config.output, summary)
@@ -107,15 +107,24 @@ def make_rows(rows: tuple[Row, ...], samples: Samples) -> list[dict[str, Any]]:
     made = []
     for row in rows:
         keys = [layer.key for layer in row.layers if layer.key is not None]
-        latencies = {"published_ms": float(row.published_ms), "measured_ms": median[row.model_name],
-                     "predicted_ms": empty + sum(median[key] - empty for key in keys)}
+        latencies = {
+            "published_ms": float(row.published_ms),
+            "measured_ms": median[row.model_name],
+            "predicted_ms": empty + sum(median[key] - empty for key in keys),
+        }
         first = made[0] if made else latencies
         ratios = {f"{name[:-3]}_ratio": value / first[name] for name, value in latencies.items()}
-        made.append({
-            "name": row.name, "params": row.architecture.params(NUM_CLASSES),
-            "macs": row.architecture.macs(row.resolution, NUM_CLASSES),
-            "published_float_top1": row.float_top1, "published_int8_top1": row.int8_top1,
-            **latencies, **ratios})
+        made.append(
+            {
+                "name": row.name,
+                "params": row.architecture.params(NUM_CLASSES),
+                "macs": row.architecture.macs(row.resolution, NUM_CLASSES),
+                "published_float_top1": row.float_top1,
+                "published_int8_top1": row.int8_top1,
+                **latencies,
+                **ratios,
+            }
+        )
     return made
 
 
@@ -131,13 +140,19 @@ def as_markdown(summary: dict[str, Any]) -> str:
     lines = [
         f"Measured and predicted: {summary['device']}, {summary['runtime']}, "
         f"{summary['kernels']} kernels, {summary['num_threads']} thread(s), {summary['dtype']}. "
-        "Published: Pixel 2, and int8 (float) top-1.", "",
+        "Published: Pixel 2, and int8 (float) top-1.",
+        "",
         "| network | M params | M multiply-adds | top-1 published | ms published (ratio) "
-        "| ms measured (ratio) | ms predicted (ratio) |", "|---|---|---|---|---|---|---|"]
+        "| ms measured (ratio) | ms predicted (ratio) |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for row in summary["rows"]:
-        latencies = " | ".join(f"{row[f'{kind}_ms']:.2f} ({row[f'{kind}_ratio']:.2f})"
-                               for kind in ("published", "measured", "predicted"))
+        latencies = " | ".join(
+            f"{row[f'{kind}_ms']:.2f} ({row[f'{kind}_ratio']:.2f})"
+            for kind in ("published", "measured", "predicted")
+        )
         lines.append(
             f"| {row['name']} | {row['params'] / 1e6:.2f} | {row['macs'] / 1e6:.1f} "
-            f"| {row['published_int8_top1']} ({row['published_float_top1']}) | {latencies} |")
+            f"| {row['published_int8_top1']} ({row['published_float_top1']}) | {latencies} |"
+        )
     return "\n".join(lines) + "\n"

@@ -10,10 +10,10 @@ import numpy as np
 from export import file_facts, tflite_metadata
 from export.input_scaling import InputTensor, Normalization, decide
 from export.labels import read_appended as read_labels
-from nas_tf.data.class_names import are_numbers
 from nas_tf.base.errors import UserError, require
-from nas_tf.latency.host import KERNELS, usable_cores
 from nas_tf.base.quiet import quiet
+from nas_tf.data.class_names import are_numbers
+from nas_tf.latency.host import KERNELS, usable_cores
 from quant import flatbuffer
 
 _LOADING = threading.Lock()
@@ -62,23 +62,26 @@ class TFLiteClassifier:
     """
 
     def __init__(self, path: str | pathlib.Path, options: FileOptions = FileOptions()):
-        require(options.kernels in KERNELS,
-                f"kernels={options.kernels!r}; allowed: {', '.join(KERNELS)}.")
+        require(options.kernels in KERNELS, f"kernels={options.kernels!r}; allowed: {', '.join(KERNELS)}.")
         self._kernels = options.kernels
         self._path, self._local = pathlib.Path(path), threading.local()
         graph = flatbuffer.read_file(path).main
-        require(len(graph.inputs) == 1 and len(graph.outputs) == 1,
-                f"The model {str(path)!r} has {len(graph.inputs)} inputs and {len(graph.outputs)} "
-                "outputs; a classifier has one of each.")
+        require(
+            len(graph.inputs) == 1 and len(graph.outputs) == 1,
+            f"The model {str(path)!r} has {len(graph.inputs)} inputs and {len(graph.outputs)} "
+            "outputs; a classifier has one of each.",
+        )
         source = graph.tensors[graph.inputs[0]]
         metadata = tflite_metadata.read(path)
         self.resolution, self._resized = self._check_input(
-            source, metadata.signature or source.shape, options.resolution)
+            source, metadata.signature or source.shape, options.resolution
+        )
         self.input_type = source.dtype
         facts = file_facts.read(path)
         self.resize_size = facts.resize_size if facts else 0
         self.input_scaling = decide(
-            _input_tensor(source), options.normalization, _own(facts, metadata, path), str(path))
+            _input_tensor(source), options.normalization, _own(facts, metadata, path), str(path)
+        )
         # Made here, so that a file that does not run is refused before any image is read.
         self.num_outputs = self._check_scores(self._interpreter()[2])
         labels = read_labels(path, metadata.label_file)
@@ -97,31 +100,35 @@ class TFLiteClassifier:
         """Ends the threads."""
         self._pool.shutdown()
 
-    def _check_input(self, tensor: flatbuffer.Tensor, sizes: tuple[int, ...],
-                     asked: int) -> tuple[int, bool]:
+    def _check_input(self, tensor: flatbuffer.Tensor, sizes: tuple[int, ...], asked: int) -> tuple[int, bool]:
         """(side of the input, whether the file leaves it open and it has to be set)."""
         named = f"The model {str(self._path)!r} takes {tensor.dtype} {list(sizes)}"
         needed = "needed is one square RGB image [1, side, side, 3] of uint8, int8 or float32."
-        require(len(sizes) == 4 and sizes[0] in (1, -1) and tensor.dtype in _TYPES,
-                f"{named}; {needed}")
-        require(not (sizes[1] == 3 and sizes[3] != 3),
-                f"{named}, channels first (NCHW); convert it with channels last. In full: {needed}")
+        require(len(sizes) == 4 and sizes[0] in (1, -1) and tensor.dtype in _TYPES, f"{named}; {needed}")
+        require(
+            not (sizes[1] == 3 and sizes[3] != 3),
+            f"{named}, channels first (NCHW); convert it with channels last. In full: {needed}",
+        )
         require(sizes[3] == 3, f"{named}, not three channels; {needed}")
         require(-1 in sizes[1:3] or sizes[1] == sizes[2] > 0, f"{named}; {needed}")
         fixed = max(sizes[1:3])  # one of the two may be open
         if -1 in sizes[1:3]:
-            require(asked > 0, f"{named}, a size that the file leaves open (-1); give --resolution, "
-                    "the side in pixels that the network was made for.")
-        require(asked in (0, fixed) or fixed == -1,
-                f"{named}; --resolution={asked} does not fit it.")
+            require(
+                asked > 0,
+                f"{named}, a size that the file leaves open (-1); give --resolution, "
+                "the side in pixels that the network was made for.",
+            )
+        require(asked in (0, fixed) or fixed == -1, f"{named}; --resolution={asked} does not fit it.")
         return asked or fixed, -1 in sizes[1:3]
 
     def _check_scores(self, scores: dict) -> int:
         """How many classes the output has scores of."""
         shape, dtype = [int(n) for n in scores["shape"]], np.dtype(scores["dtype"]).name
-        require(len(shape) > 0 and int(np.prod(shape)) == shape[-1] > 0 and dtype in _TYPES,
-                f"The model {str(self._path)!r} gives {dtype} {shape}; needed are "
-                "class scores [1, classes] of uint8, int8 or float32.")
+        require(
+            len(shape) > 0 and int(np.prod(shape)) == shape[-1] > 0 and dtype in _TYPES,
+            f"The model {str(self._path)!r} gives {dtype} {shape}; needed are "
+            "class scores [1, classes] of uint8, int8 or float32.",
+        )
         return shape[-1]
 
     def _one(self, image: np.ndarray) -> np.ndarray:
@@ -137,20 +144,22 @@ class TFLiteClassifier:
         return self._local.loaded
 
     def _load(self):
-        from ai_edge_litert.interpreter import (  # pylint: disable=import-outside-toplevel
-            Interpreter, OpResolverType)
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-        resolver = {"xnnpack": OpResolverType.AUTO,
-                    "builtin": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES}[self._kernels]
+        resolver = {
+            "xnnpack": OpResolverType.AUTO,
+            "builtin": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        }[self._kernels]
         try:
             # One at a time: what a delegate prints is held back for the whole process.
             with _LOADING, quiet():
-                interpreter = Interpreter(str(self._path), num_threads=1,
-                                          experimental_op_resolver_type=resolver)
+                interpreter = Interpreter(
+                    str(self._path), num_threads=1, experimental_op_resolver_type=resolver
+                )
                 if self._resized:
                     interpreter.resize_tensor_input(
-                        interpreter.get_input_details()[0]["index"],
-                        [1, self.resolution, self.resolution, 3])
+                        interpreter.get_input_details()[0]["index"], [1, self.resolution, self.resolution, 3]
+                    )
                 interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())
@@ -164,13 +173,16 @@ def _input_tensor(tensor: flatbuffer.Tensor) -> InputTensor:
     return InputTensor(tensor.dtype, float(tensor.scales[0]), int(tensor.zero_points[0]))
 
 
-def _own(facts: file_facts.FileFacts | None, metadata: tflite_metadata.Metadata,
-         path: str | pathlib.Path) -> Normalization | None:
+def _own(
+    facts: file_facts.FileFacts | None, metadata: tflite_metadata.Metadata, path: str | pathlib.Path
+) -> Normalization | None:
     """What the file itself says of its input."""
     if facts:
-        return Normalization((facts.input_mean,), (facts.input_std,),
-                             f"nas_tf's own note in {pathlib.Path(path).name!r}")
+        return Normalization(
+            (facts.input_mean,), (facts.input_std,), f"nas_tf's own note in {pathlib.Path(path).name!r}"
+        )
     if metadata.mean or metadata.std:
-        return Normalization(metadata.mean, metadata.std,
-                             f"the TFLite metadata of {pathlib.Path(path).name!r}")
+        return Normalization(
+            metadata.mean, metadata.std, f"the TFLite metadata of {pathlib.Path(path).name!r}"
+        )
     return None

@@ -75,8 +75,7 @@ def _read(content: bytes) -> Metadata:
 def _signature(model) -> tuple[int, ...]:
     graph = model.Subgraphs(0)
     tensor = graph.Tensors(int(graph.Inputs(0)))
-    return tuple(int(tensor.ShapeSignature(i))
-                 for i in range(_bounded(tensor.ShapeSignatureLength())))
+    return tuple(int(tensor.ShapeSignature(i)) for i in range(_bounded(tensor.ShapeSignatureLength())))
 
 
 def _described(content: bytes, signature: tuple[int, ...]) -> Metadata:
@@ -89,9 +88,12 @@ def _described(content: bytes, signature: tuple[int, ...]) -> Metadata:
 
 
 def _normalization(inputs: "list[_Table]") -> tuple[tuple[float, ...], tuple[float, ...]]:
-    units = [unit.table(_UNIT_OPTIONS)
-             for tensor in inputs[:1] for unit in tensor.tables(_TENSOR_PROCESS_UNITS)
-             if unit.byte(_UNIT_TYPE) == _NORMALIZATION]
+    units = [
+        unit.table(_UNIT_OPTIONS)
+        for tensor in inputs[:1]
+        for unit in tensor.tables(_TENSOR_PROCESS_UNITS)
+        if unit.byte(_UNIT_TYPE) == _NORMALIZATION
+    ]
     require(len(units) <= 1, f"it normalizes the input {len(units)} times.")
     if not units or units[0] is None:
         return (), ()
@@ -99,8 +101,12 @@ def _normalization(inputs: "list[_Table]") -> tuple[tuple[float, ...], tuple[flo
 
 
 def _label_file(outputs: "list[_Table]") -> str:
-    names = [file.text(_FILE_NAME) for tensor in outputs[:1] for file in tensor.tables(_TENSOR_FILES)
-             if file.byte(_FILE_TYPE) == _AXIS_LABELS]
+    names = [
+        file.text(_FILE_NAME)
+        for tensor in outputs[:1]
+        for file in tensor.tables(_TENSOR_FILES)
+        if file.byte(_FILE_TYPE) == _AXIS_LABELS
+    ]
     return names[0] if names else ""
 
 
@@ -141,8 +147,7 @@ class _Table:
     def tables(self, field: int) -> "list[_Table]":
         """A vector of tables; [] if absent."""
         start, length = self._vector(field)
-        return [_Table(self._table.Bytes, self._table.Indirect(start + 4 * i))
-                for i in range(length)]
+        return [_Table(self._table.Bytes, self._table.Indirect(start + 4 * i)) for i in range(length)]
 
     def floats(self, field: int) -> tuple[float, ...]:
         """A vector of float32; () if absent."""

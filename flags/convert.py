@@ -8,20 +8,25 @@ from export.converter import TYPES
 from flags import common
 
 INPUT_TYPE = flags.DEFINE_enum(
-    "inference_input_type", "uint8", TYPES,
+    "inference_input_type",
+    "uint8",
+    TYPES,
     "Data type of the .tflite's input: uint8 pixels as they are, int8 pixels minus 128, or "
-    "float32 (pixel - 128) / 128.")
-OUTPUT_TYPE = flags.DEFINE_enum(
-    "inference_output_type", "uint8", TYPES,
-    "Data type of the .tflite's logits.")
+    "float32 (pixel - 128) / 128.",
+)
+OUTPUT_TYPE = flags.DEFINE_enum("inference_output_type", "uint8", TYPES, "Data type of the .tflite's logits.")
 MARGIN = flags.DEFINE_float(
-    "background_margin_steps", background.DEFAULT_MARGIN_STEPS,
+    "background_margin_steps",
+    background.DEFAULT_MARGIN_STEPS,
     "By how many int8 steps of the logits background stays under the class that lends it its "
     "weights. 1.05 closes the tie; more also keeps it from winning where logits leave their range.",
-    lower_bound=background.MIN_MARGIN_STEPS, upper_bound=255)
+    lower_bound=background.MIN_MARGIN_STEPS,
+    upper_bound=255,
+)
 
 
 def convert_config(model: str = "", output: str = "", num_classes: int = 0) -> ConvertConfig:
     """The stage's settings; the arguments are flags of the stand-alone command only."""
-    return ConvertConfig(model, output, num_classes, INPUT_TYPE.value, OUTPUT_TYPE.value,
-                         common.SEED.value, MARGIN.value)
+    return ConvertConfig(
+        model, output, num_classes, INPUT_TYPE.value, OUTPUT_TYPE.value, common.SEED.value, MARGIN.value
+    )

@@ -7,32 +7,53 @@ from nas_tf.data.class_names import POLICIES
 from nas_tf.data.config import DataConfig
 
 DATASET = paths.DEFINE_path(
-    "dataset", "digits",
+    "dataset",
+    "digits",
     "TFDS name (imagenet2012, cifar10, imagenet_v2/matched-frequency), folder prepared by TFDS, "
     "folder of class folders (root/split/class/*.jpg or root/class/*.jpg), or digits "
-    "(scikit-learn's, offline).")
+    "(scikit-learn's, offline).",
+)
 DATA_DIR = paths.DEFINE_path(
-    "data_dir", "", "Where TFDS finds prepared datasets; empty: ~/tensorflow_datasets.")
+    "data_dir", "", "Where TFDS finds prepared datasets; empty: ~/tensorflow_datasets."
+)
 DOWNLOAD = flags.DEFINE_bool(
-    "download", False, "Let TFDS fetch and prepare a dataset that is missing. Else no network "
-    "is used.")
+    "download", False, "Let TFDS fetch and prepare a dataset that is missing. Else no network is used."
+)
 TRAIN_SPLIT = flags.DEFINE_string(
-    "train_split", "train", "Images to learn from, in TFDS split syntax, such as train[:99%].")
+    "train_split", "train", "Images to learn from, in TFDS split syntax, such as train[:99%]."
+)
 EVAL_SPLIT = flags.DEFINE_string(
-    "eval_split", "", "Images to evaluate on during a run, in TFDS split syntax; empty: "
-    "validation if there is one, else test.")
+    "eval_split",
+    "",
+    "Images to evaluate on during a run, in TFDS split syntax; empty: validation if there is one, else test.",
+)
 RESIZE_SIZE = flags.DEFINE_integer(
-    "resize_size", 0, "Short side in pixels before the centre crop of evaluation; 0: "
+    "resize_size",
+    0,
+    "Short side in pixels before the centre crop of evaluation; 0: "
     "resolution * 256 / 224, and the resolution itself for images of up to 64 pixels or of exactly "
     "the resolution.",
-    lower_bound=0, upper_bound=8192)
+    lower_bound=0,
+    upper_bound=8192,
+)
 CLASS_NAMES = flags.DEFINE_enum(
-    "class_names", "match", POLICIES, "How the classes of a model that already exists find those "
+    "class_names",
+    "match",
+    POLICIES,
+    "How the classes of a model that already exists find those "
     "of the dataset: by their names, whatever their order; or ignore: by their position, with "
-    "names left unread.")
+    "names left unread.",
+)
 
 
 def data_config() -> DataConfig:
     """The dataset, as plain data."""
-    return DataConfig(DATASET.value, DATA_DIR.value, TRAIN_SPLIT.value, EVAL_SPLIT.value,
-                      RESIZE_SIZE.value, DOWNLOAD.value, CLASS_NAMES.value)
+    return DataConfig(
+        DATASET.value,
+        DATA_DIR.value,
+        TRAIN_SPLIT.value,
+        EVAL_SPLIT.value,
+        RESIZE_SIZE.value,
+        DOWNLOAD.value,
+        CLASS_NAMES.value,
+    )

@@ -10,37 +10,64 @@ from nas_tf.latency.phone import AdbConfig
 from nas_tf.latency.timing import TimingConfig
 
 BACKEND = flags.DEFINE_enum(
-    "backend", "host", BACKENDS, "Where models run: this machine, or an Android phone over adb.")
+    "backend", "host", BACKENDS, "Where models run: this machine, or an Android phone over adb."
+)
 DTYPE = flags.DEFINE_enum("dtype", "int8", DTYPES, "Data type of the models of a latency table.")
 NUM_THREADS = flags.DEFINE_integer(
-    "num_threads", 1, "Threads that a model runs with.", lower_bound=1, upper_bound=64)
+    "num_threads", 1, "Threads that a model runs with.", lower_bound=1, upper_bound=64
+)
 NUM_RUNS = flags.DEFINE_integer(
-    "num_runs", 50, "Timings of each model at least; more where they spread.", lower_bound=3,
-    upper_bound=100_000)
+    "num_runs",
+    50,
+    "Timings of each model at least; more where they spread.",
+    lower_bound=3,
+    upper_bound=100_000,
+)
 EXTRA_SECONDS = flags.DEFINE_float(
-    "latency_extra_seconds", 30.0, "Seconds spent at most on timing again what still spreads "
-    "after --num_runs (on a phone ten times as many).", lower_bound=0.0)
+    "latency_extra_seconds",
+    30.0,
+    "Seconds spent at most on timing again what still spreads "
+    "after --num_runs (on a phone ten times as many).",
+    lower_bound=0.0,
+)
 KERNELS_FLAG = flags.DEFINE_enum(
-    "kernels", None, KERNELS, "TFLite's built-in kernels or the XNNPACK delegate. Default: "
-    "builtin on this machine, xnnpack on a phone.")
+    "kernels",
+    None,
+    KERNELS,
+    "TFLite's built-in kernels or the XNNPACK delegate. Default: "
+    "builtin on this machine, xnnpack on a phone.",
+)
 BINARY = paths.DEFINE_path(
-    "benchmark_binary", "", "With --backend=adb: TFLite's native benchmark_model for the phone.")
+    "benchmark_binary", "", "With --backend=adb: TFLite's native benchmark_model for the phone."
+)
 ADB_PATH = paths.DEFINE_path("adb_path", "adb", "The adb program.")
 ADB_SERIAL = flags.DEFINE_string(
-    "adb_serial", "", "Which phone, as `adb devices` lists it. Default: the only one.")
+    "adb_serial", "", "Which phone, as `adb devices` lists it. Default: the only one."
+)
 CPU_MASK = flags.DEFINE_string(
-    "adb_cpu_mask", "", "Cores of the phone to run on, hexadecimal: f0 is cores 4 to 7, the large "
-    "ones of a Pixel 2. Default: all.")
+    "adb_cpu_mask",
+    "",
+    "Cores of the phone to run on, hexadecimal: f0 is cores 4 to 7, the large "
+    "ones of a Pixel 2. Default: all.",
+)
 MAX_TEMPERATURE = flags.DEFINE_float(
-    "adb_max_temperature_c", 38.0, "Wait while the phone's battery is hotter, in degrees Celsius.",
-    lower_bound=0.0, upper_bound=80.0)
+    "adb_max_temperature_c",
+    38.0,
+    "Wait while the phone's battery is hotter, in degrees Celsius.",
+    lower_bound=0.0,
+    upper_bound=80.0,
+)
 CORRECTION = flags.DEFINE_integer(
-    "correction_networks", 16, "Random whole networks timed with a latency table, to correct its "
-    "sums: fitted on half, judged by the others. 6 or more; 0: no correction.", lower_bound=0,
-    upper_bound=1000)
+    "correction_networks",
+    16,
+    "Random whole networks timed with a latency table, to correct its "
+    "sums: fitted on half, judged by the others. 6 or more; 0: no correction.",
+    lower_bound=0,
+    upper_bound=1000,
+)
 CACHE_DIR = paths.DEFINE_path(
-    "latency_cache_dir", "", "Folder of converted models, kept for other tables. Default: "
-    "beside the table.")
+    "latency_cache_dir", "", "Folder of converted models, kept for other tables. Default: beside the table."
+)
 
 
 _RUNS_A_TURN = 10
@@ -51,16 +78,23 @@ def device_config() -> DeviceConfig:
     if BACKEND.value == "host":
         return HostConfig(NUM_THREADS.value, KERNELS_FLAG.value or "builtin")
     return AdbConfig(
-        BINARY.value, ADB_SERIAL.value, ADB_PATH.value, CPU_MASK.value, NUM_THREADS.value,
-        KERNELS_FLAG.value or "xnnpack", _RUNS_A_TURN,
-        max_temperature_c=MAX_TEMPERATURE.value)
+        BINARY.value,
+        ADB_SERIAL.value,
+        ADB_PATH.value,
+        CPU_MASK.value,
+        NUM_THREADS.value,
+        KERNELS_FLAG.value or "xnnpack",
+        _RUNS_A_TURN,
+        max_temperature_c=MAX_TEMPERATURE.value,
+    )
 
 
 def timing_config() -> TimingConfig:
     """How long to measure."""
     if BACKEND.value == "host":
-        return TimingConfig(NUM_RUNS.value, max_rounds=20 * NUM_RUNS.value,
-                            max_extra_seconds=EXTRA_SECONDS.value)
+        return TimingConfig(
+            NUM_RUNS.value, max_rounds=20 * NUM_RUNS.value, max_extra_seconds=EXTRA_SECONDS.value
+        )
     # A turn on a phone is many inferences that yield one median.
     turns = max(3, -(-NUM_RUNS.value // _RUNS_A_TURN))
     return TimingConfig(turns, max_rounds=4 * turns, max_extra_seconds=10 * EXTRA_SECONDS.value)
@@ -74,6 +108,14 @@ def latency_config(output: str, num_classes: int) -> BuildConfig:
       num_classes: outputs of the classifier.
     """
     return BuildConfig(
-        output, space.SPACE.value, space.RESOLUTION.value, space.WIDTH_MULTIPLIER.value,
-        num_classes, DTYPE.value, CACHE_DIR.value, CORRECTION.value, device_config(),
-        timing_config())
+        output,
+        space.SPACE.value,
+        space.RESOLUTION.value,
+        space.WIDTH_MULTIPLIER.value,
+        num_classes,
+        DTYPE.value,
+        CACHE_DIR.value,
+        CORRECTION.value,
+        device_config(),
+        timing_config(),
+    )

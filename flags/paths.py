@@ -39,13 +39,18 @@ class PathParser(flags.ArgumentParser):
         return "path"
 
 
-def DEFINE_path(name: str, default: str | None, help: str, required: bool = False,
-                ) -> flags.FlagHolder:
+def DEFINE_path(
+    name: str,
+    default: str | None,
+    help: str,
+    required: bool = False,
+) -> flags.FlagHolder:
     """A flag that holds a path; its value is the expanded one.
 
     Args:
       name, default, help, required: as in `flags.DEFINE_string`.
     """
     # pylint: disable=invalid-name,redefined-builtin
-    return flags.DEFINE(PathParser(), name, default, help, serializer=flags.ArgumentSerializer(),
-                        required=required)
+    return flags.DEFINE(
+        PathParser(), name, default, help, serializer=flags.ArgumentSerializer(), required=required
+    )

@@ -7,16 +7,25 @@ from export.pipeline_run import PipelineConfig
 from flags import architecture, convert, evaluate, finetune, latency, search, train
 
 TARGET_SHARE = flags.DEFINE_float(
-    "target_latency_share", 0.0,
+    "target_latency_share",
+    0.0,
     "The budget as a share (0 to 1) of the way from the fastest to the slowest network of the "
-    "space, instead of --target_latency_ms; 0: not used.", lower_bound=0.0, upper_bound=1.0)
+    "space, instead of --target_latency_ms; 0: not used.",
+    lower_bound=0.0,
+    upper_bound=1.0,
+)
 
 
 def pipeline_config() -> PipelineConfig:
     """The settings of every stage."""
     return PipelineConfig(
-        table=latency.latency_config("", 1), search=search.search_config(),
-        train=train.train_config(), finetune=finetune.finetune_config(),
-        convert=convert.convert_config(), evaluate=evaluate.evaluate_config(),
+        table=latency.latency_config("", 1),
+        search=search.search_config(),
+        train=train.train_config(),
+        finetune=finetune.finetune_config(),
+        convert=convert.convert_config(),
+        evaluate=evaluate.evaluate_config(),
         benchmark=BenchmarkConfig(device=latency.device_config(), timing=latency.timing_config()),
-        architecture=architecture.ARCHITECTURE.value or "", target_share=TARGET_SHARE.value)
+        architecture=architecture.ARCHITECTURE.value or "",
+        target_share=TARGET_SHARE.value,
+    )

@@ -4,72 +4,129 @@ from absl import flags
 
 from flags import augmentation, common, compute, data, paths, space
 from nas_tf.data.config import Augmentation
-from nas_tf.search.config import ALGORITHMS, Budget, GATE_MODES, SearchConfig, SearchSchedule
+from nas_tf.search.config import ALGORITHMS, GATE_MODES, Budget, SearchConfig, SearchSchedule
 
 LATENCY_TABLE = paths.DEFINE_path(
-    "latency_table", None, "Latency table (.json or the published .yaml), in ms.")
+    "latency_table", None, "Latency table (.json or the published .yaml), in ms."
+)
 MISSING_LATENCY = flags.DEFINE_enum(
-    "missing_latency", "error", ["error", "estimate"],
-    "An entry that the table lacks: an error, or an estimate fitted to the entries that it has.")
+    "missing_latency",
+    "error",
+    ["error", "estimate"],
+    "An entry that the table lacks: an error, or an estimate fitted to the entries that it has.",
+)
 TARGET_LATENCY = flags.DEFINE_float(
-    "target_latency_ms", None, "Latency that the network may have, in ms by the table.",
-    lower_bound=0.0)
+    "target_latency_ms", None, "Latency that the network may have, in ms by the table.", lower_bound=0.0
+)
 MAX_PARAMS = flags.DEFINE_integer(
-    "max_params", 0, "Most trainable parameters of the network; 0: no limit.", lower_bound=0)
-MAX_MACS = flags.DEFINE_integer(
-    "max_macs", 0, "Most multiply-adds of an image; 0: no limit.", lower_bound=0)
+    "max_params", 0, "Most trainable parameters of the network; 0: no limit.", lower_bound=0
+)
+MAX_MACS = flags.DEFINE_integer("max_macs", 0, "Most multiply-adds of an image; 0: no limit.", lower_bound=0)
 LATENCY_LOSS = flags.DEFINE_enum(
-    "latency_loss", "constrained", ["constrained", "mul_log", "add_linear"],
+    "latency_loss",
+    "constrained",
+    ["constrained", "mul_log", "add_linear"],
     "How expected latency enters the loss: a constraint with a weight that adapts, the authors' "
     "CE * 0.2 * (ln E / ln target)^0.3 (in ms; where a space's fastest network takes less than "
-    "2.718 ms, in units of its 2.718th part), or CE + 0.1 (E - target) / target.")
+    "2.718 ms, in units of its 2.718th part), or CE + 0.1 (E - target) / target.",
+)
 ALGORITHM = flags.DEFINE_enum(
-    "algorithm", "gradient", ALGORITHMS, "How alpha learns: by gradients of the binary gates, "
+    "algorithm",
+    "gradient",
+    ALGORITHMS,
+    "How alpha learns: by gradients of the binary gates, "
     "or by rewards of sampled networks (with --latency_loss=mul_log: the authors' reward); random: "
-    "gradients that say nothing, a control that a search has to beat.")
+    "gradients that say nothing, a control that a search has to beat.",
+)
 GATE_MODE = flags.DEFINE_enum(
-    "gate_mode", "two", GATE_MODES, "Paths whose gates get a gradient in an architecture step: "
-    "all of a block, or two drawn ones.")
+    "gate_mode",
+    "two",
+    GATE_MODES,
+    "Paths whose gates get a gradient in an architecture step: all of a block, or two drawn ones.",
+)
 DERIVE = flags.DEFINE_enum(
-    "derive", "budget", ["budget", "argmax"], "The network at the end: the most probable one "
-    "within the budget, or the most probable operation of every block.")
+    "derive",
+    "budget",
+    ["budget", "argmax"],
+    "The network at the end: the most probable one "
+    "within the budget, or the most probable operation of every block.",
+)
 NUM_CANDIDATES = flags.DEFINE_integer(
-    "num_candidates", 1, "How many of the best networks to list in candidates.json.",
-    lower_bound=1, upper_bound=1000)
+    "num_candidates",
+    1,
+    "How many of the best networks to list in candidates.json.",
+    lower_bound=1,
+    upper_bound=1000,
+)
 EPOCHS = flags.DEFINE_integer(
-    "search_epochs", 120, "Epochs of weights and alpha, after the warm-up.", lower_bound=1)
+    "search_epochs", 120, "Epochs of weights and alpha, after the warm-up.", lower_bound=1
+)
 WARMUP_EPOCHS = flags.DEFINE_integer(
-    "search_warmup_epochs", 40, "Epochs of weights alone, alpha frozen.", lower_bound=0)
+    "search_warmup_epochs", 40, "Epochs of weights alone, alpha frozen.", lower_bound=0
+)
 TIED_EPOCHS = flags.DEFINE_integer(
-    "search_tied_epochs", 0, "The first epochs of the warm-up, in which a block's candidates are "
+    "search_tied_epochs",
+    0,
+    "The first epochs of the warm-up, in which a block's candidates are "
     "one, the smallest, from which each then starts; 0, as in the paper: each starts at random, "
-    "which takes a large space many epochs to learn from.", lower_bound=0)
+    "which takes a large space many epochs to learn from.",
+    lower_bound=0,
+)
 BATCH_SIZE = flags.DEFINE_integer(
-    "search_batch_size", 256, "Images of each step of the search.", lower_bound=1,
-    upper_bound=65536)
+    "search_batch_size", 256, "Images of each step of the search.", lower_bound=1, upper_bound=65536
+)
 LEARNING_RATE = flags.DEFINE_float(
-    "search_learning_rate", 0.025, "Weights' rate at the start of the joint phase (cosine).",
-    lower_bound=1e-8, upper_bound=100.0)
+    "search_learning_rate",
+    0.025,
+    "Weights' rate at the start of the joint phase (cosine).",
+    lower_bound=1e-8,
+    upper_bound=100.0,
+)
 WARMUP_LEARNING_RATE = flags.DEFINE_float(
-    "search_warmup_learning_rate", 0.05, "Weights' rate at the start of the warm-up (cosine).",
-    lower_bound=1e-8, upper_bound=100.0)
+    "search_warmup_learning_rate",
+    0.05,
+    "Weights' rate at the start of the warm-up (cosine).",
+    lower_bound=1e-8,
+    upper_bound=100.0,
+)
 ALPHA_LEARNING_RATE = flags.DEFINE_float(
-    "search_alpha_learning_rate", 0.006, "Adam's rate for the architecture parameters.",
-    lower_bound=1e-8, upper_bound=10.0)
+    "search_alpha_learning_rate",
+    0.006,
+    "Adam's rate for the architecture parameters.",
+    lower_bound=1e-8,
+    upper_bound=10.0,
+)
 ALPHA_EVERY = flags.DEFINE_integer(
-    "search_alpha_every", 5, "Weight steps before each architecture step.", lower_bound=1)
+    "search_alpha_every", 5, "Weight steps before each architecture step.", lower_bound=1
+)
 HELD_OUT = flags.DEFINE_float(
-    "search_held_out", 5000, "Images of the training split, equally many a class, that only "
-    "architecture steps see; below 1: a share of the split.", lower_bound=0.0)
+    "search_held_out",
+    5000,
+    "Images of the training split, equally many a class, that only "
+    "architecture steps see; below 1: a share of the split.",
+    lower_bound=0.0,
+)
 WEIGHT_DECAY = flags.DEFINE_float(
-    "search_weight_decay", 4e-5, "L2 weight decay of kernels on the sampled path.",
-    lower_bound=0.0, upper_bound=1.0)
+    "search_weight_decay",
+    4e-5,
+    "L2 weight decay of kernels on the sampled path.",
+    lower_bound=0.0,
+    upper_bound=1.0,
+)
 LABEL_SMOOTHING = flags.DEFINE_float(
-    "search_label_smoothing", 0.1, "Share of each label that is spread over all classes, in "
-    "weight steps.", lower_bound=0.0, upper_bound=0.9)
+    "search_label_smoothing",
+    0.1,
+    "Share of each label that is spread over all classes, in weight steps.",
+    lower_bound=0.0,
+    upper_bound=0.9,
+)
 MIN_CROP_AREA = flags.DEFINE_float(
-    "search_min_crop_area", 0.08, "Smallest share of the image's area in a random crop of weight "
-    "steps; 1: no random crop.", lower_bound=0.01, upper_bound=1.0)
+    "search_min_crop_area",
+    0.08,
+    "Smallest share of the image's area in a random crop of weight steps; 1: no random crop.",
+    lower_bound=0.01,
+    upper_bound=1.0,
+)
 
 
 def search_config(latency_table: str = "") -> SearchConfig:
@@ -79,18 +136,37 @@ def search_config(latency_table: str = "") -> SearchConfig:
       latency_table: used where --latency_table is not given.
     """
     schedule = SearchSchedule(
-        WARMUP_EPOCHS.value, EPOCHS.value, BATCH_SIZE.value, WARMUP_LEARNING_RATE.value,
-        LEARNING_RATE.value, ALPHA_LEARNING_RATE.value, ALPHA_EVERY.value, HELD_OUT.value,
-        WEIGHT_DECAY.value, LABEL_SMOOTHING.value, TIED_EPOCHS.value)
+        WARMUP_EPOCHS.value,
+        EPOCHS.value,
+        BATCH_SIZE.value,
+        WARMUP_LEARNING_RATE.value,
+        LEARNING_RATE.value,
+        ALPHA_LEARNING_RATE.value,
+        ALPHA_EVERY.value,
+        HELD_OUT.value,
+        WEIGHT_DECAY.value,
+        LABEL_SMOOTHING.value,
+        TIED_EPOCHS.value,
+    )
     return SearchConfig(
-        data=data.data_config(), latency_table=LATENCY_TABLE.value or latency_table,
+        data=data.data_config(),
+        latency_table=LATENCY_TABLE.value or latency_table,
         budget=Budget(TARGET_LATENCY.value, MAX_PARAMS.value, MAX_MACS.value),
         augmentation=Augmentation(
-            MIN_CROP_AREA.value, augmentation.FLIP.value, augmentation.COLOR_JITTER.value),
-        space=space.SPACE.value, resolution=space.RESOLUTION.value,
-        width_multiplier=space.WIDTH_MULTIPLIER.value, missing_latency=MISSING_LATENCY.value,
-        schedule=schedule, algorithm=ALGORITHM.value, gate_mode=GATE_MODE.value,
-        latency_loss=LATENCY_LOSS.value, derive=DERIVE.value,
-        num_candidates=NUM_CANDIDATES.value, jit_compile=compute.JIT_COMPILE.value,
+            MIN_CROP_AREA.value, augmentation.FLIP.value, augmentation.COLOR_JITTER.value
+        ),
+        space=space.SPACE.value,
+        resolution=space.RESOLUTION.value,
+        width_multiplier=space.WIDTH_MULTIPLIER.value,
+        missing_latency=MISSING_LATENCY.value,
+        schedule=schedule,
+        algorithm=ALGORITHM.value,
+        gate_mode=GATE_MODE.value,
+        latency_loss=LATENCY_LOSS.value,
+        derive=DERIVE.value,
+        num_candidates=NUM_CANDIDATES.value,
+        jit_compile=compute.JIT_COMPILE.value,
         mixed_precision=compute.MIXED_PRECISION.value,
-        checkpoint_minutes=compute.CHECKPOINT_MINUTES.value, seed=common.SEED.value)
+        checkpoint_minutes=compute.CHECKPOINT_MINUTES.value,
+        seed=common.SEED.value,
+    )

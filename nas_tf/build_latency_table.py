@@ -1,6 +1,6 @@
 """Command: measure a latency table on this machine or on a phone.
 
-    python -m nas_tf.build_latency_table --output=runs/table.json --resolution=160
+python -m nas_tf.build_latency_table --output=runs/table.json --resolution=160
 """
 
 from absl import flags
@@ -12,10 +12,15 @@ from nas_tf.base.errors import require
 from nas_tf.latency.build_run import facts_for_people, run_build_table
 
 _OUTPUT = paths.DEFINE_path(
-    "output", "", "JSON file to write. Default: <workdir>/build_latency_table/latency_table.json.")
+    "output", "", "JSON file to write. Default: <workdir>/build_latency_table/latency_table.json."
+)
 _NUM_CLASSES = flags.DEFINE_integer(
-    "num_classes", 1000, "Outputs of the classifier: the classes of the data set.",
-    lower_bound=1, upper_bound=1_000_000)
+    "num_classes",
+    1000,
+    "Outputs of the classifier: the classes of the data set.",
+    lower_bound=1,
+    upper_bound=1_000_000,
+)
 
 
 def main() -> None:
@@ -24,9 +29,12 @@ def main() -> None:
     cli.check_outputs(_OUTPUT.value)
     config = latency_config(_OUTPUT.value, _NUM_CLASSES.value)
     summary = run_build_table(common.WORKDIR.value or "", config)
-    cli.print_facts("Latency table", facts_for_people(summary),
-                    f"python -m nas_tf.search --latency_table={summary['output']} --workdir=… "
-                    "--target_latency_ms=… --dataset=…")
+    cli.print_facts(
+        "Latency table",
+        facts_for_people(summary),
+        f"python -m nas_tf.search --latency_table={summary['output']} --workdir=… "
+        "--target_latency_ms=… --dataset=…",
+    )
 
 
 if __name__ == "__main__":

@@ -17,16 +17,24 @@ from nas_tf.latency.table import load_table, save_table
 
 _TABLE = paths.DEFINE_path("latency_table", None, "Table to check, a JSON file of ours.")
 _NUM_NETWORKS = flags.DEFINE_integer(
-    "num_networks", 12, "Random whole networks to judge by.",
-    lower_bound=3, upper_bound=10_000)
+    "num_networks", 12, "Random whole networks to judge by.", lower_bound=3, upper_bound=10_000
+)
 _NUM_FIT = flags.DEFINE_integer(
-    "num_fit", 0, "Other networks to fit the table's correction on, 3 or more; 0: none.",
-    lower_bound=0, upper_bound=10_000)
+    "num_fit",
+    0,
+    "Other networks to fit the table's correction on, 3 or more; 0: none.",
+    lower_bound=0,
+    upper_bound=10_000,
+)
 _JOINED = flags.DEFINE_boolean(
-    "joined", False, "Join the networks from the models of the table's entries instead of "
-    "converting each: seconds instead of minutes, and the same operations.")
+    "joined",
+    False,
+    "Join the networks from the models of the table's entries instead of "
+    "converting each: seconds instead of minutes, and the same operations.",
+)
 _WRITE = flags.DEFINE_boolean(
-    "write_correction", False, "Store the correction fitted on --num_fit networks in the table.")
+    "write_correction", False, "Store the correction fitted on --num_fit networks in the table."
+)
 _OUTPUT = paths.DEFINE_path("output_json", "", "Also write the figures to this file.")
 _PLOT = paths.DEFINE_path("plot", "", "Also draw predicted against measured: .svg, .png or .pdf.")
 
@@ -36,8 +44,10 @@ def _validate_fit(values: dict) -> bool:
 
 
 flags.register_multi_flags_validator(
-    ["num_fit", "write_correction"], _validate_fit,
-    "--num_fit must be 0, or 3 or more; --write_correction needs it.")
+    ["num_fit", "write_correction"],
+    _validate_fit,
+    "--num_fit must be 0, or 3 or more; --write_correction needs it.",
+)
 
 
 def main() -> None:
@@ -47,9 +57,15 @@ def main() -> None:
     device = open_device(latency.device_config())
     try:
         facts, checked, networks = check_table(
-            table, device, latency.timing_config(),
-            latency.CACHE_DIR.value or f"{_TABLE.value}.models", _NUM_NETWORKS.value,
-            _NUM_FIT.value, common.SEED.value, _JOINED.value)
+            table,
+            device,
+            latency.timing_config(),
+            latency.CACHE_DIR.value or f"{_TABLE.value}.models",
+            _NUM_NETWORKS.value,
+            _NUM_FIT.value,
+            common.SEED.value,
+            _JOINED.value,
+        )
     finally:
         device.close()
     if _OUTPUT.value:

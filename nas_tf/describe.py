@@ -1,6 +1,6 @@
 """Command: what an architecture is made of and what it costs.
 
-    python -m nas_tf.describe --architecture=proxyless_mobile --resolution=224
+python -m nas_tf.describe --architecture=proxyless_mobile --resolution=224
 """
 
 from typing import Any
@@ -14,18 +14,24 @@ from nas_tf.latency.table import LatencyTable, load_table
 from nas_tf.space.architecture import Architecture, in_words
 from nas_tf.space.published import read_architecture
 
-_NUM_CLASSES = flags.DEFINE_integer("num_classes", 1000, "Outputs of the classifier.",
-                                    lower_bound=1, upper_bound=1_000_000)
+_NUM_CLASSES = flags.DEFINE_integer(
+    "num_classes", 1000, "Outputs of the classifier.", lower_bound=1, upper_bound=1_000_000
+)
 _LATENCY_TABLE = paths.DEFINE_path(
-    "latency_table", None, "Latency table (.json or the published .yaml) for a prediction in ms.")
+    "latency_table", None, "Latency table (.json or the published .yaml) for a prediction in ms."
+)
 _MISSING = flags.DEFINE_enum(
-    "missing_latency", "error", ["error", "estimate"],
-    "An entry that the table lacks: an error, or an estimate fitted to the entries that it has.")
+    "missing_latency",
+    "error",
+    ["error", "estimate"],
+    "An entry that the table lacks: an error, or an estimate fitted to the entries that it has.",
+)
 _OUTPUT = paths.DEFINE_path("output_json", None, "Also write the facts to this file.")
 
 
-def describe(architecture: Architecture, resolution: int, num_classes: int,
-             table: LatencyTable | None = None) -> dict[str, Any]:
+def describe(
+    architecture: Architecture, resolution: int, num_classes: int, table: LatencyTable | None = None
+) -> dict[str, Any]:
     """Costs of an architecture, whole and layer by layer.
 
     Returns:
@@ -35,21 +41,29 @@ def describe(architecture: Architecture, resolution: int, num_classes: int,
     # First, because it names every missing entry and not only the first one.
     predicted = table.predict_ms(architecture, resolution, num_classes) if table else None
     layers = architecture.layers(resolution, num_classes)
-    blocks = [{
-        "layer": type(layer).__name__.removesuffix("Spec").lower(),
-        "operation": layer.operation.name if hasattr(layer, "operation") else "",
-        "input": [layer.input_size, layer.input_size, layer.input_width],
-        "output": [layer.output_size, layer.output_size, layer.output_width],
-        "stride": layer.stride, "params": layer.params, "macs": layer.macs,
-        "latency_ms": table.cost_ms(layer) if table else None,
-        "latency_estimated": bool(table and layer.key and table.entry(layer).estimated),
-    } for layer in layers]
+    blocks = [
+        {
+            "layer": type(layer).__name__.removesuffix("Spec").lower(),
+            "operation": layer.operation.name if hasattr(layer, "operation") else "",
+            "input": [layer.input_size, layer.input_size, layer.input_width],
+            "output": [layer.output_size, layer.output_size, layer.output_width],
+            "stride": layer.stride,
+            "params": layer.params,
+            "macs": layer.macs,
+            "latency_ms": table.cost_ms(layer) if table else None,
+            "latency_estimated": bool(table and layer.key and table.entry(layer).estimated),
+        }
+        for layer in layers
+    ]
     return {
-        "name": architecture.name, "architecture": architecture.to_string(),
-        "resolution": resolution, "num_classes": num_classes,
+        "name": architecture.name,
+        "architecture": architecture.to_string(),
+        "resolution": resolution,
+        "num_classes": num_classes,
         "params": architecture.params(num_classes),
         "macs": architecture.macs(resolution, num_classes),
-        "predicted_latency_ms": predicted, "blocks": blocks,
+        "predicted_latency_ms": predicted,
+        "blocks": blocks,
     }
 
 
@@ -60,8 +74,10 @@ def _print_layers(blocks: list[dict[str, Any]]) -> None:
         shapes = ["×".join(map(str, b[end])) for end in ("input", "output")]
         latency = "" if b["latency_ms"] is None else f"{b['latency_ms']:.3f}"
         mark = "  estimated" if b["latency_estimated"] else ""
-        print(f"{b['layer']:<11}{b['operation']:<5}{shapes[0]:>13}{shapes[1]:>13}"
-              f"{b['params']:>11,}{b['macs'] / 1e6:>9.2f}{latency:>9}{mark}")
+        print(
+            f"{b['layer']:<11}{b['operation']:<5}{shapes[0]:>13}{shapes[1]:>13}"
+            f"{b['params']:>11,}{b['macs'] / 1e6:>9.2f}{latency:>9}{mark}"
+        )
 
 
 def main() -> None:
@@ -72,8 +88,11 @@ def main() -> None:
         table = load_table(_LATENCY_TABLE.value, _MISSING.value)
     facts = describe(architecture, space.RESOLUTION.value, _NUM_CLASSES.value, table)
     _print_layers(facts["blocks"])
-    shown = {"operations": in_words(architecture), "params": f"{facts['params']:,}",
-             "macs": f"{facts['macs'] / 1e6:.1f} M"}
+    shown = {
+        "operations": in_words(architecture),
+        "params": f"{facts['params']:,}",
+        "macs": f"{facts['macs'] / 1e6:.1f} M",
+    }
     if table:
         shown["predicted_latency_ms"] = facts["predicted_latency_ms"]
         shown["estimated entries"] = sum(b["latency_estimated"] for b in facts["blocks"])

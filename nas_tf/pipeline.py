@@ -19,8 +19,9 @@ def main() -> None:
 
     workdir = common.WORKDIR.value
     summary = run_pipeline(workdir, pipeline_config())
-    cli.print_facts("pipeline", facts_for_people(summary),
-                    f"python -m quant.audit --model={summary['convert']['output']}")
+    cli.print_facts(
+        "pipeline", facts_for_people(summary), f"python -m quant.audit --model={summary['convert']['output']}"
+    )
 
 
 if __name__ == "__main__":

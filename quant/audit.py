@@ -10,11 +10,12 @@ from quant.audit_picture import to_html
 from quant.audit_run import run_audit
 
 _MODEL = paths.DEFINE_path(
-    "model", None, "A .tflite file, or a fine-tuned model folder (<workdir>/finetune/model).",
-    required=True)
+    "model", None, "A .tflite file, or a fine-tuned model folder (<workdir>/finetune/model).", required=True
+)
 _JSON = paths.DEFINE_path("output_json", None, "Also write the findings to this file.")
 _HTML = paths.DEFINE_path(
-    "output_html", None, "Also draw the graph, with the findings marked, into this HTML file.")
+    "output_html", None, "Also draw the graph, with the findings marked, into this HTML file."
+)
 
 
 def main() -> None:

@@ -5,24 +5,29 @@ import collections
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
-from tensorflow_model_optimization.python.core.quantization.keras import (
-    quantize_layer, quantize_wrapper)
+from tensorflow_model_optimization.python.core.quantization.keras import quantize_layer, quantize_wrapper
 
 from quant.accumulator import NEARLY_LEAST
-from quant.audit_result import (
-    Audit, KernelFacts, Node, RangeFault, islands, kernel_facts, range_fault)
+from quant.audit_result import Audit, KernelFacts, Node, RangeFault, islands, kernel_facts, range_fault
 from quant.bias import least_scales
 from quant.quantizer_list import KernelRange, activation_ranges, kernel_ranges
 
 # Their output lies on the grid of their input.
-_KEEP_GRID = {"Flatten", "Reshape", "ZeroPadding2D", "BorderPadding2D", "MaxPooling2D", "Dropout",
-              "Permute", "Cropping2D"}
+_KEEP_GRID = {
+    "Flatten",
+    "Reshape",
+    "ZeroPadding2D",
+    "BorderPadding2D",
+    "MaxPooling2D",
+    "Dropout",
+    "Permute",
+    "Cropping2D",
+}
 # What the int8 kernel of the key's layer computes along: layer → layers that it fuses.
 _WEIGHTED = {"Conv2D", "DepthwiseConv2D", "Dense", "SeparableConv2D", "Conv2DTranspose", "Conv1D"}
 _NORM = {"BatchNormalization", "SyncBatchNormalization"}
 _ACTIVATION = {"ReLU", "Activation"}
-_FUSES = {**{name: _NORM | _ACTIVATION for name in _WEIGHTED},
-          **{name: _ACTIVATION for name in _NORM | {"Add"}}}
+_FUSES = {**dict.fromkeys(_WEIGHTED, _NORM | _ACTIVATION), **dict.fromkeys(_NORM | {"Add"}, _ACTIVATION)}
 _KERNELS = ("kernel", "depthwise_kernel", "pointwise_kernel")
 
 
@@ -44,13 +49,25 @@ def audit_keras(model: keras.Model, name: str) -> Audit:
         kernels.append(facts)
         if not facts.per_channel and not fault:
             problems[entry.layer.name].append(
-                f"kernel not per channel: {facts.under_filled}/{facts.channels} under-filled")
-    nodes = [graph.node(layer, ranges, problems[layer.name], layer.name not in missing)
-             for layer in model.layers]
+                f"kernel not per channel: {facts.under_filled}/{facts.channels} under-filled"
+            )
+    nodes = [
+        graph.node(layer, ranges, problems[layer.name], layer.name not in missing) for layer in model.layers
+    ]
     open_ids = {graph.index[n] for n in missing}
-    return Audit(name, "keras", tuple(nodes), tuple(dict.fromkeys(missing)),
-                 tuple(f"{n}:0" for n in dict.fromkeys(missing)), islands(open_ids, nodes), (),
-                 tuple(kernels), tuple(faults), (), graph.fused())
+    return Audit(
+        name,
+        "keras",
+        tuple(nodes),
+        tuple(dict.fromkeys(missing)),
+        tuple(f"{n}:0" for n in dict.fromkeys(missing)),
+        islands(open_ids, nodes),
+        (),
+        tuple(kernels),
+        tuple(faults),
+        (),
+        graph.fused(),
+    )
 
 
 def _note(fault: RangeFault | None, faults: list, problems: dict, layer: str) -> None:
@@ -120,8 +137,11 @@ class _LayerGraph:
         if followers and all(isinstance(f, quantize_layer.QuantizeLayer) for f in followers):
             return True
         # The follower is judged in its own turn.
-        return (len(followers) == 1 and layer.name not in self._outputs
-                and type(_inner(followers[0])).__name__ in _FUSES.get(kind, ()))
+        return (
+            len(followers) == 1
+            and layer.name not in self._outputs
+            and type(_inner(followers[0])).__name__ in _FUSES.get(kind, ())
+        )
 
     def fused(self) -> dict[str, int]:
         """Pairs of layers that one int8 kernel computes → how often."""
@@ -135,10 +155,16 @@ class _LayerGraph:
 
     def node(self, layer, ranges: dict, problems: list[str], quantized: bool) -> Node:
         """The layer in the picture."""
-        shape = "×".join(str(n) for n in layer.output_shape[1:]) if isinstance(
-            layer.output_shape, tuple) else ""
+        shape = (
+            "×".join(str(n) for n in layer.output_shape[1:]) if isinstance(layer.output_shape, tuple) else ""
+        )
         entry = ranges.get(layer.name)
         span = "[{:.3g}, {:.3g}]".format(*entry.value) if entry else ""
-        return Node(layer.name, type(_inner(layer)).__name__,
-                    tuple(self.index[s.name] for s in self._sources[layer.name]),
-                    f"{shape} {span}".strip(), quantized, tuple(problems))
+        return Node(
+            layer.name,
+            type(_inner(layer)).__name__,
+            tuple(self.index[s.name] for s in self._sources[layer.name]),
+            f"{shape} {span}".strip(),
+            quantized,
+            tuple(problems),
+        )

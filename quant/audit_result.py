@@ -96,35 +96,52 @@ class Audit:
     def num_findings(self) -> int:
         """How many things are wrong."""
         poor = sum(not kernel.per_channel for kernel in self.kernels)
-        return (len(self.missing) + len(self.interior_quantize_ops) + poor
-                + len(self.range_faults) + len(self.unfused))
+        return (
+            len(self.missing)
+            + len(self.interior_quantize_ops)
+            + poor
+            + len(self.range_faults)
+            + len(self.unfused)
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for `json.dump`."""
         return {
-            "model": self.model, "kind": self.kind, "findings": self.num_findings,
-            "missing": list(self.missing), "float_tensors": list(self.float_tensors),
+            "model": self.model,
+            "kind": self.kind,
+            "findings": self.num_findings,
+            "missing": list(self.missing),
+            "float_tensors": list(self.float_tensors),
             "float_islands": [list(island) for island in self.float_islands],
             "interior_quantize_ops": list(self.interior_quantize_ops),
             "per_channel": all(k.per_channel for k in self.kernels),
-            "kernels": [{**dataclasses.asdict(k), "per_channel": k.per_channel}
-                        for k in self.kernels],
+            "kernels": [{**dataclasses.asdict(k), "per_channel": k.per_channel} for k in self.kernels],
             "range_faults": [dataclasses.asdict(fault) for fault in self.range_faults],
-            "unfused_activations": list(self.unfused), "fused_activations": self.fused}
+            "unfused_activations": list(self.unfused),
+            "fused_activations": self.fused,
+        }
 
     def to_text(self) -> str:
         """The findings for a person."""
         poor = [k for k in self.kernels if not k.per_channel]
-        lines = [f"{self.kind}: {len(self.nodes)} nodes, {len(self.kernels)} quantized kernels, "
-                 f"{self.num_findings} findings"]
+        lines = [
+            f"{self.kind}: {len(self.nodes)} nodes, {len(self.kernels)} quantized kernels, "
+            f"{self.num_findings} findings"
+        ]
         lines += _section("not quantized", self.missing)
         lines += _section("float islands", [" + ".join(i) for i in self.float_islands])
         lines += _section("QUANTIZE or DEQUANTIZE inside", self.interior_quantize_ops)
-        lines += _section("kernels not per channel", [
-            f"{k.name}: {k.scales} scales for {k.channels} channels, {k.under_filled} channels "
-            f"under half of the int8 range, the least filled reaches {k.min_fill}" for k in poor])
-        lines += _section("ranges", [
-            f"{f.name}: {f.fault}, [{f.low:.4g}, {f.high:.4g}]" for f in self.range_faults])
+        lines += _section(
+            "kernels not per channel",
+            [
+                f"{k.name}: {k.scales} scales for {k.channels} channels, {k.under_filled} channels "
+                f"under half of the int8 range, the least filled reaches {k.min_fill}"
+                for k in poor
+            ],
+        )
+        lines += _section(
+            "ranges", [f"{f.name}: {f.fault}, [{f.low:.4g}, {f.high:.4g}]" for f in self.range_faults]
+        )
         lines += _section("activations not fused", self.unfused)
         return "\n".join(lines)
 
@@ -135,8 +152,9 @@ def _section(title: str, entries) -> list[str]:
     return [f"  {title}: {len(entries)}", *shown, *([f"    … and {more} more"] if more else [])]
 
 
-def kernel_facts(name: str, integers: np.ndarray, steps: np.ndarray,
-                 least: np.ndarray | float = 0.0) -> KernelFacts:
+def kernel_facts(
+    name: str, integers: np.ndarray, steps: np.ndarray, least: np.ndarray | float = 0.0
+) -> KernelFacts:
     """Facts of a kernel.
 
     Args:
@@ -148,17 +166,22 @@ def kernel_facts(name: str, integers: np.ndarray, steps: np.ndarray,
     channels = integers.shape[-1]
     fill = np.abs(integers.astype(np.int32)).reshape(-1, channels).max(axis=0)
     live = fill[(fill > 0) & (np.broadcast_to(steps, (channels,)) > np.maximum(DEAD_STEP, least))]
-    return KernelFacts(name, channels, len(steps), int(live.min(initial=127)),
-                       int((live < MIN_FILL).sum()))
+    return KernelFacts(name, channels, len(steps), int(live.min(initial=127)), int((live < MIN_FILL).sum()))
 
 
 def range_fault(name: str, low: float, high: float) -> RangeFault | None:
     """What is wrong with a range, if anything."""
     width = high - low
     at_start = max(abs(low + UNSET_LIMIT), abs(high - UNSET_LIMIT)) < UNSET_TOLERANCE * UNSET_LIMIT
-    fault = (EXPLODED if not np.isfinite(width) or width > EXPLODED_WIDTH
-             else NEVER_SET if at_start or low == high == 0
-             else DEAD if width < DEAD_WIDTH else None)
+    fault = (
+        EXPLODED
+        if not np.isfinite(width) or width > EXPLODED_WIDTH
+        else NEVER_SET
+        if at_start or low == high == 0
+        else DEAD
+        if width < DEAD_WIDTH
+        else None
+    )
     return RangeFault(name, fault, float(low), float(high)) if fault else None
 
 

@@ -5,8 +5,7 @@ import collections
 import numpy as np
 
 from quant.accumulator import NEARLY_LEAST, steps_needed
-from quant.audit_result import (
-    Audit, KernelFacts, Node, RangeFault, islands, kernel_facts, range_fault)
+from quant.audit_result import Audit, KernelFacts, Node, RangeFault, islands, kernel_facts, range_fault
 from quant.flatbuffer import FlatModel, Graph, Operator, Tensor
 
 _CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
@@ -27,15 +26,28 @@ def audit_flatbuffer(model: FlatModel, name: str) -> Audit:
         missing |= {first + index for index in part.missing}
         nodes += [part.node(index, first) for index in range(len(part.graph.operators))]
     fused = collections.Counter(
-        f"{op.name}+{op.activation}" for part in parts for op in part.graph.operators
-        if op.activation != "NONE")
+        f"{op.name}+{op.activation}"
+        for part in parts
+        for op in part.graph.operators
+        if op.activation != "NONE"
+    )
 
     def gather(attribute: str) -> tuple:
         return tuple(entry for part in parts for entry in getattr(part, attribute))
 
-    return Audit(name, "tflite", tuple(nodes), tuple(nodes[i].name for i in sorted(missing)),
-                 gather("float_tensors"), islands(missing, nodes), gather("conversions"),
-                 gather("kernels"), gather("range_faults"), gather("unfused"), dict(fused))
+    return Audit(
+        name,
+        "tflite",
+        tuple(nodes),
+        tuple(nodes[i].name for i in sorted(missing)),
+        gather("float_tensors"),
+        islands(missing, nodes),
+        gather("conversions"),
+        gather("kernels"),
+        gather("range_faults"),
+        gather("unfused"),
+        dict(fused),
+    )
 
 
 class _GraphAudit:
@@ -67,7 +79,8 @@ class _GraphAudit:
     def _look_at_types(self, index: int, operator: Operator) -> None:
         if operator.name in _CONVERSIONS:
             outer = set(operator.inputs) & set(self.graph.inputs) or (
-                set(operator.outputs) & set(self.graph.outputs))
+                set(operator.outputs) & set(self.graph.outputs)
+            )
             if not outer:
                 self.conversions.append(f"{operator.name} {self._label(operator)}")
                 self._problems[index].append("conversion inside")
@@ -86,7 +99,8 @@ class _GraphAudit:
         self.kernels.append(facts)
         if not facts.per_channel:
             self._problems[index].append(
-                f"kernel not per channel: {facts.under_filled}/{facts.channels} under-filled")
+                f"kernel not per channel: {facts.under_filled}/{facts.channels} under-filled"
+            )
 
     def _least(self, operator: Operator) -> np.ndarray | float:
         """Kernel steps that bias and output step need, [channels]; 0 where they cannot be told."""
@@ -97,7 +111,8 @@ class _GraphAudit:
         if bias.values is None or not len(bias.scales):
             return 0.0
         return NEARLY_LEAST * steps_needed(
-            bias.values * bias.scales, float(source.scales[0]), float(output.scales[0]))
+            bias.values * bias.scales, float(source.scales[0]), float(output.scales[0])
+        )
 
     def _look_at_range(self, index: int, operator: Operator) -> None:
         for tensor in self._tensors(operator.outputs):
@@ -126,13 +141,18 @@ class _GraphAudit:
         """The operator in the picture; nodes of this graph count from `first`."""
         operator = self.graph.operators[index]
         sources = (self.graph.producers.get(i) for i in operator.inputs)
-        kind = operator.name if operator.activation == "NONE" else (
-            f"{operator.name} + {operator.activation}")
+        kind = (
+            operator.name if operator.activation == "NONE" else (f"{operator.name} + {operator.activation}")
+        )
         outputs = self._tensors(operator.outputs)
-        return Node(self._label(operator) or operator.name, kind,
-                    tuple(first + s for s in sources if s is not None),
-                    _detail(outputs[0]) if outputs else "", index not in self.missing,
-                    tuple(self._problems[index]))
+        return Node(
+            self._label(operator) or operator.name,
+            kind,
+            tuple(first + s for s in sources if s is not None),
+            _detail(outputs[0]) if outputs else "",
+            index not in self.missing,
+            tuple(self._problems[index]),
+        )
 
 
 def tensor_range(tensor: Tensor) -> tuple[float, float]:

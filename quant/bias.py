@@ -20,8 +20,9 @@ from quant.quantizer_list import KernelRange, feeding_range, following_range, ke
 def least_scales(model: keras.Model, kernel: KernelRange) -> np.ndarray:
     """`steps_needed` of a kernel, [channels], by the ranges before and behind it."""
     biases = np.zeros(1) if kernel.bias is None else kernel.bias.numpy()
-    return steps_needed(biases, feeding_range(model, kernel.layer).scale,
-                        following_range(model, kernel.layer).scale)
+    return steps_needed(
+        biases, feeding_range(model, kernel.layer).scale, following_range(model, kernel.layer).scale
+    )
 
 
 def make_room(model: keras.Model) -> None:
@@ -38,10 +39,12 @@ def require_biases_fit(model: keras.Model) -> None:
         step = feeding_range(model, kernel.layer).scale * kernel.scales
         steps = np.abs(kernel.bias.numpy().astype(np.float64)) / step
         worst = float(np.max(np.where(np.isnan(steps), np.inf, steps)))
-        require(worst <= MOST,
-                f"The bias of {kernel.source!r} takes {worst:.3g} steps of the int8 kernel's "
-                f"accumulator, which holds {MOST:.0f} at most, so the file would be wrong; make "
-                "the model again with this version's quant.finetune.")
+        require(
+            worst <= MOST,
+            f"The bias of {kernel.source!r} takes {worst:.3g} steps of the int8 kernel's "
+            f"accumulator, which holds {MOST:.0f} at most, so the file would be wrong; make "
+            "the model again with this version's quant.finetune.",
+        )
 
 
 def round_to_grid(model: keras.Model) -> float:
@@ -76,8 +79,9 @@ def put_on_grid(model: keras.Model) -> float:
     for kernel in kernel_ranges(model):
         kernel.kernel.assign(_on_grid(kernel))
         if kernel.bias is not None:
-            largest = max(largest, _round_bias(
-                kernel.bias, feeding_range(model, kernel.layer).scale * kernel.scales))
+            largest = max(
+                largest, _round_bias(kernel.bias, feeding_range(model, kernel.layer).scale * kernel.scales)
+            )
     return largest
 
 
@@ -85,8 +89,7 @@ def _on_grid(kernel: KernelRange) -> np.ndarray:
     scales = kernel.scales
     scales = scales[:, np.newaxis] if kernel.channel_axis == 2 else scales
     values = kernel.kernel.numpy().astype(np.float64)
-    integers = np.floor(np.divide(values, scales, out=np.zeros_like(values),
-                                  where=scales > 0) + 0.5)
+    integers = np.floor(np.divide(values, scales, out=np.zeros_like(values), where=scales > 0) + 0.5)
     return (np.clip(integers, -127, 127) * scales).astype(np.float32)
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from typing import Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -34,8 +34,9 @@ class CalibrationImages:
         return np.concatenate(self.batches)[chosen], self.pictures[chosen]
 
 
-def read_images(source: ImageSource, config: FinetuneConfig, resolution: int,
-                resize_size: int) -> CalibrationImages:
+def read_images(
+    source: ImageSource, config: FinetuneConfig, resolution: int, resize_size: int
+) -> CalibrationImages:
     """Images as in evaluation; where they are too few, random views of them as well."""
     crop = max(config.augmentation.min_crop_area, _LEAST_CROP)
     augmentation = dataclasses.replace(config.augmentation, min_crop_area=crop)
@@ -44,8 +45,14 @@ def read_images(source: ImageSource, config: FinetuneConfig, resolution: int,
         if not count:
             return
         dataset = data_batches.training_batches(
-            source, config.data.train_split, min(count, _MAX_BATCH), resolution, how,
-            config.seed, resize_size=resize_size)
+            source,
+            config.data.train_split,
+            min(count, _MAX_BATCH),
+            resolution,
+            how,
+            config.seed,
+            resize_size=resize_size,
+        )
         batches = data_batches.readable(source, dataset)
         yield from (x.numpy() for x in inputs_of(batches, count))
 
@@ -56,8 +63,7 @@ def read_images(source: ImageSource, config: FinetuneConfig, resolution: int,
     # The order of images depends on the seed alone, so the n-th view is of the n-th image; it is
     # known by what it looks like without augmentation, however often the split is gone through.
     of_views = keys if views <= plain else _digests(read(NO_AUGMENTATION, views))
-    return CalibrationImages([*inputs, *read(augmentation, views)],
-                             _numbered([*keys, *of_views[:views]]))
+    return CalibrationImages([*inputs, *read(augmentation, views)], _numbered([*keys, *of_views[:views]]))
 
 
 def spread(images: np.ndarray, count: int) -> np.ndarray:

@@ -24,8 +24,12 @@ class Comparison:
 def compare(reference: np.ndarray, logits: np.ndarray, labels: np.ndarray) -> Comparison:
     """Compares logits [N, classes] with reference logits; labels [N]."""
     answers, expected = logits.argmax(axis=-1), reference.argmax(axis=-1)
-    return Comparison(float(np.mean(answers == labels)), float(np.mean(expected == labels)),
-                      float(np.mean(answers == expected)), snr_db(reference, logits))
+    return Comparison(
+        float(np.mean(answers == labels)),
+        float(np.mean(expected == labels)),
+        float(np.mean(answers == expected)),
+        snr_db(reference, logits),
+    )
 
 
 def snr_db(reference: np.ndarray, values: np.ndarray) -> float:
@@ -36,13 +40,15 @@ def snr_db(reference: np.ndarray, values: np.ndarray) -> float:
 
 
 def mcnemar_p_value(first_right: np.ndarray, second_right: np.ndarray) -> float:
-    """Exact two-sided McNemar test: chance of so uneven a split of the images on which only
-    one of two classifiers is right, were they equally good.
+    """Exact two-sided McNemar test.
+
+    The chance of so uneven a split of the images on which only one of two classifiers is right, were
+    they equally good.
 
     Args:
       first_right, second_right: bool [N], on the same images.
     """
-    from scipy.stats import binomtest  # pylint: disable=import-outside-toplevel
+    from scipy.stats import binomtest
 
     only_first = int(np.sum(first_right & ~second_right))
     only_second = int(np.sum(~first_right & second_right))
@@ -51,8 +57,9 @@ def mcnemar_p_value(first_right: np.ndarray, second_right: np.ndarray) -> float:
     return float(binomtest(only_first, only_first + only_second, 0.5).pvalue)
 
 
-def bootstrap_interval(first_right: np.ndarray, second_right: np.ndarray, seed: int = 0,
-                       draws: int = 10000) -> tuple[float, float]:
+def bootstrap_interval(
+    first_right: np.ndarray, second_right: np.ndarray, seed: int = 0, draws: int = 10000
+) -> tuple[float, float]:
     """95 % interval of mean(first) − mean(second) over images drawn with replacement, paired."""
     difference = first_right.astype(np.float64) - second_right
     rows = np.random.default_rng(seed).integers(len(difference), size=(draws, len(difference)))

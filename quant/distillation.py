@@ -1,7 +1,7 @@
 """Fine-tunes a fake-quantized network towards its float network and the labels."""
 
 import dataclasses
-from typing import Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -41,18 +41,26 @@ class FineTuner:
         multiplied (`quant.equalization`).
     """
 
-    def __init__(self, teacher: keras.Model, qat_model: keras.Model, shares: LossShares,
-                 gains: dict[str, np.ndarray] | None = None):
+    def __init__(
+        self,
+        teacher: keras.Model,
+        qat_model: keras.Model,
+        shares: LossShares,
+        gains: dict[str, np.ndarray] | None = None,
+    ):
         self._shares = shares
-        inner = [r for r in activation_ranges(qat_model)
-                 if not isinstance(teacher.get_layer(r.source), keras.layers.InputLayer)
-                 and not _feeds_relu(teacher.get_layer(r.source))
-                 and not isinstance(teacher.get_layer(r.source), keras.layers.ReLU)]
-        self._teacher = keras.Model(teacher.input, [
-            teacher.output, *(teacher.get_layer(r.source).output for r in inner)])
+        inner = [
+            r
+            for r in activation_ranges(qat_model)
+            if not isinstance(teacher.get_layer(r.source), keras.layers.InputLayer)
+            and not _feeds_relu(teacher.get_layer(r.source))
+            and not isinstance(teacher.get_layer(r.source), keras.layers.ReLU)
+        ]
+        self._teacher = keras.Model(
+            teacher.input, [teacher.output, *(teacher.get_layer(r.source).output for r in inner)]
+        )
         self._gains = [np.float32((gains or {}).get(r.source, 1.0)) for r in inner]
-        self._student = keras.Model(
-            qat_model.input, [qat_model.output, *(r.layer.output for r in inner)])
+        self._student = keras.Model(qat_model.input, [qat_model.output, *(r.layer.output for r in inner)])
         self._weights, self._units = trainable_units(qat_model)
         self._kernels = kernel_ranges(qat_model)
         self._least = [least_scales(qat_model, kernel) for kernel in self._kernels]
@@ -61,12 +69,14 @@ class FineTuner:
         self.optimizer = keras.optimizers.Adam(epsilon=1e-12, jit_compile=False)
         self.optimizer.build(self._moves)
         # Without batch norm and dropout, `training` decides only whether ranges move.
-        self._compiled = {moving: tf.function(lambda images, labels, moving=moving:
-                                              self._step(images, labels, moving))
-                          for moving in (False, True)}
+        self._compiled = {
+            moving: tf.function(lambda images, labels, moving=moving: self._step(images, labels, moving))
+            for moving in (False, True)
+        }
 
-    def step(self, images: tf.Tensor, labels: tf.Tensor, learning_rate: float,
-             ranges_move: bool = False) -> tf.Tensor:
+    def step(
+        self, images: tf.Tensor, labels: tf.Tensor, learning_rate: float, ranges_move: bool = False
+    ) -> tf.Tensor:
         """One step on uint8 images [N,R,R,3] and labels [N].
 
         Args:
@@ -86,21 +96,21 @@ class FineTuner:
             logits, *found = self._student(inputs, training=ranges_move)
             loss = distillation_loss(expected, logits, labels, self._shares.distillation)
             if self._shares.features:
-                wanted = [tensor * gain for tensor, gain in zip(features, self._gains)]
+                wanted = [tensor * gain for tensor, gain in zip(features, self._gains, strict=True)]
                 loss += self._shares.features * feature_loss(wanted, found)
         gradients = tape.gradient(loss, self._weights)
         # With w = unit · u: dL/du = unit · dL/dw, and a move of u moves w by unit times it.
         self.optimizer.apply_gradients(
-            [(g * unit, move) for g, unit, move in zip(gradients, self._units, self._moves)])
-        for weight, unit, move in zip(self._weights, self._units, self._moves):
+            [(g * unit, move) for g, unit, move in zip(gradients, self._units, self._moves, strict=True)]
+        )
+        for weight, unit, move in zip(self._weights, self._units, self._moves, strict=True):
             weight.assign_add(unit * move)
             move.assign(tf.zeros_like(move))
         keep_full_range(self._kernels, self._least)
         return loss
 
 
-def distillation_loss(teacher: tf.Tensor, student: tf.Tensor, labels: tf.Tensor,
-                      share: float) -> tf.Tensor:
+def distillation_loss(teacher: tf.Tensor, student: tf.Tensor, labels: tf.Tensor, share: float) -> tf.Tensor:
     """share · KL(teacher ‖ student) + (1 − share) · cross-entropy(labels), mean over images.
 
     Args:
@@ -113,15 +123,18 @@ def distillation_loss(teacher: tf.Tensor, student: tf.Tensor, labels: tf.Tensor,
     probabilities = tf.nn.softmax(teacher)
     # KL = Σ p · (log p − log q)
     divergence = tf.reduce_sum(
-        probabilities * (tf.nn.log_softmax(teacher) - tf.nn.log_softmax(student)), axis=-1)
+        probabilities * (tf.nn.log_softmax(teacher) - tf.nn.log_softmax(student)), axis=-1
+    )
     entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=student)
     return tf.reduce_mean(share * divergence + (1.0 - share) * entropy)
 
 
 def feature_loss(teacher: list[tf.Tensor], student: list[tf.Tensor]) -> tf.Tensor:
     """Mean over tensors of Σ (student − teacher)² / Σ teacher², the inverse of their SNR."""
-    ratios = [tf.reduce_sum(tf.square(s - t)) / (tf.reduce_sum(tf.square(t)) + 1e-6)
-              for t, s in zip(teacher, student, strict=True)]
+    ratios = [
+        tf.reduce_sum(tf.square(s - t)) / (tf.reduce_sum(tf.square(t)) + 1e-6)
+        for t, s in zip(teacher, student, strict=True)
+    ]
     return tf.add_n(ratios) / len(ratios)
 
 
@@ -151,12 +164,12 @@ def keep_full_range(kernels: list[KernelRange], least: list[np.ndarray]) -> None
     for kernel, smallest in zip(kernels, least, strict=True):
         steps = tf.math.divide_no_nan(kernel.kernel, kernel.unit)
         rank = steps.shape.rank
-        axes = [a for a in range(rank)
-                if kernel.maximum.shape.rank == 0 or a != kernel.channel_axis % rank]
+        axes = [a for a in range(rank) if kernel.maximum.shape.rank == 0 or a != kernel.channel_axis % rank]
         largest = tf.reduce_max(tf.abs(steps), axis=axes, keepdims=True)
         full = tf.sign(steps) * 127.0 * kernel.unit
         filled = kernel.maximum > 127.0 * NEARLY_LEAST * np.float32(
-            smallest if kernel.maximum.shape.rank else smallest.max())
+            smallest if kernel.maximum.shape.rank else smallest.max()
+        )
         if kernel.channel_axis == 2 and filled.shape.rank:
             filled = filled[:, tf.newaxis]
         shrunk = (tf.abs(steps) == largest) & (largest < 127.0) & filled

@@ -8,7 +8,7 @@ only for s ≥ 1 and as long as the channel stays under 6, which calibration ima
 """
 
 import dataclasses
-from typing import Iterable
+from collections.abc import Iterable
 
 import numpy as np
 import tensorflow as tf
@@ -37,8 +37,9 @@ class Stream:
     limit: float | None
 
 
-def equalize(model: keras.Model, batches: Iterable[np.ndarray],
-             linear_power: float = 0.5, pointwise_power: float = 0.5) -> dict[str, np.ndarray]:
+def equalize(
+    model: keras.Model, batches: Iterable[np.ndarray], linear_power: float = 0.5, pointwise_power: float = 0.5
+) -> dict[str, np.ndarray]:
     """Rescales the channels of a float network without batch norm, in place.
 
     Args:
@@ -63,7 +64,7 @@ def equalize(model: keras.Model, batches: Iterable[np.ndarray],
             _scale_outputs(model.get_layer(name), gain)
         for name in stream.consumers:
             _scale_inputs(model.get_layer(name), 1.0 / gain)
-        gains |= {name: gain for name in stream.tensors}
+        gains |= dict.fromkeys(stream.tensors, gain)
     return gains
 
 
@@ -94,6 +95,7 @@ def _groups(model: keras.Model) -> list[list[str]]:
         while parent[name] != name:
             name = parent[name]
         return name
+
     for layer in model.layers:
         if isinstance(layer, (keras.layers.Add, keras.layers.ZeroPadding2D)):
             for source in _sources(layer):
@@ -107,11 +109,16 @@ def _groups(model: keras.Model) -> list[list[str]]:
 def _stream(model: keras.Model, members: list[str]) -> Stream | None:
     """The stream of a group, or None where something in it cannot be scaled."""
     layers = [model.get_layer(name) for name in members]
-    heads = [layer for layer in layers
-             if not isinstance(layer, (keras.layers.Add, keras.layers.ZeroPadding2D))]
+    heads = [
+        layer for layer in layers if not isinstance(layer, (keras.layers.Add, keras.layers.ZeroPadding2D))
+    ]
     relus = [layer for layer in heads if isinstance(layer, keras.layers.ReLU)]
-    outside = [node.outbound_layer for layer in layers for node in layer.outbound_nodes
-               if node.outbound_layer.name not in members]
+    outside = [
+        node.outbound_layer
+        for layer in layers
+        for node in layer.outbound_nodes
+        if node.outbound_layer.name not in members
+    ]
     if relus:
         if len(heads) != 1 or not _plain_relu(relus[0]):
             return None
@@ -120,17 +127,23 @@ def _stream(model: keras.Model, members: list[str]) -> Stream | None:
         producers, limit = heads, None
         if any(isinstance(layer, keras.layers.ReLU) for layer in outside):
             return None  # the convolution before a ReLU: scaled by the ReLU's own stream
-    usable = (outside and all(_is_convolution(layer) for layer in (*producers, *outside))
-              and not any(_is_output(model, name) for name in members))
+    usable = (
+        outside
+        and all(_is_convolution(layer) for layer in (*producers, *outside))
+        and not any(_is_output(model, name) for name in members)
+    )
     if not usable or (relus and any(len(p.outbound_nodes) != 1 for p in producers)):
         return None
-    return Stream(tuple(members), tuple(p.name for p in producers),
-                  tuple(c.name for c in outside), None if limit is None else float(limit))
+    return Stream(
+        tuple(members),
+        tuple(p.name for p in producers),
+        tuple(c.name for c in outside),
+        None if limit is None else float(limit),
+    )
 
 
 def _plain_relu(layer: keras.layers.ReLU) -> bool:
-    return layer.max_value is not None and not float(layer.negative_slope) \
-        and not float(layer.threshold)
+    return layer.max_value is not None and not float(layer.negative_slope) and not float(layer.threshold)
 
 
 def _is_convolution(layer: keras.layers.Layer) -> bool:
@@ -151,9 +164,12 @@ def _sources(layer: keras.layers.Layer) -> list[keras.layers.Layer]:
 
 
 def _channel_peaks(model: keras.Model, names: list[str], batches) -> dict[str, np.ndarray]:
-    observe = tf.function(keras.Model(model.input, {
-        name: tf.reduce_max(tf.abs(model.get_layer(name).output), axis=[0, 1, 2])
-        for name in names}))
+    observe = tf.function(
+        keras.Model(
+            model.input,
+            {name: tf.reduce_max(tf.abs(model.get_layer(name).output), axis=[0, 1, 2]) for name in names},
+        )
+    )
     peaks: dict[str, np.ndarray] = {}
     for batch in batches:
         for name, values in observe(tf.convert_to_tensor(batch)).items():

@@ -10,18 +10,18 @@ import tensorflow as tf
 import tf_keras as keras
 
 from nas_tf.base import run_folder
-from nas_tf.network import model_folder
-from nas_tf.data.class_names import ClassList, match_dataset
-from nas_tf.data import batches as data_batches
-from nas_tf.data.overview import check_disjoint
-from nas_tf.data.preprocess import to_network_input
-from nas_tf.data.sources import ImageSource, open_config
-from nas_tf.base.errors import require
-from nas_tf.train import schedules
 from nas_tf.base.checkpoints import RunCheckpoint
+from nas_tf.base.errors import require
 from nas_tf.base.finite import require_finite
 from nas_tf.base.metric_log import MetricLog
 from nas_tf.base.progress import Progress
+from nas_tf.data import batches as data_batches
+from nas_tf.data.class_names import ClassList, match_dataset
+from nas_tf.data.overview import check_disjoint
+from nas_tf.data.preprocess import to_network_input
+from nas_tf.data.sources import ImageSource, open_config
+from nas_tf.network import model_folder
+from nas_tf.train import schedules
 from quant import bias, calibration, ranges, scheme
 from quant.comparison import compare
 from quant.distillation import FineTuner, LossShares
@@ -38,8 +38,10 @@ MODEL_FOLDER = "model"
 _MAX_BATCH = 64
 _RECONSTRUCTION_IMAGES = 320  # whose activations are held in memory, a layer at a time
 _SAVE_SECONDS = 20.0  # between checkpoints while layers are rounded
-_ADVICE = ("use a lower --finetune_learning_rate or fewer --steps in another --workdir, or, if it "
-           "happened while rounding, --finetune_rounding=nearest")
+_ADVICE = (
+    "use a lower --finetune_learning_rate or fewer --steps in another --workdir, or, if it "
+    "happened while rounding, --finetune_rounding=nearest"
+)
 
 
 def run_finetune(workdir: str, config: FinetuneConfig) -> dict[str, Any]:
@@ -58,22 +60,33 @@ def run_finetune(workdir: str, config: FinetuneConfig) -> dict[str, Any]:
     source_folder = config.model or str(pathlib.Path(workdir) / "train" / "model")
     float_model, description = model_folder.load_float_model(source_folder)
     source = open_config(config.data)
-    require(source.num_classes == description.num_classes,
-            f"The model in {source_folder!r} has {description.num_classes} classes, but the "
-            f"dataset {config.data.dataset!r} has {source.num_classes}"
-            + (", one less: if the model's first is background, import it again with "
-               "--background=first." if description.num_classes == source.num_classes + 1 else "."))
+    require(
+        source.num_classes == description.num_classes,
+        f"The model in {source_folder!r} has {description.num_classes} classes, but the "
+        f"dataset {config.data.dataset!r} has {source.num_classes}"
+        + (
+            ", one less: if the model's first is background, import it again with --background=first."
+            if description.num_classes == source.num_classes + 1
+            else "."
+        ),
+    )
     eval_split = source.evaluation_split(config.data.eval_split)
     check_disjoint(source, ("train_split", config.data.train_split), ("eval_split", eval_split))
     matching = match_dataset(
-        ClassList(f"model {source_folder!r}", description.labels, description.named), source,
-        config.data.class_names)
-    require(config.data.resize_size in (0, description.resize_size),
-            f"--resize_size={config.data.resize_size} is not what the model in {source_folder!r} "
-            f"was made with: {description.resize_size}.")
+        ClassList(f"model {source_folder!r}", description.labels, description.named),
+        source,
+        config.data.class_names,
+    )
+    require(
+        config.data.resize_size in (0, description.resize_size),
+        f"--resize_size={config.data.resize_size} is not what the model in {source_folder!r} "
+        f"was made with: {description.resize_size}.",
+    )
     # The model by what it is and not by its path, which may change between runs.
     settings = dataclasses.asdict(config) | {
-        "model": model_folder.digest(source_folder), "data": config.data.identity()}
+        "model": model_folder.digest(source_folder),
+        "data": config.data.identity(),
+    }
     settings["data"]["resize_size"] = description.resize_size
     stage = run_folder.open_stage(workdir, STAGE, settings)
     if (summary := stage.summary()) is not None:
@@ -84,9 +97,15 @@ def run_finetune(workdir: str, config: FinetuneConfig) -> dict[str, Any]:
     rounded = bias.round_to_grid(run.qat_model)
     target = stage.path / MODEL_FOLDER
     model_folder.save_model(target, run.qat_model, quantized_description(description))
-    summary = {**run.evaluate(), "steps": config.steps, "seconds": time.monotonic() - began,
-               "model": str(target), "bias_rounding_steps": rounded, "class_names": matching.note,
-               "inserted": [dataclasses.asdict(change) for change in run.changes]}
+    summary = {
+        **run.evaluate(),
+        "steps": config.steps,
+        "seconds": time.monotonic() - began,
+        "model": str(target),
+        "bias_rounding_steps": rounded,
+        "class_names": matching.note,
+        "inserted": [dataclasses.asdict(change) for change in run.changes],
+    }
     stage.write_summary(summary)
     return summary
 
@@ -94,8 +113,15 @@ def run_finetune(workdir: str, config: FinetuneConfig) -> dict[str, Any]:
 class _Run:
     """State of one run: models, checkpoint, metrics."""
 
-    def __init__(self, stage, config: FinetuneConfig, source: ImageSource, description,
-                 float_model: keras.Model, order: tuple[int, ...]):
+    def __init__(
+        self,
+        stage,
+        config: FinetuneConfig,
+        source: ImageSource,
+        description,
+        float_model: keras.Model,
+        order: tuple[int, ...],
+    ):
         # The model's class of each of the dataset's: the network keeps its own order.
         self._order = np.array(order, np.int64)
         self._config, self._source, self._stage = config, source, stage
@@ -106,16 +132,16 @@ class _Run:
         gains = equalize(folded, self._images.batches) if config.equalize else {}
         self.qat_model, self._float_model, inserted = scheme.quantize(folded)
         self.changes = [*changes, *inserted]
-        ranges.calibrate(
-            self._float_model, self.qat_model, self._images.batches, config.range_method)
+        ranges.calibrate(self._float_model, self.qat_model, self._images.batches, config.range_method)
         # The teacher is the network given: an equalized one clips what calibration did not show.
         teacher, _ = rewrite(float_model, snap_borders=False)
-        self._tuner = FineTuner(teacher, self.qat_model,
-                                LossShares(config.distillation, config.features), gains)
+        self._tuner = FineTuner(
+            teacher, self.qat_model, LossShares(config.distillation, config.features), gains
+        )
         # Counts the layers that were rounded, and then the steps.
         self._checkpoint = RunCheckpoint(
-            stage.path, _ADVICE, weights=list(self.qat_model.weights),
-            optimizer=self._tuner.optimizer)
+            stage.path, _ADVICE, weights=list(self.qat_model.weights), optimizer=self._tuner.optimizer
+        )
         self._layers = len(kernel_ranges(self.qat_model))
 
     def train(self) -> None:
@@ -132,7 +158,7 @@ class _Run:
         frozen_from = round(config.steps * (1.0 - config.frozen_share))
         losses = []
         with Progress(STAGE, config.steps, done) as progress:
-            for step, (images, labels) in zip(range(done, config.steps), self._batches(done)):
+            for step, (images, labels) in zip(range(done, config.steps), self._batches(done), strict=False):
                 rate = schedules.cosine(step, config.steps, config.learning_rate)
                 losses.append(self._tuner.step(images, labels, rate, step < frozen_from))
                 progress.update(step + 1)
@@ -156,9 +182,15 @@ class _Run:
                 saved = time.monotonic()
 
         images, pictures = self._images.spread(_RECONSTRUCTION_IMAGES)
-        reconstruct(self._float_model, self.qat_model, images,
-                    self._config.rounding == "reconstruct", done=done, after_layer=after_layer,
-                    pictures=pictures)
+        reconstruct(
+            self._float_model,
+            self.qat_model,
+            images,
+            self._config.rounding == "reconstruct",
+            done=done,
+            after_layer=after_layer,
+            pictures=pictures,
+        )
 
     def evaluate(self) -> dict[str, float]:
         """Top-1 of both networks on the evaluation split, and how their logits differ.
@@ -176,20 +208,30 @@ class _Run:
             logits.append(quantized(inputs, training=False).numpy())
             labels.append(self._order[targets.numpy()])
         result = compare(*map(np.concatenate, (reference, logits, labels)))
-        return {"float_top1": result.reference_top1, "qat_top1": result.top1,
-                "agreement": result.agreement, "snr_db": result.snr_db}
+        return {
+            "float_top1": result.reference_top1,
+            "qat_top1": result.top1,
+            "agreement": result.agreement,
+            "snr_db": result.snr_db,
+        }
 
     def _batches(self, start_step: int):
         config = self._config
         dataset = data_batches.training_batches(
-            self._source, config.data.train_split, config.batch_size, self._size[0],
-            config.augmentation, config.seed, start_step, resize_size=self._size[1])
+            self._source,
+            config.data.train_split,
+            config.batch_size,
+            self._size[0],
+            config.augmentation,
+            config.seed,
+            start_step,
+            resize_size=self._size[1],
+        )
         dataset = dataset.map(lambda images, labels: (images, tf.gather(self._order, labels)))
         return data_batches.readable(self._source, dataset)
 
     def _interval(self) -> int:
         """Steps between log lines and checkpoints: an epoch, but at least ten a run."""
         config = self._config
-        epoch = schedules.steps_per_epoch(
-            self._source.part_size(config.data.train_split), config.batch_size)
+        epoch = schedules.steps_per_epoch(self._source.part_size(config.data.train_split), config.batch_size)
         return max(1, min(epoch, config.steps // 10))

@@ -20,8 +20,17 @@ _BYTES_PER_FILE_BYTE, _BYTES_ANYWAY = 16, 1 << 20
 _OBJECT_BYTES = 400  # a `Tensor` or `Operator` with its small parts
 _INDEX_BYTES = 40  # a Python number and a place in a tuple
 # What the flatbuffers reader raises when an offset or a length points outside the file.
-CORRUPT = (struct.error, IndexError, ValueError, TypeError, KeyError, AttributeError,
-            OverflowError, MemoryError, UnicodeDecodeError)
+CORRUPT = (
+    struct.error,
+    IndexError,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    OverflowError,
+    MemoryError,
+    UnicodeDecodeError,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,8 +125,10 @@ def read_file(path: str | pathlib.Path) -> FlatModel:
 
 def parse(content: bytes, where: str = "model") -> FlatModel:
     """Parses the bytes of a `.tflite` file; `where` names it in the `UserError`s."""
-    require(len(content) > 8 and content[4:8] == IDENTIFIER,
-            f"The {where} is not a TensorFlow Lite file: it does not say 'TFL3' at byte 4.")
+    require(
+        len(content) > 8 and content[4:8] == IDENTIFIER,
+        f"The {where} is not a TensorFlow Lite file: it does not say 'TFL3' at byte 4.",
+    )
     try:
         return _read(content)
     except UserError as error:
@@ -130,8 +141,10 @@ def _read(content: bytes) -> FlatModel:
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.Model.GetRootAs(content, 0)
-    require(1 <= model.SubgraphsLength() <= _MAX_GRAPHS,
-            f"it has {model.SubgraphsLength()} graphs, 1 to {_MAX_GRAPHS} are allowed.")
+    require(
+        1 <= model.SubgraphsLength() <= _MAX_GRAPHS,
+        f"it has {model.SubgraphsLength()} graphs, 1 to {_MAX_GRAPHS} are allowed.",
+    )
     reader = _Reader(schema, model, content)
     graphs = tuple(reader.graph(model.Subgraphs(i)) for i in range(model.SubgraphsLength()))
     return FlatModel(graphs, len(content))
@@ -155,15 +168,19 @@ class _Reader:
         self._builtins = _names(schema.BuiltinOperator)
         self._activations = _names(schema.ActivationFunctionType)
         self._options = _names(schema.BuiltinOptions)
-        self._codes = [self._code(model.OperatorCodes(i))
-                       for i in range(self._bounded(model.OperatorCodesLength()))]
+        self._codes = [
+            self._code(model.OperatorCodes(i)) for i in range(self._bounded(model.OperatorCodesLength()))
+        ]
 
     def graph(self, table: Any) -> Graph:
         """The plain data of one subgraph."""
-        tensors = tuple(self._tensor(i, table.Tensors(i))
-                        for i in range(self._bounded(table.TensorsLength())))
-        operators = tuple(self._operator(table.Operators(i), len(tensors))
-                          for i in range(self._bounded(table.OperatorsLength())))
+        tensors = tuple(
+            self._tensor(i, table.Tensors(i)) for i in range(self._bounded(table.TensorsLength()))
+        )
+        operators = tuple(
+            self._operator(table.Operators(i), len(tensors))
+            for i in range(self._bounded(table.OperatorsLength()))
+        )
         inputs = self._indices(table.InputsAsNumpy(), len(tensors))
         outputs = self._indices(table.OutputsAsNumpy(), len(tensors))
         require(len(outputs) > 0, "a graph has no output.")
@@ -178,9 +195,11 @@ class _Reader:
     def _charge(self, num_bytes: int) -> None:
         """Counts what is about to be made."""
         self._left -= num_bytes
-        require(self._left >= 0,
-                f"what it describes takes more than {self._limit:,} bytes, the most for a file of "
-                f"{len(self._content):,}.")
+        require(
+            self._left >= 0,
+            f"what it describes takes more than {self._limit:,} bytes, the most for a file of "
+            f"{len(self._content):,}.",
+        )
 
     def _code(self, table: Any) -> str:
         # Codes over 127 live in the newer of the two fields.
@@ -196,14 +215,26 @@ class _Reader:
         zero_points = self._vector(quantization and quantization.ZeroPointAsNumpy(), np.int64)
         axis = quantization.QuantizedDimension() if quantization else 0
         dtype, shape = self._types[table.Type()].lower(), self._shape(table)
-        require(len(zero_points) in (0, len(scales)),
-                f"tensor {index} has {len(scales)} scales but {len(zero_points)} zero points.")
+        require(
+            len(zero_points) in (0, len(scales)),
+            f"tensor {index} has {len(scales)} scales but {len(zero_points)} zero points.",
+        )
         if len(scales) > 1:
-            require(0 <= axis < len(shape) and shape[axis] == len(scales),
-                    f"tensor {index} has {len(scales)} scales but the shape {list(shape)}.")
+            require(
+                0 <= axis < len(shape) and shape[axis] == len(scales),
+                f"tensor {index} has {len(scales)} scales but the shape {list(shape)}.",
+            )
         zero_points = zero_points if len(zero_points) else np.zeros(len(scales), np.int64)
-        return Tensor(index, self._text(table.Name()), dtype, shape, scales, zero_points, axis,
-                      self._constant(table.Buffer(), dtype, shape, index))
+        return Tensor(
+            index,
+            self._text(table.Name()),
+            dtype,
+            shape,
+            scales,
+            zero_points,
+            axis,
+            self._constant(table.Buffer(), dtype, shape, index),
+        )
 
     def _constant(self, buffer: int, dtype: str, shape: tuple, index: int) -> np.ndarray | None:
         require(buffer < self._model.BuffersLength(), f"tensor {index} has no buffer {buffer}.")
@@ -220,16 +251,22 @@ class _Reader:
             values = raw.view(np.dtype(dtype))
         except TypeError:  # strings, packed int4 and the like stay bytes
             return raw
-        require(values.size == int(np.prod(shape, dtype=np.int64)),
-                f"tensor {index} of shape {list(shape)} has {values.size} values.")
+        require(
+            values.size == int(np.prod(shape, dtype=np.int64)),
+            f"tensor {index} of shape {list(shape)} has {values.size} values.",
+        )
         return values.reshape(shape)
 
     def _operator(self, table: Any, num_tensors: int) -> Operator:
         index = table.OpcodeIndex()
         require(index < len(self._codes), f"operator code {index} is not listed.")
         self._charge(_OBJECT_BYTES)
-        return Operator(self._codes[index], self._indices(table.InputsAsNumpy(), num_tensors),
-                        self._indices(table.OutputsAsNumpy(), num_tensors), self._activation(table))
+        return Operator(
+            self._codes[index],
+            self._indices(table.InputsAsNumpy(), num_tensors),
+            self._indices(table.OutputsAsNumpy(), num_tensors),
+            self._activation(table),
+        )
 
     def _activation(self, table: Any) -> str:
         union, name = table.BuiltinOptions(), self._options.get(table.BuiltinOptionsType(), "")
@@ -248,8 +285,10 @@ class _Reader:
         return values.astype(dtype)
 
     def _shape(self, table: Any) -> tuple[int, ...]:
-        require(table.ShapeLength() <= _MAX_RANK,
-                f"a tensor has {table.ShapeLength()} dimensions, {_MAX_RANK} are allowed.")
+        require(
+            table.ShapeLength() <= _MAX_RANK,
+            f"a tensor has {table.ShapeLength()} dimensions, {_MAX_RANK} are allowed.",
+        )
         shape = tuple(int(n) for n in self._vector(table.ShapeAsNumpy(), np.int64))
         require(all(0 <= n < 2**31 for n in shape), f"a tensor has the shape {list(shape)}.")
         return shape
@@ -258,8 +297,7 @@ class _Reader:
         found = self._vector(values, np.int64)
         self._charge(len(found) * _INDEX_BYTES)
         indices = tuple(int(i) for i in found if i != -1)
-        require(all(0 <= i < num_tensors for i in indices),
-                "an operator points at an absent tensor.")
+        require(all(0 <= i < num_tensors for i in indices), "an operator points at an absent tensor.")
         return indices
 
     def _text(self, value: bytes | None) -> str:

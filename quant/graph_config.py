@@ -1,7 +1,8 @@
 """Surgery on the configuration of a functional Keras model: remove, replace and insert layers."""
 
 import copy
-from typing import Any, Callable, Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import tf_keras as keras
 
@@ -20,19 +21,25 @@ class GraphConfig:
 
     def __init__(self, model: keras.Model):
         # pylint: disable-next=protected-access
-        require(isinstance(model, keras.Model) and model._is_graph_network,
-                f"The model {getattr(model, 'name', model)!r} is not a functional Keras model; "
-                "only such a model can be quantized.")
+        require(
+            isinstance(model, keras.Model) and model._is_graph_network,
+            f"The model {getattr(model, 'name', model)!r} is not a functional Keras model; "
+            "only such a model can be quantized.",
+        )
         for layer in model.layers:
-            require(not isinstance(layer, keras.Model),
-                    f"The layer {layer.name!r} is a model inside the model; quantization needs "
-                    "its layers in one flat model.")
+            require(
+                not isinstance(layer, keras.Model),
+                f"The layer {layer.name!r} is a model inside the model; quantization needs "
+                "its layers in one flat model.",
+            )
         self._config = copy.deepcopy(model.get_config())
         self.layers: dict[str, dict] = {layer["name"]: layer for layer in self._config["layers"]}
         for name, layer in self.layers.items():
-            require(len(layer["inbound_nodes"]) <= 1,
-                    f"The layer {name!r} is called {len(layer['inbound_nodes'])} times; "
-                    "quantization needs one layer a call.")
+            require(
+                len(layer["inbound_nodes"]) <= 1,
+                f"The layer {name!r} is called {len(layer['inbound_nodes'])} times; "
+                "quantization needs one layer a call.",
+            )
 
     def class_name(self, name: str) -> str:
         """Class of a layer."""
@@ -82,6 +89,7 @@ class GraphConfig:
         def rename(reference: list) -> None:
             if reference[0] == old:
                 reference[0] = new
+
         for layer in self.layers.values():
             _visit(layer["inbound_nodes"], rename)
         _visit(self._config["output_layers"], rename)
@@ -117,8 +125,12 @@ def _visit(nested: Any, act: Callable[[list], None]) -> None:
         for value in nested.values():
             _visit(value, act)
     elif isinstance(nested, (list, tuple)):
-        is_reference = (isinstance(nested, list) and 3 <= len(nested) <= 4
-                        and isinstance(nested[0], str) and isinstance(nested[1], int))
+        is_reference = (
+            isinstance(nested, list)
+            and 3 <= len(nested) <= 4
+            and isinstance(nested[0], str)
+            and isinstance(nested[1], int)
+        )
         if is_reference:
             act(nested)
         for value in nested:

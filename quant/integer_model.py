@@ -10,7 +10,7 @@ Source of the formulas: XNNPACK's reference requantization (`fp32` variant) and 
 """
 
 import dataclasses
-from typing import Callable
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -18,8 +18,7 @@ import tf_keras as keras
 from tensorflow_model_optimization.python.core.quantization.keras import quantize_layer
 
 from nas_tf.base.errors import UserError
-from quant.quantizer_list import (
-    ActivationRange, activation_ranges, following_range, kernel_ranges)
+from quant.quantizer_list import ActivationRange, activation_ranges, following_range, kernel_ranges
 
 _ADD_MULTIPLIER_BITS = 20
 
@@ -126,8 +125,7 @@ class IntegerModel:
             return _mean(inner, given[0], own), own
         if own is None:  # padding, flattening: integers in, the same integers out
             return inner, given[0]
-        raise NoIntegerForm(
-            f"The layer {inner.name!r} ({type(inner).__name__}) has no integer form here.")
+        raise NoIntegerForm(f"The layer {inner.name!r} ({type(inner).__name__}) has no integer form here.")
 
 
 def _quantize(grid: Grid) -> Callable:
@@ -146,8 +144,7 @@ def _convolution(kernel, layer, given: Grid, out: Grid) -> Callable:
     weights = np.clip(np.floor(kernel.kernel.numpy() / shaped + 0.5), -127, 127).astype(np.float32)
     # bias_int = round(bias / (s_in · s_kernel));  multiplier = s_in · s_kernel / s_out
     step = given.scale.astype(np.float64) * scales
-    bias = np.zeros(1) if kernel.bias is None else np.round(
-        kernel.bias.numpy().astype(np.float64) / step)
+    bias = np.zeros(1) if kernel.bias is None else np.round(kernel.bias.numpy().astype(np.float64) / step)
     multiplier = given.scale * scales / out.scale
     strides, padding = layer.strides, layer.padding.upper()
 
@@ -165,6 +162,7 @@ def _convolution(kernel, layer, given: Grid, out: Grid) -> Callable:
         else:
             total = sums + bias.astype(np.float32)
         return _requantize(total, multiplier, out)
+
     return compute
 
 
@@ -184,6 +182,7 @@ def _add(first: Grid, second: Grid, out: Grid) -> Callable:
         total = tf.cast(a, tf.float64) * multipliers[0] + tf.cast(b, tf.float64) * multipliers[1]
         total = tf.floor(total / 2.0**shift + 0.5)
         return tf.cast(tf.clip_by_value(total, float(out.low), float(out.high)), tf.float32)
+
     return compute
 
 
@@ -192,4 +191,5 @@ def _mean(layer: keras.layers.GlobalAveragePooling2D, given: Grid, out: Grid) ->
         count = np.float32(x.shape[1] * x.shape[2])
         multiplier = given.scale / (out.scale * count)
         return _requantize(tf.reduce_sum(x, [1, 2], keepdims=layer.keepdims), multiplier, out)
+
     return compute

@@ -5,10 +5,10 @@ import pathlib
 
 import tf_keras as keras
 
-from nas_tf.network import model_folder
 from nas_tf.base.errors import require
-from nas_tf.network.model_folder import ModelDescription
+from nas_tf.network import model_folder
 from nas_tf.network.build import build_network
+from nas_tf.network.model_folder import ModelDescription
 from quant import scheme
 
 SCHEME_NAME = "per-channel-int8/1"
@@ -17,8 +17,8 @@ SCHEME_NAME = "per-channel-int8/1"
 def quantized_description(description: ModelDescription, fold: bool = True) -> ModelDescription:
     """The description of the fake-quantized network made of a float network."""
     return dataclasses.replace(
-        description, kind="qat",
-        quantization={"scheme": SCHEME_NAME, "fold_batch_norm": fold})
+        description, kind="qat", quantization={"scheme": SCHEME_NAME, "fold_batch_norm": fold}
+    )
 
 
 def build_qat_model(float_model: keras.Model, description: ModelDescription) -> keras.Model:
@@ -39,8 +39,8 @@ def build_qat_model(float_model: keras.Model, description: ModelDescription) -> 
 def empty_qat_model(description: ModelDescription) -> keras.Model:
     """The fake-quantized network of a description, with fresh weights and unset ranges."""
     return build_qat_model(
-        build_network(description.architecture, description.resolution, description.num_classes),
-        description)
+        build_network(description.architecture, description.resolution, description.num_classes), description
+    )
 
 
 def load_qat_model(folder: str | pathlib.Path) -> tuple[keras.Model, ModelDescription]:
@@ -50,13 +50,16 @@ def load_qat_model(folder: str | pathlib.Path) -> tuple[keras.Model, ModelDescri
       UserError: no such folder, a float model, or another scheme.
     """
     description = model_folder.read_description(folder)
-    require(description.kind == "qat",
-            f"{str(folder)!r} holds a {description.kind} model; a fine-tuned (qat) model is "
-            "needed here: run quant.finetune on it first.")
+    require(
+        description.kind == "qat",
+        f"{str(folder)!r} holds a {description.kind} model; a fine-tuned (qat) model is "
+        "needed here: run quant.finetune on it first.",
+    )
     found = description.quantization.get("scheme")
-    require(found == SCHEME_NAME,
-            f"{str(folder)!r} was quantized by the scheme {found!r}; this version reads "
-            f"{SCHEME_NAME!r}.")
+    require(
+        found == SCHEME_NAME,
+        f"{str(folder)!r} was quantized by the scheme {found!r}; this version reads {SCHEME_NAME!r}.",
+    )
     model = empty_qat_model(description)
     model_folder.load_weights(folder, model)
     return model, description

@@ -1,6 +1,6 @@
 """Compares a fake-quantized Keras model with its int8 file, layer by layer.
 
-  python -m quant.parity --workdir=runs/digits --dataset=digits
+python -m quant.parity --workdir=runs/digits --dataset=digits
 """
 
 import dataclasses
@@ -13,14 +13,16 @@ from nas_tf.base import cli, files
 from nas_tf.base.errors import require
 from quant.parity_config import RUNTIMES, ParityConfig
 
-_MODEL = paths.DEFINE_path(
-    "model", "", "Fine-tuned model folder; default: <workdir>/finetune/model.")
+_MODEL = paths.DEFINE_path("model", "", "Fine-tuned model folder; default: <workdir>/finetune/model.")
 _TFLITE = paths.DEFINE_path(
-    "tflite", "", "The file converted from it; default: <workdir>/convert/model_int8.tflite.")
+    "tflite", "", "The file converted from it; default: <workdir>/convert/model_int8.tflite."
+)
 _IMAGES = flags.DEFINE_integer(
-    "num_images", 32, "How many images of the evaluation split are compared.", lower_bound=1)
+    "num_images", 32, "How many images of the evaluation split are compared.", lower_bound=1
+)
 _RUNTIME = flags.DEFINE_enum(
-    "runtime", RUNTIMES[0], RUNTIMES, "Kernels that run the file: xnnpack or TFLite's builtin.")
+    "runtime", RUNTIMES[0], RUNTIMES, "Kernels that run the file: xnnpack or TFLite's builtin."
+)
 _JSON = paths.DEFINE_path("output_json", "", "Also write the figures to this file.")
 
 
@@ -28,19 +30,24 @@ def main() -> None:
     """Runs the comparison and prints it."""
     cli.check_outputs(_JSON.value)
     workdir = common.WORKDIR.value
-    require(bool(workdir or (_MODEL.value and _TFLITE.value)),
-            "Give --workdir, or both --model and --tflite.")
+    require(
+        bool(workdir or (_MODEL.value and _TFLITE.value)), "Give --workdir, or both --model and --tflite."
+    )
     config = ParityConfig(
         model=_MODEL.value or f"{workdir}/finetune/model",
         tflite=_TFLITE.value or f"{workdir}/convert/model_int8.tflite",
-        data=data_flags.data_config(), num_images=_IMAGES.value, runtime=_RUNTIME.value)
-    from quant.parity_run import run_parity  # pylint: disable=import-outside-toplevel
+        data=data_flags.data_config(),
+        num_images=_IMAGES.value,
+        runtime=_RUNTIME.value,
+    )
+    from quant.parity_run import run_parity
 
     result = run_parity(config)
     print(result.table)
     if _JSON.value:
-        files.write_json(_JSON.value, {
-            **result.figures, "layers": [dataclasses.asdict(row) for row in result.rows]})
+        files.write_json(
+            _JSON.value, {**result.figures, "layers": [dataclasses.asdict(row) for row in result.rows]}
+        )
     cli.print_facts("Keras simulation beside the int8 file", result.figures)
 
 

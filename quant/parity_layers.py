@@ -13,8 +13,6 @@ from quant.parity_config import RUNTIMES
 from quant.quantizer_list import activation_ranges
 
 
-
-
 @dataclasses.dataclass(frozen=True)
 class LayerParity:
     """How one tensor of the file compares with the Keras model.
@@ -39,8 +37,9 @@ class LayerParity:
     snr_db: float
 
 
-def compare_layers(qat_model: keras.Model, content: bytes, images: np.ndarray,
-                   runtime: str = "xnnpack") -> list[LayerParity]:
+def compare_layers(
+    qat_model: keras.Model, content: bytes, images: np.ndarray, runtime: str = "xnnpack"
+) -> list[LayerParity]:
     """One row for each layer whose output is a tensor of the file.
 
     Args:
@@ -58,9 +57,11 @@ def compare_layers(qat_model: keras.Model, content: bytes, images: np.ndarray,
     names = [layer.name for layer in qat_model.layers]
     tensors = file_tensors(content, images, names, runtime)
     quantized = [r.layer.name for r in activation_ranges(qat_model)]
-    require(sum(name in tensors for name in quantized) > len(quantized) / 2,
-            "Most tensors of the .tflite file are not named after layers of the model, so it was "
-            "not converted from this model.")
+    require(
+        sum(name in tensors for name in quantized) > len(quantized) / 2,
+        "Most tensors of the .tflite file are not named after layers of the model, so it was "
+        "not converted from this model.",
+    )
     inputs = ((images.astype(np.float32) - 128) / 128).astype(np.float32)
     integers = {k: v.numpy() for k, v in integer_model.layer_values(inputs).items()}
     together, alone = {names[0]: inputs}, {names[0]: inputs}
@@ -73,8 +74,9 @@ def compare_layers(qat_model: keras.Model, content: bytes, images: np.ndarray,
             continue
         grid, found = integer_model.grid(layer.name), tensors[layer.name]
         found = _without_background(found, together[layer.name].shape, layer.name)
-        rows.append(_row(layer.name, grid, found, together[layer.name], alone[layer.name],
-                         integers[layer.name]))
+        rows.append(
+            _row(layer.name, grid, found, together[layer.name], alone[layer.name], integers[layer.name])
+        )
         alone[layer.name] = found * grid.scale
     return rows
 
@@ -83,28 +85,33 @@ def to_table(rows: list[LayerParity]) -> str:
     """The rows as text, one line a layer."""
     lines = [f"{'layer':<32} {'differ':>8} {'alone':>8} {'integer':>8} {'steps':>6} {'SNR dB':>7}"]
     for row in rows:
-        lines.append(f"{row.layer:<32} {row.differing:>8.3%} {row.alone:>8.3%} "
-                     f"{row.integer:>8.3%} {row.largest_steps:>6.0f} {row.snr_db:>7.1f}")
+        lines.append(
+            f"{row.layer:<32} {row.differing:>8.3%} {row.alone:>8.3%} "
+            f"{row.integer:>8.3%} {row.largest_steps:>6.0f} {row.snr_db:>7.1f}"
+        )
     return "\n".join(lines)
 
 
-def file_tensors(content: bytes, images: np.ndarray, names: list[str],
-                 runtime: str) -> dict[str, np.ndarray]:
+def file_tensors(content: bytes, images: np.ndarray, names: list[str], runtime: str) -> dict[str, np.ndarray]:
     """Layer name → that layer's tensor in the file, as integers relative to the zero point.
 
     Every tensor is made an output of the graph, so that a delegate cannot hide it.
     """
     interpreter, wanted = _opened(content, names, runtime)
     given = interpreter.get_input_details()[0]
-    require(given["dtype"] in (np.uint8, np.int8) and
-            tuple(given["shape"][1:]) == images.shape[1:],
-            f"The .tflite file takes {given['dtype'].__name__} {list(given['shape'])}; parity "
-            f"needs uint8 or int8 images of {list(images.shape[1:])}.")
+    require(
+        given["dtype"] in (np.uint8, np.int8) and tuple(given["shape"][1:]) == images.shape[1:],
+        f"The .tflite file takes {given['dtype'].__name__} {list(given['shape'])}; parity "
+        f"needs uint8 or int8 images of {list(images.shape[1:])}.",
+    )
     details = {d["index"]: d for d in interpreter.get_output_details()}
     collected: dict[str, list[np.ndarray]] = {name: [] for name in wanted}
     for image in images:
-        pixels = image[None] if given["dtype"] == np.uint8 else (
-            image[None].astype(np.int16) - 128).astype(np.int8)
+        pixels = (
+            image[None]
+            if given["dtype"] == np.uint8
+            else (image[None].astype(np.int16) - 128).astype(np.int8)
+        )
         interpreter.set_tensor(given["index"], pixels)
         interpreter.invoke()
         for name, index in wanted.items():
@@ -119,6 +126,7 @@ def _opened(content: bytes, names: list[str], runtime: str) -> tuple[Any, dict[s
     from ai_edge_litert.tools import flatbuffer_utils
 
     from quant import flatbuffer
+
     graph = flatbuffer.parse(content).main
     wanted = {}
     for operator in graph.operators:
@@ -131,12 +139,17 @@ def _opened(content: bytes, names: list[str], runtime: str) -> tuple[Any, dict[s
     main.outputs = sorted({*(int(i) for i in main.outputs), *wanted.values()})
     # Signatures name the old outputs.
     model.signatureDefs = []
-    resolver = {"experimental_op_resolver_type": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-                } if runtime == "builtin" else {}
+    resolver = (
+        {"experimental_op_resolver_type": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES}
+        if runtime == "builtin"
+        else {}
+    )
     try:
         interpreter = Interpreter(
             model_content=bytes(flatbuffer_utils.convert_object_to_bytearray(model)),
-            num_threads=1, **resolver)
+            num_threads=1,
+            **resolver,
+        )
         interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as error:
         raise UserError(f"The .tflite file cannot be run: {str(error).splitlines()[0]}") from error
@@ -153,22 +166,29 @@ def layer_of_tensor(tensor_name: str, names: list[str]) -> str | None:
     return next((part for part in parts if part in names), None)
 
 
-def _row(name: str, grid: Grid, found: np.ndarray, together: np.ndarray, alone: np.ndarray,
-         integers: np.ndarray) -> LayerParity:
+def _row(
+    name: str, grid: Grid, found: np.ndarray, together: np.ndarray, alone: np.ndarray, integers: np.ndarray
+) -> LayerParity:
     off = np.abs(np.round(together / grid.scale) - found)
     return LayerParity(
-        layer=name, size=int(found.size), differing=float(np.mean(off >= 1)),
+        layer=name,
+        size=int(found.size),
+        differing=float(np.mean(off >= 1)),
         alone=float(np.mean(np.round(alone / grid.scale) != found)),
-        integer=float(np.mean(integers != found)), largest_steps=float(off.max()),
-        snr_db=snr_db(found * grid.scale, together))
+        integer=float(np.mean(integers != found)),
+        largest_steps=float(off.max()),
+        snr_db=snr_db(found * grid.scale, together),
+    )
 
 
 def _without_background(found: np.ndarray, shape, name: str) -> np.ndarray:
     if found.shape[-1] == shape[-1] + 1:
         found = found[..., 1:]
-    require(found.shape == tuple(shape),
-            f"The tensor of {name!r} has the shape {list(found.shape)} in the .tflite file and "
-            f"{list(shape)} in the model; they are not of one network.")
+    require(
+        found.shape == tuple(shape),
+        f"The tensor of {name!r} has the shape {list(found.shape)} in the .tflite file and "
+        f"{list(shape)} in the model; they are not of one network.",
+    )
     return found
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from nas_tf.base.errors import UserError, require
 from nas_tf.data import batches
 from nas_tf.data.sources import open_config
-from nas_tf.base.errors import UserError, require
 from quant import flatbuffer
 from quant.model import load_qat_model
 from quant.parity_config import ParityConfig
@@ -44,19 +44,28 @@ def run_parity(config: ParityConfig) -> ParityResult:
         raise UserError(f"Cannot read the file {config.tflite!r}: {error.strerror}.") from error
     source = open_config(config.data)
     split = source.evaluation_split(config.data.eval_split)
-    require(source.num_classes == description.num_classes,
-            f"The model {config.model!r} has {description.num_classes} classes, but the dataset "
-            f"{config.data.dataset!r} has {source.num_classes}.")
-    dataset = batches.evaluation_batches(source, split, config.num_images, description.resolution,
-                                         description.resize_size)
+    require(
+        source.num_classes == description.num_classes,
+        f"The model {config.model!r} has {description.num_classes} classes, but the dataset "
+        f"{config.data.dataset!r} has {source.num_classes}.",
+    )
+    dataset = batches.evaluation_batches(
+        source, split, config.num_images, description.resolution, description.resize_size
+    )
     images, _ = next(iter(batches.readable(source, dataset)))
     flatbuffer.parse(content, f"model {config.tflite!r}")
     rows = compare_layers(model, content, np.asarray(images), config.runtime)
     last = rows[-1]
     first = next((row.layer for row in rows if row.differing > 0), "none")
-    figures = {"images": len(images), "runtime": config.runtime,
-               "logits_differing": last.differing, "logits_integer_differing": last.integer,
-               "largest_steps": last.largest_steps, "snr_db": last.snr_db,
-               "first_difference": first,
-               "integer_layers_equal": sum(row.integer == 0 for row in rows), "layers": len(rows)}
+    figures = {
+        "images": len(images),
+        "runtime": config.runtime,
+        "logits_differing": last.differing,
+        "logits_integer_differing": last.integer,
+        "largest_steps": last.largest_steps,
+        "snr_db": last.snr_db,
+        "first_difference": first,
+        "integer_layers_equal": sum(row.integer == 0 for row in rows),
+        "layers": len(rows),
+    }
     return ParityResult(rows, figures, to_table(rows))

@@ -5,10 +5,8 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
-from tensorflow_model_optimization.python.core.quantization.keras import (
-    quantize_layer, quantize_wrapper)
-from tensorflow_model_optimization.python.core.quantization.keras import (
-    quantizers as tfmot_quantizers)
+from tensorflow_model_optimization.python.core.quantization.keras import quantize_layer, quantize_wrapper
+from tensorflow_model_optimization.python.core.quantization.keras import quantizers as tfmot_quantizers
 
 # The converter takes a kernel range narrower than a millionth for one of this width, ±127 steps.
 LEAST_KERNEL_SCALE = 0.5e-6 / 127
@@ -106,18 +104,28 @@ def activation_ranges(model: keras.Model) -> list[ActivationRange]:
         if isinstance(layer, quantize_layer.QuantizeLayer):
             ranges.append(_of_quantize_layer(layer))
         elif isinstance(layer, quantize_wrapper.QuantizeWrapper):
-            ranges += [ActivationRange(layer, layer.layer.name, pair["min_var"], pair["max_var"])
-                       for pair in _output_variables(layer)]
+            ranges += [
+                ActivationRange(layer, layer.layer.name, pair["min_var"], pair["max_var"])
+                for pair in _output_variables(layer)
+            ]
     return ranges
 
 
 def kernel_ranges(model: keras.Model) -> list[KernelRange]:
     """Every kernel range of the model, in the order of its layers."""
     return [
-        KernelRange(layer, layer.layer.name, kernel, pair["min_var"], pair["max_var"],
-                    getattr(layer.layer, "bias", None))
-        for layer in model.layers if isinstance(layer, quantize_wrapper.QuantizeWrapper)
-        for kernel, _, pair in layer._weight_vars]  # pylint: disable=protected-access
+        KernelRange(
+            layer,
+            layer.layer.name,
+            kernel,
+            pair["min_var"],
+            pair["max_var"],
+            getattr(layer.layer, "bias", None),
+        )
+        for layer in model.layers
+        if isinstance(layer, quantize_wrapper.QuantizeWrapper)
+        for kernel, _, pair in layer._weight_vars
+    ]  # pylint: disable=protected-access
 
 
 def feeding_range(model: keras.Model, layer: keras.layers.Layer) -> ActivationRange:
@@ -153,5 +161,8 @@ def _output_variables(layer: quantize_wrapper.QuantizeWrapper) -> list[dict]:
     # pylint: disable=protected-access
     if layer._output_quantizers:
         return [layer._output_quantizer_vars]
-    return [activation._post_activation_vars for activation in layer._quantize_activations
-            if activation._should_post_quantize()]
+    return [
+        activation._post_activation_vars
+        for activation in layer._quantize_activations
+        if activation._should_post_quantize()
+    ]

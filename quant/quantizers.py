@@ -6,10 +6,8 @@ the kernels: depthwise kernels per channel, activation ranges that start unset.
 
 import tensorflow as tf
 import tf_keras as keras
-from tensorflow_model_optimization.python.core.quantization.keras import quant_ops
-from tensorflow_model_optimization.python.core.quantization.keras import quantizers
-from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
-    default_8bit_quantizers)
+from tensorflow_model_optimization.python.core.quantization.keras import quant_ops, quantizers
+from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import default_8bit_quantizers
 
 _SWAP = (0, 1, 3, 2)
 
@@ -44,13 +42,15 @@ class ActivationQuantizer(quantizers.MovingAverageQuantizer):
 
     def build(self, tensor_shape, name, layer):
         zeros = keras.initializers.Zeros()
-        return {f"{end}_var": layer.add_weight(f"{name}_{end}", initializer=zeros, trainable=False)
-                for end in ("min", "max")}
+        return {
+            f"{end}_var": layer.add_weight(f"{name}_{end}", initializer=zeros, trainable=False)
+            for end in ("min", "max")
+        }
 
     def __call__(self, inputs, training, weights, **kwargs):
         return quant_ops.MovingAvgQuantize(
-            inputs, weights["min_var"], weights["max_var"], ema_decay=self.ema_decay,
-            is_training=training)
+            inputs, weights["min_var"], weights["max_var"], ema_decay=self.ema_decay, is_training=training
+        )
 
     def get_config(self):
         return {"ema_decay": self.ema_decay}

@@ -5,7 +5,7 @@ thousands of steps to come back to its accuracy. Here they are right before the 
 """
 
 import dataclasses
-from typing import Iterable
+from collections.abc import Iterable
 
 import numpy as np
 import tensorflow as tf
@@ -42,8 +42,13 @@ class Histogram:
         self.counts += np.bincount(bins, minlength=_BINS)
 
 
-def calibrate(float_model: keras.Model, qat_model: keras.Model, batches: Iterable[np.ndarray],
-              method: str = "minmax", percentile: float = 99.99) -> dict[str, tuple[float, float]]:
+def calibrate(
+    float_model: keras.Model,
+    qat_model: keras.Model,
+    batches: Iterable[np.ndarray],
+    method: str = "minmax",
+    percentile: float = 99.99,
+) -> dict[str, tuple[float, float]]:
     """Sets every activation range and kernel range of `qat_model`.
 
     Args:
@@ -58,8 +63,7 @@ def calibrate(float_model: keras.Model, qat_model: keras.Model, batches: Iterabl
     Returns:
       Layer name → (minimum, maximum) of the activation ranges that were set.
     """
-    require(method in RANGE_METHODS,
-            f"Unknown range method {method!r}; allowed: {', '.join(RANGE_METHODS)}.")
+    require(method in RANGE_METHODS, f"Unknown range method {method!r}; allowed: {', '.join(RANGE_METHODS)}.")
     open_ranges = [r for r in activation_ranges(qat_model) if r.fixed is None]
     names = [r.source for r in open_ranges]
     observe = _observer(float_model, names)
@@ -98,10 +102,12 @@ def mse_range(histogram: Histogram, candidates: int = 40) -> tuple[float, float]
     fractions = np.linspace(0.3, 1.0, candidates)
     best_low, best_high = low, high
     for _ in range(2):
-        best_high = min((f * high for f in fractions),
-                        key=lambda end: quantization_error(histogram, best_low, end))
-        best_low = min((f * low for f in fractions),
-                       key=lambda end: quantization_error(histogram, end, best_high))
+        best_high = min(
+            (f * high for f in fractions), key=lambda end: quantization_error(histogram, best_low, end)
+        )
+        best_low = min(
+            (f * low for f in fractions), key=lambda end: quantization_error(histogram, end, best_high)
+        )
     return best_low, best_high
 
 
@@ -123,23 +129,22 @@ def _observer(model: keras.Model, names: list[str]):
 
 
 def _limits(observe, names: list[str], batches) -> dict[str, tuple[float, float]]:
-    limits = {name: (np.inf, -np.inf) for name in names}
+    limits = dict.fromkeys(names, (np.inf, -np.inf))
     for batch in batches:
         for name, values in observe(tf.convert_to_tensor(batch)).items():
             low, high = limits[name]
-            limits[name] = (min(low, float(tf.reduce_min(values))),
-                            max(high, float(tf.reduce_max(values))))
+            limits[name] = (min(low, float(tf.reduce_min(values))), max(high, float(tf.reduce_max(values))))
     for name, (low, high) in limits.items():
         if not np.isfinite([low, high]).all():
             raise UserError(
                 f"The float activations of {name!r} range over [{low}, {high}]; calibration needs "
-                "at least one image and a network without infinities.")
+                "at least one image and a network without infinities."
+            )
     return limits
 
 
 def _histograms(observe, limits, batches) -> dict[str, Histogram]:
-    histograms = {name: Histogram(low, max(high, low + 1e-9))
-                  for name, (low, high) in limits.items()}
+    histograms = {name: Histogram(low, max(high, low + 1e-9)) for name, (low, high) in limits.items()}
     for batch in batches:
         for name, values in observe(tf.convert_to_tensor(batch)).items():
             # A step prime to channel counts, so that every channel is seen alike.

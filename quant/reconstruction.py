@@ -9,7 +9,7 @@ of thousands of weights a class would else learn a few hundred images by heart.
 It needs forward passes over a few hundred images and no training.
 """
 
-from typing import Callable, Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -28,10 +28,16 @@ _NOTE_EVERY = 25  # layers between lasting lines
 _HELD_OUT = 4  # one image in so many is held out
 
 
-def reconstruct(float_model: keras.Model, qat_model: keras.Model, images: np.ndarray,
-                kernels: bool = True, seed: int = 0, done: int = 0,
-                after_layer: Callable[[int], None] = lambda count: None,
-                pictures: np.ndarray | None = None) -> dict[str, tuple[float, float]]:
+def reconstruct(
+    float_model: keras.Model,
+    qat_model: keras.Model,
+    images: np.ndarray,
+    kernels: bool = True,
+    seed: int = 0,
+    done: int = 0,
+    after_layer: Callable[[int], None] = lambda count: None,
+    pictures: np.ndarray | None = None,
+) -> dict[str, tuple[float, float]]:
     """Replaces the kernels and biases of `qat_model`, whose ranges are set.
 
     Args:
@@ -72,8 +78,7 @@ def reconstruct(float_model: keras.Model, qat_model: keras.Model, images: np.nda
     return errors
 
 
-def _positions(kernel: KernelRange, shape: tuple[int, ...],
-               random: np.random.Generator) -> list[np.ndarray]:
+def _positions(kernel: KernelRange, shape: tuple[int, ...], random: np.random.Generator) -> list[np.ndarray]:
     """Ascending random output positions of each chunk of images, for outputs of `shape`.
 
     Drawn for layers that are done as well, so that a run taken up again draws what it would have.
@@ -95,15 +100,25 @@ def held_out(pictures: np.ndarray) -> np.ndarray:
 def _rows_of(held: np.ndarray, chosen: list[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
     """Which of the chosen output positions are of images `held`, bool [M]."""
     starts = range(0, shape[0], _CHUNK)
-    rows = np.concatenate([held[start + positions // (shape[1] * shape[2])]
-                           for start, positions in zip(starts, chosen, strict=True)])
+    rows = np.concatenate(
+        [
+            held[start + positions // (shape[1] * shape[2])]
+            for start, positions in zip(starts, chosen, strict=True)
+        ]
+    )
     if not rows.any():  # fewer images than can be spared: the last positions
-        rows[len(rows) - len(rows) // _HELD_OUT:] = True
+        rows[len(rows) - len(rows) // _HELD_OUT :] = True
     return rows
 
 
-def _fit_layer(kernel: KernelRange, given: np.ndarray, wanted: np.ndarray, kernels: bool,
-               chosen: list[np.ndarray], judges: np.ndarray) -> tuple[float, float]:
+def _fit_layer(
+    kernel: KernelRange,
+    given: np.ndarray,
+    wanted: np.ndarray,
+    kernels: bool,
+    chosen: list[np.ndarray],
+    judges: np.ndarray,
+) -> tuple[float, float]:
     """Sets kernel and bias of one layer; returns its relative errors before and after.
 
     `judges`: which of the chosen positions decide between solutions, bool [M].
@@ -120,8 +135,7 @@ def _fit_layer(kernel: KernelRange, given: np.ndarray, wanted: np.ndarray, kerne
     if kernels:
         fitted = patches[~judges], targets[~judges]
         candidates = [nearest, *_solutions(*fitted, weights, per_tensor)]
-        rows = min(candidates, key=lambda r: _error(
-            patches[judges], targets[judges], r, _bias(*fitted, r)))
+        rows = min(candidates, key=lambda r: _error(patches[judges], targets[judges], r, _bias(*fitted, r)))
     bias = _bias(patches, targets, rows)
     kernel.kernel.assign(_as_kernel(rows, kernel.kernel.shape, is_depthwise))
     kernel.bias.assign(bias)
@@ -132,21 +146,19 @@ def _fit_layer(kernel: KernelRange, given: np.ndarray, wanted: np.ndarray, kerne
 def _scales(weights: np.ndarray, per_tensor: bool) -> np.ndarray:
     """Width of the int8 step with which each row, or the whole kernel, reaches ±127, [rows]."""
     largest = np.abs(weights).max(axis=1)
-    return np.maximum(np.full_like(largest, largest.max()) if per_tensor else largest,
-                      1e-10) / 127.0
+    return np.maximum(np.full_like(largest, largest.max()) if per_tensor else largest, 1e-10) / 127.0
 
 
-def _solutions(patches: np.ndarray, targets: np.ndarray, weights: np.ndarray,
-               per_tensor: bool) -> Iterator[np.ndarray]:
+def _solutions(
+    patches: np.ndarray, targets: np.ndarray, weights: np.ndarray, per_tensor: bool
+) -> Iterator[np.ndarray]:
     """Weights on a grid, [rows, D], for each strength of the pull towards `weights`."""
-    hessian, moment = rounding.moments(
-        patches - patches.mean(axis=0), targets - targets.mean(axis=0))
+    hessian, moment = rounding.moments(patches - patches.mean(axis=0), targets - targets.mean(axis=0))
     for ridge in _RIDGES:
         solved = rounding.ridge_regression(weights, hessian, moment, ridge)
         # The weights have changed, so their steps are new as well.
         scales = _scales(solved, per_tensor)
-        yield scales[:, None] * rounding.round_with_compensation(
-            solved, rounding.damped(hessian), scales)
+        yield scales[:, None] * rounding.round_with_compensation(solved, rounding.damped(hessian), scales)
 
 
 def _bias(patches: np.ndarray, targets: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -163,8 +175,9 @@ def _error(patches: np.ndarray, targets: np.ndarray, rows: np.ndarray, bias: np.
     return float(np.sum((outputs - targets) ** 2) / np.sum(targets**2))
 
 
-def _samples(layer, kernel_shape, given: np.ndarray, wanted: np.ndarray,
-             positions: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _samples(
+    layer, kernel_shape, given: np.ndarray, wanted: np.ndarray, positions: list[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
     """Inputs and outputs of the layer at these positions of each chunk of images.
 
     Returns:
@@ -174,11 +187,15 @@ def _samples(layer, kernel_shape, given: np.ndarray, wanted: np.ndarray,
     patches, targets = [], []
     for start, chosen in zip(range(0, len(given), _CHUNK), positions, strict=True):
         found = tf.image.extract_patches(
-            given[start:start + _CHUNK], [1, height, width, 1], [1, *layer.strides, 1],
-            [1, 1, 1, 1], layer.padding.upper())
+            given[start : start + _CHUNK],
+            [1, height, width, 1],
+            [1, *layer.strides, 1],
+            [1, 1, 1, 1],
+            layer.padding.upper(),
+        )
         found = tf.reshape(found, [-1, found.shape[-1]])
         patches.append(tf.gather(found, chosen).numpy())
-        targets.append(wanted[start:start + _CHUNK].reshape(-1, wanted.shape[-1])[chosen])
+        targets.append(wanted[start : start + _CHUNK].reshape(-1, wanted.shape[-1])[chosen])
     joined = np.concatenate(patches).astype(np.float64)
     if isinstance(layer, keras.layers.DepthwiseConv2D):
         joined = joined.reshape(len(joined), height * width, -1)
@@ -187,8 +204,11 @@ def _samples(layer, kernel_shape, given: np.ndarray, wanted: np.ndarray,
 
 def _as_rows(kernel: np.ndarray, is_depthwise: bool) -> np.ndarray:
     """[outputs, D] of a kernel [h,w,in,out], or [channels, h·w] of [h,w,channels,1]."""
-    return kernel[..., 0].reshape(-1, kernel.shape[2]).T if is_depthwise \
+    return (
+        kernel[..., 0].reshape(-1, kernel.shape[2]).T
+        if is_depthwise
         else kernel.reshape(-1, kernel.shape[3]).T
+    )
 
 
 def _as_kernel(rows: np.ndarray, shape, is_depthwise: bool) -> np.ndarray:
@@ -196,8 +216,9 @@ def _as_kernel(rows: np.ndarray, shape, is_depthwise: bool) -> np.ndarray:
 
 
 def _walk(float_model: keras.Model, qat_model: keras.Model, images: np.ndarray) -> Iterator:
-    """Yields (layer of `qat_model`, its input, the float layer's output), computing both
-    networks one layer at a time; a layer changed by the receiver is computed as changed.
+    """Yields (layer of `qat_model`, its input, the float layer's output), layer by layer.
+
+    A layer changed by the receiver is computed as changed.
     """
     float_layers = {layer.name: layer for layer in float_model.layers}
     values = {qat_model.layers[0].name: images}
@@ -210,17 +231,24 @@ def _walk(float_model: keras.Model, qat_model: keras.Model, images: np.ndarray) 
             targets[inner] = _run(float_layers[inner], [targets[s] for s in sources])
             yield layer, given[0], targets[inner]
         values[layer.name] = _run(layer, given)
-        later = qat_model.layers[position + 1:]
+        later = qat_model.layers[position + 1 :]
         _forget(values, {s for other in later for s in _source_names(other)} | {layer.name})
-        _forget(targets, {s for other in later
-                          if (name := getattr(other, "layer", other).name) in float_layers
-                          for s in _source_names(float_layers[name])} | {inner})
+        _forget(
+            targets,
+            {
+                s
+                for other in later
+                if (name := getattr(other, "layer", other).name) in float_layers
+                for s in _source_names(float_layers[name])
+            }
+            | {inner},
+        )
 
 
 def _run(layer: keras.layers.Layer, inputs: list[np.ndarray]) -> np.ndarray:
     chunks = []
     for start in range(0, len(inputs[0]), _CHUNK):
-        parts = [x[start:start + _CHUNK] for x in inputs]
+        parts = [x[start : start + _CHUNK] for x in inputs]
         chunks.append(layer(parts if len(parts) > 1 else parts[0]).numpy())
     return np.concatenate(chunks)
 

@@ -36,8 +36,9 @@ class Change:
     action: str
 
 
-def rewrite(model: keras.Model, fold: bool = True, snap_borders: bool = True
-            ) -> tuple[keras.Model, list[Change]]:
+def rewrite(
+    model: keras.Model, fold: bool = True, snap_borders: bool = True
+) -> tuple[keras.Model, list[Change]]:
     """The same function in quantizable layers.
 
     Args:
@@ -52,8 +53,12 @@ def rewrite(model: keras.Model, fold: bool = True, snap_borders: bool = True
       UserError: the model has a form that cannot be quantized.
     """
     graph = GraphConfig(model)
-    changes = [*_replace_relu_forms(graph), *_split_activations(graph),
-               *_replace_tensor_adds(graph), *(_snap_borders(graph) if snap_borders else ())]
+    changes = [
+        *_replace_relu_forms(graph),
+        *_split_activations(graph),
+        *_replace_tensor_adds(graph),
+        *(_snap_borders(graph) if snap_borders else ()),
+    ]
     folded = _fold_batch_norms(graph, model) if fold else {}
     rewritten = graph.build({type(layer).__name__: type(layer) for layer in model.layers})
     copy_weights(model, rewritten)
@@ -66,8 +71,9 @@ def _replace_relu_forms(graph: GraphConfig) -> list[Change]:
     changes = []
     for name in list(graph.layers):
         settings = graph.settings(name)
-        limits, key = {"Activation": (_RELU_LIMITS, "activation"),
-                       "TFOpLambda": (_RELU_OPS, "function")}.get(graph.class_name(name), ({}, ""))
+        limits, key = {"Activation": (_RELU_LIMITS, "activation"), "TFOpLambda": (_RELU_OPS, "function")}.get(
+            graph.class_name(name), ({}, "")
+        )
         if settings.get(key) in limits:
             graph.replace(name, keras.layers.ReLU(limits[settings[key]]))
             changes.append(Change(name, f"{settings[key]} became a ReLU layer"))
@@ -82,15 +88,20 @@ def _snap_borders(graph: GraphConfig) -> list[Change]:
             continue
         settings = graph.settings(name)
         # + 0.0, for a minus zero is not written as a zero.
-        snapped = [float(np.round(v * INPUT_LEVELS)) / INPUT_LEVELS + 0.0
-                   for v in settings["border"]]
-        layer = (BorderPadding2D(settings["padding"], snapped) if any(snapped)
-                 else keras.layers.ZeroPadding2D(settings["padding"]))
+        snapped = [float(np.round(v * INPUT_LEVELS)) / INPUT_LEVELS + 0.0 for v in settings["border"]]
+        layer = (
+            BorderPadding2D(settings["padding"], snapped)
+            if any(snapped)
+            else keras.layers.ZeroPadding2D(settings["padding"])
+        )
         graph.replace(name, layer)
-        before, after = (", ".join(f"{v:.4g}" for v in border)
-                         for border in (settings["border"], snapped))
-        changes.append(Change(name, f"image border ({before}) became ({after}), rounded to the "
-                              f"input's step of 1/{INPUT_LEVELS}"))
+        before, after = (", ".join(f"{v:.4g}" for v in border) for border in (settings["border"], snapped))
+        changes.append(
+            Change(
+                name,
+                f"image border ({before}) became ({after}), rounded to the input's step of 1/{INPUT_LEVELS}",
+            )
+        )
     return changes
 
 
@@ -110,8 +121,7 @@ def _split_activations(graph: GraphConfig) -> list[Change]:
 def _replace_tensor_adds(graph: GraphConfig) -> list[Change]:
     changes = []
     for name in list(graph.layers):
-        is_add = (graph.class_name(name) == "TFOpLambda"
-                  and graph.settings(name)["function"] in _ADD_OPS)
+        is_add = graph.class_name(name) == "TFOpLambda" and graph.settings(name)["function"] in _ADD_OPS
         if is_add and len(graph.inputs(name)) == 2:
             graph.replace(name, keras.layers.Add())
             changes.append(Change(name, "x + y became an Add layer, with a fake quantizer"))
@@ -123,19 +133,22 @@ def _fold_batch_norms(graph: GraphConfig, model: keras.Model) -> dict[str, list[
     folded = {}
     for name in [n for n in graph.layers if graph.class_name(n) == "BatchNormalization"]:
         (source,) = graph.inputs(name)
-        if (graph.class_name(source) not in CONVOLUTIONS or len(graph.consumers(source)) != 1
-                or graph.settings(source)["activation"] != "linear"):
+        if (
+            graph.class_name(source) not in CONVOLUTIONS
+            or len(graph.consumers(source)) != 1
+            or graph.settings(source)["activation"] != "linear"
+        ):
             raise UserError(
                 f"The batch norm {name!r} follows {source!r} ({graph.class_name(source)}); it can "
-                "be quantized only straight after a convolution that feeds nothing else.")
+                "be quantized only straight after a convolution that feeds nothing else."
+            )
         folded[source] = folded_weights(model.get_layer(source), model.get_layer(name))
         graph.settings(source)["use_bias"] = True
         graph.remove(name)
     return folded
 
 
-def folded_weights(convolution: keras.layers.Layer,
-                   batch_norm: keras.layers.Layer) -> list[np.ndarray]:
+def folded_weights(convolution: keras.layers.Layer, batch_norm: keras.layers.Layer) -> list[np.ndarray]:
     """[kernel, bias] of one convolution that equals `batch_norm(convolution(x))` in inference.
 
     Source: Jacob et al. 2018, equation 14.
@@ -149,7 +162,7 @@ def folded_weights(convolution: keras.layers.Layer,
     # scale = gamma / sqrt(variance + epsilon);  kernel' = kernel · scale;
     # bias' = beta + (bias − mean) · scale
     scale = gamma / np.sqrt(variance + batch_norm.epsilon)
-    per_channel = scale.reshape(kernel.shape[2:]) if isinstance(
-        convolution, keras.layers.DepthwiseConv2D) else scale
-    return [(kernel * per_channel).astype(np.float32),
-            (beta + (bias - mean) * scale).astype(np.float32)]
+    per_channel = (
+        scale.reshape(kernel.shape[2:]) if isinstance(convolution, keras.layers.DepthwiseConv2D) else scale
+    )
+    return [(kernel * per_channel).astype(np.float32), (beta + (bias - mean) * scale).astype(np.float32)]

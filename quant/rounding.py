@@ -24,8 +24,7 @@ def moments(patches: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.nd
     if patches.ndim == 2:
         return (patches.T @ patches / count)[None], targets.T @ patches / count
     columns = np.ascontiguousarray(patches.transpose(2, 1, 0))
-    return (columns @ columns.transpose(0, 2, 1) / count,
-            np.einsum("rdm,mr->rd", columns, targets) / count)
+    return (columns @ columns.transpose(0, 2, 1) / count, np.einsum("rdm,mr->rd", columns, targets) / count)
 
 
 def damped(hessian: np.ndarray, share: float = _DAMPING) -> np.ndarray:
@@ -35,8 +34,9 @@ def damped(hessian: np.ndarray, share: float = _DAMPING) -> np.ndarray:
     return hessian + (share * mean + 1e-10) * np.eye(size)
 
 
-def ridge_regression(weights: np.ndarray, hessian: np.ndarray, moment: np.ndarray,
-                     ridge: float) -> np.ndarray:
+def ridge_regression(
+    weights: np.ndarray, hessian: np.ndarray, moment: np.ndarray, ridge: float
+) -> np.ndarray:
     """The rows of least squared error, held near `weights`.
 
     Minimises ‖X·wᵀ − y‖²/M + ridge · mean(diag H) · ‖w − weights‖²; all [rows, D].
@@ -48,8 +48,7 @@ def ridge_regression(weights: np.ndarray, hessian: np.ndarray, moment: np.ndarra
     return np.linalg.solve(system, (moment + strength * weights)[..., None])[..., 0]
 
 
-def round_with_compensation(weights: np.ndarray, hessian: np.ndarray,
-                            scales: np.ndarray) -> np.ndarray:
+def round_with_compensation(weights: np.ndarray, hessian: np.ndarray, scales: np.ndarray) -> np.ndarray:
     """Integers q with small (w − s·q) H (w − s·q)ᵀ for every row w.
 
     One weight after another is rounded, and its error is made up for by the weights not yet
@@ -69,7 +68,8 @@ def round_with_compensation(weights: np.ndarray, hessian: np.ndarray,
     # The inputs of most power first: their errors can still be made up for by all others.
     order = np.argsort(-np.diagonal(hessian, axis1=1, axis2=2), axis=1)
     sorted_hessian = np.take_along_axis(
-        np.take_along_axis(hessian, order[:, :, None], 1), order[:, None, :], 2)
+        np.take_along_axis(hessian, order[:, :, None], 1), order[:, None, :], 2
+    )
     # inverse = upperᵀ · upper
     upper = np.swapaxes(np.linalg.cholesky(np.linalg.inv(sorted_hessian)), 1, 2)
     order = np.broadcast_to(order, (rows, size))
@@ -78,14 +78,16 @@ def round_with_compensation(weights: np.ndarray, hessian: np.ndarray,
     for i in range(size):
         integers[:, i] = np.clip(np.round(left[:, i] / scales), -127, 127)
         error = (left[:, i] - scales * integers[:, i]) / upper[:, i, i]
-        left[:, i + 1:] -= error[:, None] * upper[:, i, i + 1:]
+        left[:, i + 1 :] -= error[:, None] * upper[:, i, i + 1 :]
     result = np.empty_like(integers)
     np.put_along_axis(result, order, integers, 1)
     steps = weights / scales[:, None]
     pinned = np.abs(np.abs(steps) - 127) < 1e-6
     nearest = np.clip(np.round(steps), -127, 127)
-    found = [refine(weights, start, hessian, scales, pinned)
-             for start in (np.where(pinned, nearest, result), nearest)]
+    found = [
+        refine(weights, start, hessian, scales, pinned)
+        for start in (np.where(pinned, nearest, result), nearest)
+    ]
     # Greedy may be unlucky; from the nearest integers on it can only get better.
     losses = [_losses(weights - scales[:, None] * q, hessian) for q in found]
     return np.where((losses[0] <= losses[1])[:, None], *found)
@@ -97,8 +99,14 @@ def _losses(errors: np.ndarray, hessian: np.ndarray) -> np.ndarray:
     return ((errors[:, None, :] @ hessian)[:, 0] * errors).sum(axis=1)
 
 
-def refine(weights: np.ndarray, integers: np.ndarray, hessian: np.ndarray, scales: np.ndarray,
-           pinned: np.ndarray | bool = False, sweeps: int = _SWEEPS) -> np.ndarray:
+def refine(
+    weights: np.ndarray,
+    integers: np.ndarray,
+    hessian: np.ndarray,
+    scales: np.ndarray,
+    pinned: np.ndarray | bool = False,
+    sweeps: int = _SWEEPS,
+) -> np.ndarray:
     """Moves one integer after another to its best value given all others; never gets worse.
 
     Args and result as `round_with_compensation`; those `pinned`, bool [rows, D], stay.

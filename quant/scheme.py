@@ -6,13 +6,22 @@ What differs from the default scheme, and why, is in `BUILD_NOTES.md`, "Quantiza
 import tensorflow_model_optimization as tfmot
 import tf_keras as keras
 from tensorflow_model_optimization.python.core.quantization.keras import (
-    quantize_aware_activation, quantize_layer, quantize_layout_transform, quantizers)
+    quantize_aware_activation,
+    quantize_layer,
+    quantize_layout_transform,
+    quantizers,
+)
 from tensorflow_model_optimization.python.core.quantization.keras import utils as quantize_utils
 from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
-    default_8bit_quantize_configs, default_8bit_quantize_registry, default_8bit_quantize_scheme,
-    default_8bit_transforms)
+    default_8bit_quantize_configs,
+    default_8bit_quantize_registry,
+    default_8bit_quantize_scheme,
+    default_8bit_transforms,
+)
 from tensorflow_model_optimization.python.core.quantization.keras.graph_transformations import (
-    model_transformer, transforms)
+    model_transformer,
+    transforms,
+)
 
 from nas_tf.base.errors import require
 from nas_tf.network.layers import BorderPadding2D
@@ -23,8 +32,13 @@ from quant.rewrite import Change, rewrite
 # (uint8 − 128) / 128 on the int8 grid of scale 1/128 and zero point 0: exact for every pixel.
 INPUT_RANGE = (-1.0, 127.0 / 128.0)
 INPUT_QUANTIZER_NAME = "input_quantize"
-_WEIGHTLESS_QUANTIZED = (keras.layers.ReLU, keras.layers.Add, keras.layers.GlobalAveragePooling2D,
-                         keras.layers.AveragePooling2D, keras.layers.Concatenate)
+_WEIGHTLESS_QUANTIZED = (
+    keras.layers.ReLU,
+    keras.layers.Add,
+    keras.layers.GlobalAveragePooling2D,
+    keras.layers.AveragePooling2D,
+    keras.layers.Concatenate,
+)
 
 
 class OutputConfig(default_8bit_quantize_configs.Default8BitOutputQuantizeConfig):
@@ -57,13 +71,15 @@ class Registry(default_8bit_quantize_registry.Default8BitQuantizeRegistry):
 
     def __init__(self):
         super().__init__()
-        self._layer_quantize_map.update({
-            keras.layers.Conv2D: ConvolutionConfig(["kernel"], ["activation"], False),
-            keras.layers.DepthwiseConv2D: ConvolutionConfig(
-                ["depthwise_kernel"], ["activation"], False),
-            keras.layers.Dense: DenseConfig(["kernel"], ["activation"], False),
-            BorderPadding2D: OutputConfig(quantize_output=False),
-            **{layer: OutputConfig() for layer in _WEIGHTLESS_QUANTIZED}})
+        self._layer_quantize_map.update(
+            {
+                keras.layers.Conv2D: ConvolutionConfig(["kernel"], ["activation"], False),
+                keras.layers.DepthwiseConv2D: ConvolutionConfig(["depthwise_kernel"], ["activation"], False),
+                keras.layers.Dense: DenseConfig(["kernel"], ["activation"], False),
+                BorderPadding2D: OutputConfig(quantize_output=False),
+                **{layer: OutputConfig() for layer in _WEIGHTLESS_QUANTIZED},
+            }
+        )
 
 
 class InputQuantize(default_8bit_transforms.InputLayerQuantize):
@@ -77,8 +93,11 @@ class InputQuantize(default_8bit_transforms.InputLayerQuantize):
         return transforms.LayerNode(config, input_layers=[match_layer])
 
     def custom_objects(self):
-        return {**super().custom_objects(), "FixedQuantizer": quantizers.FixedQuantizer,
-                "ActivationQuantizer": ActivationQuantizer}
+        return {
+            **super().custom_objects(),
+            "FixedQuantizer": quantizers.FixedQuantizer,
+            "ActivationQuantizer": ActivationQuantizer,
+        }
 
 
 class ConvolutionReLU(transforms.Transform):
@@ -89,13 +108,14 @@ class ConvolutionReLU(transforms.Transform):
 
     def pattern(self):
         return transforms.LayerPattern(
-            "ReLU", inputs=[transforms.LayerPattern("Conv2D|DepthwiseConv2D|Dense",
-                                                    config={"activation": "linear"})])
+            "ReLU",
+            inputs=[transforms.LayerPattern("Conv2D|DepthwiseConv2D|Dense", config={"activation": "linear"})],
+        )
 
     def replacement(self, match_layer):
-        match_layer.input_layers[0].layer["config"]["activation"] = (
-            quantize_utils.serialize_activation(
-                quantize_aware_activation.NoOpActivation(), use_legacy_format=True))
+        match_layer.input_layers[0].layer["config"]["activation"] = quantize_utils.serialize_activation(
+            quantize_aware_activation.NoOpActivation(), use_legacy_format=True
+        )
         return match_layer
 
     def custom_objects(self):
@@ -126,7 +146,8 @@ class LayoutTransform(quantize_layout_transform.QuantizeLayoutTransform):
             AddReLU(),
         ]
         return model_transformer.ModelTransformer(
-            model, steps, set(layer_quantize_map), layer_quantize_map).transform()
+            model, steps, set(layer_quantize_map), layer_quantize_map
+        ).transform()
 
 
 class Scheme(default_8bit_quantize_scheme.Default8BitQuantizeScheme):
@@ -139,13 +160,20 @@ class Scheme(default_8bit_quantize_scheme.Default8BitQuantizeScheme):
         return Registry()
 
 
-CUSTOM_OBJECTS = {cls.__name__: cls for cls in (
-    OutputConfig, ConvolutionConfig, DenseConfig, ActivationQuantizer, DepthwiseKernelQuantizer,
-    BorderPadding2D)}
+CUSTOM_OBJECTS = {
+    cls.__name__: cls
+    for cls in (
+        OutputConfig,
+        ConvolutionConfig,
+        DenseConfig,
+        ActivationQuantizer,
+        DepthwiseKernelQuantizer,
+        BorderPadding2D,
+    )
+}
 
 
-def quantize(model: keras.Model, fold: bool = True
-             ) -> tuple[keras.Model, keras.Model, list[Change]]:
+def quantize(model: keras.Model, fold: bool = True) -> tuple[keras.Model, keras.Model, list[Change]]:
     """Inserts fake quantizers into any functional float model.
 
     Args:
@@ -162,8 +190,10 @@ def quantize(model: keras.Model, fold: bool = True
     refuse_mixed_precision(model)
     for layer in model.layers:
         multiplier = getattr(layer, "depth_multiplier", 1)
-        require(multiplier == 1,
-                f"The layer {layer.name!r} has depth multiplier {multiplier}; only 1 is supported.")
+        require(
+            multiplier == 1,
+            f"The layer {layer.name!r} has depth multiplier {multiplier}; only 1 is supported.",
+        )
     rewritten, changes = rewrite(model, fold)
     registry = Registry()
     prepared, inserted = _insert_missing(rewritten, registry)
@@ -183,23 +213,30 @@ def quantize(model: keras.Model, fold: bool = True
 def refuse_mixed_precision(model: keras.Model) -> None:
     """Raises `UserError` where a layer computes in another type than float32."""
     for layer in model.layers:
-        require(getattr(layer, "compute_dtype", "float32") == "float32",
-                f"The layer {layer.name!r} computes in {layer.compute_dtype}; quantization-aware "
-                "fine-tuning works in float32 only, so build the model without mixed precision.")
+        require(
+            getattr(layer, "compute_dtype", "float32") == "float32",
+            f"The layer {layer.name!r} computes in {layer.compute_dtype}; quantization-aware "
+            "fine-tuning works in float32 only, so build the model without mixed precision.",
+        )
 
 
 def _insert_missing(model: keras.Model, registry: Registry) -> tuple[keras.Model, list[Change]]:
     """Puts an explicit quantizer after every layer that the registry does not know."""
     graph, inserted = GraphConfig(model), []
     for layer in model.layers:
-        if isinstance(layer, (keras.layers.InputLayer, keras.layers.BatchNormalization)) \
-                or registry.supports(layer):
+        if isinstance(layer, (keras.layers.InputLayer, keras.layers.BatchNormalization)) or registry.supports(
+            layer
+        ):
             continue
-        graph.insert_after(layer.name, quantize_layer.QuantizeLayer(
-            ActivationQuantizer(), name=f"{layer.name}_quantize"))
-        inserted.append(Change(
-            layer.name, f"a quantizer was put after this {type(layer).__name__}, whose inside "
-            "stays as it is"))
+        graph.insert_after(
+            layer.name, quantize_layer.QuantizeLayer(ActivationQuantizer(), name=f"{layer.name}_quantize")
+        )
+        inserted.append(
+            Change(
+                layer.name,
+                f"a quantizer was put after this {type(layer).__name__}, whose inside stays as it is",
+            )
+        )
     if not inserted:
         return model, inserted
     classes = {type(layer).__name__: type(layer) for layer in model.layers}

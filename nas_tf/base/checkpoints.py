@@ -28,14 +28,14 @@ class RunCheckpoint:
         built (`optimizer.build(variables)`), so that a missing slot is noticed.
     """
 
-    def __init__(self, folder: str | pathlib.Path, advice: str = "use a smaller learning rate",
-                 **trackables: Any):
+    def __init__(
+        self, folder: str | pathlib.Path, advice: str = "use a smaller learning rate", **trackables: Any
+    ):
         self._folder, self._advice = pathlib.Path(folder) / FOLDER, advice
         self._trackables = trackables
         self._step = tf.Variable(0, dtype=tf.int64, trainable=False, name="run_step")
         self._checkpoint = tf.train.Checkpoint(run_step=self._step, **trackables)
-        self._manager = tf.train.CheckpointManager(
-            self._checkpoint, str(self._folder), max_to_keep=KEPT)
+        self._manager = tf.train.CheckpointManager(self._checkpoint, str(self._folder), max_to_keep=KEPT)
 
     def save(self, step: int) -> None:
         """Saves the state after `step` steps.
@@ -66,5 +66,6 @@ class RunCheckpoint:
             raise UserError(
                 f"The checkpoint {latest!r} does not fit this run or is damaged; "
                 f"use another --workdir, or remove {str(self._folder)!r} to start over "
-                f"({str(error).splitlines()[0]}).") from error
+                f"({str(error).splitlines()[0]})."
+            ) from error
         return int(self._step.numpy())

@@ -6,7 +6,8 @@ import json
 import os
 import pathlib
 import tempfile
-from typing import Any, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 from nas_tf.base.errors import UserError, require
 
@@ -19,7 +20,8 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """
     path = check_writable(path)
     handle, name = tempfile.mkstemp(
-        prefix=f".{path.name.split('.')[0]}-", suffix="".join(path.suffixes), dir=path.parent)
+        prefix=f".{path.name.split('.')[0]}-", suffix="".join(path.suffixes), dir=path.parent
+    )
     os.close(handle)
     temporary = pathlib.Path(name)
     try:

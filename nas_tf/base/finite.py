@@ -1,7 +1,8 @@
 """Stopping a run whose numbers are no longer numbers, before they are saved."""
 
 import math
-from typing import Any, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 import tensorflow as tf
 
@@ -20,8 +21,9 @@ def require_finite(values: dict[str, float], step: int, advice: str) -> None:
     """
     for name, value in values.items():
         if not math.isfinite(value):
-            raise UserError(f"The {name} became {value} in step {step + 1}, so the run cannot go "
-                            f"on; {advice}. {_KEPT}")
+            raise UserError(
+                f"The {name} became {value} in step {step + 1}, so the run cannot go on; {advice}. {_KEPT}"
+            )
 
 
 def require_finite_state(trackables: dict[str, Any], advice: str) -> None:
@@ -38,7 +40,8 @@ def require_finite_state(trackables: dict[str, Any], advice: str) -> None:
             if not bool(tf.reduce_all(tf.math.is_finite(tf.convert_to_tensor(variable)))):
                 raise UserError(
                     f"The run's state is no longer finite ({name.replace('_', ' ')}: "
-                    f"{variable.name.split(':')[0]!r}), so it cannot go on; {advice}. {_KEPT}")
+                    f"{variable.name.split(':')[0]!r}), so it cannot go on; {advice}. {_KEPT}"
+                )
 
 
 def _floating(trackable: Any) -> Iterator[tf.Variable]:

@@ -20,7 +20,7 @@ class MetricLog:
     """
 
     def __init__(self, folder: str | pathlib.Path, resume_epoch: int = 0):
-        import tensorflow as tf  # pylint: disable=import-outside-toplevel
+        import tensorflow as tf
 
         self._path = pathlib.Path(folder) / METRICS_FILE
         kept = [line for line in read_metrics(folder) if line["epoch"] < resume_epoch]

@@ -20,15 +20,21 @@ class Progress:
       stream: default standard error.
     """
 
-    def __init__(self, title: str, total_steps: int, start_step: int = 0,
-                 stream: TextIO | None = None):
+    def __init__(self, title: str, total_steps: int, start_step: int = 0, stream: TextIO | None = None):
         self._title, self._total = title, total_steps
         self._start, self._step = start_step, start_step
         self._began = time.monotonic()
         self._stream = stream or sys.stderr
-        self._bar = tqdm(total=total_steps, initial=start_step, desc=title, file=self._stream,
-                         dynamic_ncols=True, mininterval=0.5, leave=False,
-                         disable=not self._stream.isatty())
+        self._bar = tqdm(
+            total=total_steps,
+            initial=start_step,
+            desc=title,
+            file=self._stream,
+            dynamic_ncols=True,
+            mininterval=0.5,
+            leave=False,
+            disable=not self._stream.isatty(),
+        )
 
     def update(self, step: int, **figures: float) -> None:
         """Says that `step` steps are done in all; `figures` stand beside the bar."""

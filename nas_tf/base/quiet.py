@@ -5,7 +5,7 @@ import io
 import os
 import sys
 import tempfile
-from typing import Iterator
+from collections.abc import Iterator
 
 from absl import logging
 

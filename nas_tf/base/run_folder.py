@@ -52,9 +52,10 @@ def open_stage(workdir: str, stage: str, settings: dict[str, Any]) -> StageFolde
     """
     require(bool(str(workdir).strip()), "--workdir is empty; name a folder for the run.")
     path = files.make_folder(pathlib.Path(workdir) / stage)
-    require(hold(path / ".lock"),
-            f"Another process works in the folder {str(path)!r}; wait for its end, or use another "
-            "--workdir.")
+    require(
+        hold(path / ".lock"),
+        f"Another process works in the folder {str(path)!r}; wait for its end, or use another --workdir.",
+    )
     settings = json.loads(json.dumps(settings))
     settings_path = path / "settings.json"
     if settings_path.exists():
@@ -69,10 +70,12 @@ def _refuse_other_settings(path: pathlib.Path, held: dict, asked: dict) -> None:
     differing = sorted(k for k in held.keys() | asked.keys() if held.get(k) != asked.get(k))
     if differing:
         shown = "; ".join(
-            f"{k}: there {_short(held.get(k))}, asked {_short(asked.get(k))}" for k in differing[:5])
+            f"{k}: there {_short(held.get(k))}, asked {_short(asked.get(k))}" for k in differing[:5]
+        )
         raise UserError(
             f"The folder {str(path)!r} holds a run with other settings ({shown}); "
-            "use another --workdir, or the same settings to resume it.")
+            "use another --workdir, or the same settings to resume it."
+        )
 
 
 def _flat(settings: Any, prefix: str = "") -> dict[str, Any]:

@@ -28,6 +28,7 @@ def _quietly(exec_module):
             exec_module(module)
             # Looking for devices prints again, otherwise at the first operation.
             module.config.list_physical_devices()
+
     return run
 
 

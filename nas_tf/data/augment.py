@@ -32,8 +32,7 @@ class Views(NamedTuple):
     gains: tf.Tensor | None
 
 
-def sample_views(seed: tf.Tensor, count: int, height_width: tf.Tensor,
-                 augmentation: Augmentation) -> Views:
+def sample_views(seed: tf.Tensor, count: int, height_width: tf.Tensor, augmentation: Augmentation) -> Views:
     """Draws `count` views of images of size `height_width` (float32 [2]); seed: int64 [2]."""
     seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 3))
     flips = tf.random.stateless_uniform([count], seeds[0]) < (0.5 if augmentation.flip else 0.0)
@@ -86,28 +85,32 @@ def view_batch(images: tf.Tensor, resolution: int, views: Views) -> tf.Tensor:
     zero = tf.zeros_like(top)
     transforms = tf.stack([slope_x, zero, offset_x, zero, scale_y, offset_y, zero, zero], axis=1)
     sampled = tf.raw_ops.ImageProjectiveTransformV3(
-        images=tf.cast(images, tf.float32), transforms=transforms,
-        output_shape=[resolution, resolution], fill_value=0.0, interpolation="BILINEAR",
-        fill_mode="NEAREST")
+        images=tf.cast(images, tf.float32),
+        transforms=transforms,
+        output_shape=[resolution, resolution],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode="NEAREST",
+    )
     return as_uint8(_recoloured(sampled, views.gains))
 
 
-def _random_boxes(seed: tf.Tensor, count: int, height_width: tf.Tensor,
-                  min_area: float) -> tf.Tensor:
+def _random_boxes(seed: tf.Tensor, count: int, height_width: tf.Tensor, min_area: float) -> tf.Tensor:
     """Boxes of random area and aspect ratio: the first of ten tries that fits in the image."""
     seeds = tf.unstack(tf.random.experimental.stateless_split(seed, 3))
     area = tf.reduce_prod(height_width) * tf.random.stateless_uniform(
-        [count, _TRIES], seeds[0], min_area, 1.0)
-    ratio = tf.exp(tf.random.stateless_uniform(
-        [count, _TRIES], seeds[1], -_LOG_ASPECT_RATIO, _LOG_ASPECT_RATIO))
+        [count, _TRIES], seeds[0], min_area, 1.0
+    )
+    ratio = tf.exp(
+        tf.random.stateless_uniform([count, _TRIES], seeds[1], -_LOG_ASPECT_RATIO, _LOG_ASPECT_RATIO)
+    )
     # [N, tries, 2]: height = √(area / ratio), width = √(area · ratio)
     extents = tf.sqrt(tf.stack([area / ratio, area * ratio], axis=-1))
     fits = tf.reduce_all(extents <= height_width, axis=-1)
     extent = tf.gather(extents, tf.argmax(fits, axis=1), axis=1, batch_dims=1)
     corner = (height_width - extent) * tf.random.stateless_uniform([count, 2], seeds[2])
     boxes = tf.concat([corner, extent], axis=1)
-    return tf.where(tf.reduce_any(fits, axis=1, keepdims=True), boxes,
-                    _centre_square(count, height_width))
+    return tf.where(tf.reduce_any(fits, axis=1, keepdims=True), boxes, _centre_square(count, height_width))
 
 
 def _centre_square(count: int, height_width: tf.Tensor) -> tf.Tensor:

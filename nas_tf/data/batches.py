@@ -1,15 +1,15 @@
 """Batches of uint8 images for training and evaluation."""
 
 import dataclasses
-from typing import Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 
+from nas_tf.base.errors import UserError, require
 from nas_tf.data import augment, preprocess
 from nas_tf.data.config import Augmentation, Part, default_resize_size
 from nas_tf.data.sources import ArraySource, ImageSource
-from nas_tf.base.errors import UserError, require
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,14 +23,17 @@ class ImageSize:
 def image_size(source: ImageSource, resolution: int, resize_size: int = 0) -> ImageSize:
     """The sizes for a source; a `resize_size` of 0 means its default."""
     resize_size = resize_size or default_resize_size(resolution, source.image_size)
-    require(0 < resolution <= resize_size,
-            f"The image must be resized to at least the resolution ({resolution} pixels, at "
-            f"least 1) before the centre crop, not to {resize_size}.")
+    require(
+        0 < resolution <= resize_size,
+        f"The image must be resized to at least the resolution ({resolution} pixels, at "
+        f"least 1) before the centre crop, not to {resize_size}.",
+    )
     return ImageSize(resolution, resize_size)
 
 
-def evaluation_batches(source: ImageSource, part: str | Part, batch_size: int, resolution: int,
-                       resize_size: int = 0) -> tf.data.Dataset:
+def evaluation_batches(
+    source: ImageSource, part: str | Part, batch_size: int, resolution: int, resize_size: int = 0
+) -> tf.data.Dataset:
     """Every image of a part once, in the fixed order; the last batch may be smaller.
 
     Returns:
@@ -50,9 +53,16 @@ def evaluation_batches(source: ImageSource, part: str | Part, batch_size: int, r
     return batches.prefetch(tf.data.AUTOTUNE)
 
 
-def training_batches(source: ImageSource, part: str | Part, batch_size: int, resolution: int,
-                     augmentation: Augmentation, seed: int, start_step: int = 0,
-                     resize_size: int = 0) -> tf.data.Dataset:
+def training_batches(
+    source: ImageSource,
+    part: str | Part,
+    batch_size: int,
+    resolution: int,
+    augmentation: Augmentation,
+    seed: int,
+    start_step: int = 0,
+    resize_size: int = 0,
+) -> tf.data.Dataset:
     """Whole batches of augmented images for ever.
 
     A function of (seed, step) alone: a run that starts at `start_step` sees exactly what an
@@ -78,12 +88,18 @@ def training_batches(source: ImageSource, part: str | Part, batch_size: int, res
         # Views of a whole batch at once: some ten times cheaper for small images.
         batches = source.endless_batches(part, batch_size, seed, start_step * batch_size)
         batches = batches.enumerate(start_step).map(
-            lambda count, batch: view(*batch, count, batch_size, augment.view_batch))
+            lambda count, batch: view(*batch, count, batch_size, augment.view_batch)
+        )
     else:
         start = start_step * batch_size
-        examples = source.endless(part, seed, start).enumerate(start).map(
-            lambda count, example: view(*example, count, 1, augment.view_image),
-            num_parallel_calls=tf.data.AUTOTUNE)
+        examples = (
+            source.endless(part, seed, start)
+            .enumerate(start)
+            .map(
+                lambda count, example: view(*example, count, 1, augment.view_image),
+                num_parallel_calls=tf.data.AUTOTUNE,
+            )
+        )
         batches = examples.batch(batch_size, drop_remainder=True)
     return batches.prefetch(tf.data.AUTOTUNE)
 
@@ -92,16 +108,17 @@ def readable(source: ImageSource, dataset: tf.data.Dataset) -> Iterator:
     """Iterates a dataset of the source; a reading error says what is wrong, naming the file."""
     try:
         yield from dataset
-    except (tf.errors.InvalidArgumentError, tf.errors.DataLossError,
-            tf.errors.NotFoundError) as error:
+    except (tf.errors.InvalidArgumentError, tf.errors.DataLossError, tf.errors.NotFoundError) as error:
         raise source.explain(error) from error
 
 
 def check_labels(labels: np.ndarray, source: ImageSource, split: str) -> None:
     """Refuses splits without labels, such as the `test` of ImageNet with its −1."""
     if labels.min() < 0 or labels.max() >= source.num_classes:
-        raise UserError(f"The split {split!r} of dataset {source.name!r} has labels outside "
-                        f"0 to {source.num_classes - 1}, so it has no ground truth to compare with.")
+        raise UserError(
+            f"The split {split!r} of dataset {source.name!r} has labels outside "
+            f"0 to {source.num_classes - 1}, so it has no ground truth to compare with."
+        )
 
 
 def _check_batch_size(batch_size: int) -> None:

@@ -6,7 +6,8 @@ of the same classes may count them otherwise.
 
 import dataclasses
 import re
-from typing import Any, Iterable
+from collections.abc import Iterable
+from typing import Any
 
 from nas_tf.base.errors import UserError, require
 
@@ -54,12 +55,11 @@ class Matching:
 
 
 def are_numbers(labels: Iterable[str]) -> bool:
-    """Whether labels are nothing but 0, 1, 2, …"""
+    """Whether labels are nothing but 0, 1, 2 and so on."""
     return all(str(label) == str(index) for index, label in enumerate(labels))
 
 
-def match(model: ClassList, dataset: ClassList, num_classes: int,
-          policy: str = "match") -> Matching:
+def match(model: ClassList, dataset: ClassList, num_classes: int, policy: str = "match") -> Matching:
     """Finds for each class of the dataset the model's class of the same name.
 
     Case, underscores and surrounding blanks are not compared. Without names on one side the
@@ -73,8 +73,7 @@ def match(model: ClassList, dataset: ClassList, num_classes: int,
     Raises:
       UserError: both have names and these differ.
     """
-    require(policy in POLICIES,
-            f"--class_names={policy!r} is not one of {', '.join(POLICIES)}.")
+    require(policy in POLICIES, f"--class_names={policy!r} is not one of {', '.join(POLICIES)}.")
     by_position = tuple(range(num_classes))
     if policy == "ignore":
         return Matching(by_position, "not compared (--class_names=ignore): taken by position")
@@ -86,9 +85,13 @@ def match(model: ClassList, dataset: ClassList, num_classes: int,
     place = {key: index for index, key in enumerate(given)}
     if len(place) == len(given) and sorted(given) == sorted(wanted):
         matching = Matching(tuple(place[key] for key in wanted), "")
-        return dataclasses.replace(matching, note=(
-            "the dataset has the model's classes in another order: "
-            f"{matching.moved} of {num_classes} were matched by name"))
+        return dataclasses.replace(
+            matching,
+            note=(
+                "the dataset has the model's classes in another order: "
+                f"{matching.moved} of {num_classes} were matched by name"
+            ),
+        )
     if not (model.known and dataset.known):
         return Matching(by_position, _unknown(model, dataset))
     raise _differ(model, dataset)
@@ -107,25 +110,27 @@ def _keys(labels: tuple[str, ...]) -> list[str]:
 def _unknown(model: ClassList, dataset: ClassList) -> str:
     sides = [side for side in (model, dataset) if not side.known]
     who = " and the ".join(side.where for side in sides)
-    return (f"not compared: the {who} {'do' if len(sides) > 1 else 'does'} not name the classes, "
-            "so they were taken by position")
+    return (
+        f"not compared: the {who} {'do' if len(sides) > 1 else 'does'} not name the classes, "
+        "so they were taken by position"
+    )
 
 
 def _differ(model: ClassList, dataset: ClassList) -> UserError:
     given, wanted = _keys(model.labels), _keys(dataset.labels)
-    only_model = [label for label, key in zip(model.labels, given) if key not in set(wanted)]
-    only_data = [label for label, key in zip(dataset.labels, wanted) if key not in set(given)]
+    only_model = [label for label, key in zip(model.labels, given, strict=True) if key not in set(wanted)]
+    only_data = [label for label, key in zip(dataset.labels, wanted, strict=True) if key not in set(given)]
     if not only_model and not only_data:
         reason = "several of them share a name, so their order cannot be told"
     else:
-        reason = (f"only the model has {_some(only_model)}; "
-                  f"only the dataset has {_some(only_data)}")
+        reason = f"only the model has {_some(only_model)}; only the dataset has {_some(only_data)}"
     ids = [all(_WORDNET.fullmatch(label) for label in side.labels) for side in (model, dataset)]
     if ids[0] != ids[1]:
         reason += " (WordNet ids on one side, words on the other)"
     return UserError(
         f"The classes of the {model.where} and of the {dataset.where} differ: {reason}; "
-        "if both are in the same order all the same, give --class_names=ignore.")
+        "if both are in the same order all the same, give --class_names=ignore."
+    )
 
 
 def _some(labels: list[str]) -> str:

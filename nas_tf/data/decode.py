@@ -16,8 +16,10 @@ def decode_rgb(content: tf.Tensor) -> tf.Tensor:
     is a faster one that is off by more than one grey level on average.
     """
     image = tf.cond(
-        tf.io.is_jpeg(content), lambda: _decode_jpeg(content),
-        lambda: tf.io.decode_image(content, channels=3, expand_animations=False))
+        tf.io.is_jpeg(content),
+        lambda: _decode_jpeg(content),
+        lambda: tf.io.decode_image(content, channels=3, expand_animations=False),
+    )
     return tf.ensure_shape(image, [None, None, 3])
 
 
@@ -34,13 +36,16 @@ def decode_photo(content: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
       content: the file.
       orientation: int, EXIF's; 1 is upright.
     """
+
     def decode_other():
         return tf.numpy_function(_decode_by_pillow, [content], tf.uint8, stateful=False)
 
     is_png = tf.strings.substr(content, 0, 8) == b"\x89PNG\r\n\x1a\n"
     image = tf.cond(
-        tf.io.is_jpeg(content), lambda: _decode_jpeg(content),
-        lambda: tf.cond(is_png, lambda: tf.io.decode_png(content, channels=3), decode_other))
+        tf.io.is_jpeg(content),
+        lambda: _decode_jpeg(content),
+        lambda: tf.cond(is_png, lambda: tf.io.decode_png(content, channels=3), decode_other),
+    )
     return upright(tf.ensure_shape(image, [None, None, 3]), orientation)
 
 
@@ -62,7 +67,7 @@ def _decode_jpeg(content: tf.Tensor) -> tf.Tensor:
 
 
 def _decode_by_pillow(content: bytes) -> np.ndarray:
-    from PIL import Image  # pylint: disable=import-outside-toplevel
+    from PIL import Image
 
     try:
         with Image.open(io.BytesIO(content)) as image:

@@ -7,13 +7,13 @@ import time
 import numpy as np
 import tensorflow as tf
 
+from nas_tf.base.errors import UserError, require
 from nas_tf.data.decode import decode_photo
 from nas_tf.data.folder_scan import SUFFIXES, Listing, listed, scan
 from nas_tf.data.image_files import ImageFile, decoding_faults, look_at
 from nas_tf.data.order import fixed_permutation
 from nas_tf.data.overview import overview
 from nas_tf.data.sources import IndexedSource
-from nas_tf.base.errors import UserError, require
 
 # Decoding finds every broken file, but of a large folder it takes minutes to hours. Up to so many
 # pixels (some 3,700 photographs of 320×240 were decoded in 3 seconds on two cores, less than
@@ -35,8 +35,14 @@ class FolderSource(IndexedSource):
       left_out: what of the folder is not read, in words.
     """
 
-    def __init__(self, name: str, labels: list[str], image_size: int | None,
-                 splits: dict[str, tuple[np.ndarray, np.ndarray]], left_out: list[str]):
+    def __init__(
+        self,
+        name: str,
+        labels: list[str],
+        image_size: int | None,
+        splits: dict[str, tuple[np.ndarray, np.ndarray]],
+        left_out: list[str],
+    ):
         super().__init__(name, labels, image_size)
         self._splits, self._left_out = splits, left_out
 
@@ -51,18 +57,20 @@ class FolderSource(IndexedSource):
         return decode_photo(tf.io.read_file(path), tf.strings.to_number(orientation, tf.int32))
 
     def overview(self) -> str:
-        counts = {label: {split: int(np.sum(labels == index))
-                          for split, (_, labels) in self._splits.items()}
-                  for index, label in enumerate(self.labels)}
+        counts = {
+            label: {split: int(np.sum(labels == index)) for split, (_, labels) in self._splits.items()}
+            for index, label in enumerate(self.labels)
+        }
         return overview(self.name, self.labels, self.base_sizes(), counts, self._left_out)
 
     def explain(self, error: Exception) -> UserError:
-        paths = [pathlib.Path(path.decode()) for cells, _ in self._splits.values()
-                 for path, _ in cells]
+        paths = [pathlib.Path(path.decode()) for cells, _ in self._splits.values() for path, _ in cells]
         faults, seen, began = [], 0, time.monotonic()
         while seen < len(paths) and not (faults and time.monotonic() - began > _EXPLAIN_SECONDS):
-            batch = paths[seen:seen + 1000]
-            faults += [(path, fault) for path, fault in zip(batch, decoding_faults(batch)) if fault]
+            batch = paths[seen : seen + 1000]
+            faults += [
+                (path, fault) for path, fault in zip(batch, decoding_faults(batch), strict=True) if fault
+            ]
             seen += len(batch)
         if not faults:
             return super().explain(error)
@@ -82,27 +90,40 @@ def open_folder(root: str) -> FolderSource:
     """
     listing = scan(root)
     rows = listing.images
-    require(bool(rows or listing.problems), f"The folder {root!r} holds no images; expected "
-            f"{root}/<split>/<class>/*.jpg or {root}/<class>/*.jpg ({', '.join(SUFFIXES)}).")
+    require(
+        bool(rows or listing.problems),
+        f"The folder {root!r} holds no images; expected "
+        f"{root}/<split>/<class>/*.jpg or {root}/<class>/*.jpg ({', '.join(SUFFIXES)}).",
+    )
     looks = look_at([path for *_, path in rows])
     _refuse(root, listing, _faults(rows, looks))
     classes = sorted({name for _, name, _ in rows})
-    require(len(classes) > 1,
-            f"The folder {root!r} holds images of one class only ({classes[0]!r}); "
-            "a classifier needs at least two class folders.")
+    require(
+        len(classes) > 1,
+        f"The folder {root!r} holds images of one class only ({classes[0]!r}); "
+        "a classifier needs at least two class folders.",
+    )
     sides = {min(look.width, look.height) for look in looks}
-    return FolderSource(root, classes, sides.pop() if len(sides) == 1 else None,
-                        _splits(rows, looks, classes), listing.left_out)
+    return FolderSource(
+        root,
+        classes,
+        sides.pop() if len(sides) == 1 else None,
+        _splits(rows, looks, classes),
+        listing.left_out,
+    )
 
 
 def _faults(rows: list[Row], looks: list[ImageFile]) -> list[tuple[pathlib.Path, str]]:
     """Each broken file with what is wrong with it, as far as the looks make one look."""
     pixels = sum(look.width * look.height for look in looks)
     every = pixels <= DECODED_PIXELS
-    doubtful = [path for (*_, path), look in zip(rows, looks)
-                if not look.fault and (every or not look.whole)]
-    found = dict(zip(doubtful, decoding_faults(doubtful)))
-    faults = ((path, look.fault or found.get(path, "")) for (*_, path), look in zip(rows, looks))
+    doubtful = [
+        path
+        for (*_, path), look in zip(rows, looks, strict=True)
+        if not look.fault and (every or not look.whole)
+    ]
+    found = dict(zip(doubtful, decoding_faults(doubtful), strict=True))
+    faults = ((path, look.fault or found.get(path, "")) for (*_, path), look in zip(rows, looks, strict=True))
     return [(path, fault) for path, fault in faults if fault]
 
 
@@ -110,8 +131,10 @@ def _refuse(root: str, listing: Listing, faults: list[tuple[pathlib.Path, str]])
     problems = list(listing.problems)
     if faults:
         problems.append(_in_words(root, faults))
-    require(not problems, f"The folder {root!r} cannot be used as it is. It holds "
-            + "\nIt also holds ".join(problems))
+    require(
+        not problems,
+        f"The folder {root!r} cannot be used as it is. It holds " + "\nIt also holds ".join(problems),
+    )
 
 
 def _in_words(root: str, faults: list[tuple[pathlib.Path, str]]) -> str:
@@ -121,15 +144,16 @@ def _in_words(root: str, faults: list[tuple[pathlib.Path, str]]) -> str:
     return f"{len(lines):,} {files} that cannot be decoded; repair or remove:{listed(lines)}"
 
 
-def _splits(rows: list[Row], looks: list[ImageFile],
-            classes: list[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _splits(
+    rows: list[Row], looks: list[ImageFile], classes: list[str]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     index = {name: i for i, name in enumerate(classes)}
     columns = collections.defaultdict(list)
-    for (split, name, path), look in zip(rows, looks):
+    for (split, name, path), look in zip(rows, looks, strict=True):
         cell = (str(path).encode(), str(look.orientation).encode())
         columns[split].append((cell, index[name]))
     splits = {}
     for split, pairs in columns.items():
-        cells, labels = zip(*(pairs[i] for i in fixed_permutation(len(pairs))))
+        cells, labels = zip(*(pairs[i] for i in fixed_permutation(len(pairs))), strict=True)
         splits[split] = np.array(cells, object), np.array(labels, np.int64)
     return splits

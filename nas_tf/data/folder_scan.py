@@ -12,9 +12,36 @@ import pathlib
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".webp")
 # Images too, but none that the pipeline reads. Left out without a word they would be missed.
 UNREAD_SUFFIXES = (
-    ".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".svg", ".ico",
-    ".psd", ".tga", ".ppm", ".pgm", ".pbm", ".pnm", ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw",
-    ".orf", ".rw2", ".exr", ".hdr", ".dds", ".pcx")
+    ".gif",
+    ".tif",
+    ".tiff",
+    ".heic",
+    ".heif",
+    ".avif",
+    ".jxl",
+    ".jp2",
+    ".j2k",
+    ".svg",
+    ".ico",
+    ".psd",
+    ".tga",
+    ".ppm",
+    ".pgm",
+    ".pbm",
+    ".pnm",
+    ".raw",
+    ".dng",
+    ".cr2",
+    ".cr3",
+    ".nef",
+    ".arw",
+    ".orf",
+    ".rw2",
+    ".exr",
+    ".hdr",
+    ".dds",
+    ".pcx",
+)
 # Made by archivers and file servers beside the images, with copies of their names.
 _HIDDEN_FOLDERS = ("__MACOSX", "@eaDir")
 _DEEPEST = 8  # levels; ends a circle of symbolic links
@@ -47,19 +74,29 @@ def scan(root: str | os.PathLike) -> Listing:
     outside = depths.pop(1, [])
     problems = _depth_problems(depths)
     if found["unread"]:
-        problems.append(_listed(found["unread"], "image", "images", " of a format that is not read")
-                        + f"; convert to one of {', '.join(SUFFIXES)}, or remove")
+        problems.append(
+            _listed(found["unread"], "image", "images", " of a format that is not read")
+            + f"; convert to one of {', '.join(SUFFIXES)}, or remove"
+        )
     images, named = [], []
     if not problems or len(depths) == 1:
         nested = 3 in depths
         empty, named = _empty_folders(found, nested) if depths else ([], [])
         problems += empty
-        images = [(parts[0] if nested else "train", parts[-2], pathlib.Path(root, *parts))
-                  for rows in depths.values() for parts in sorted(rows)]
-    left_out = [_listed(rows, *what) for rows, what in (
-        (outside, ("image", "images", " outside class folders")),
-        (found["hidden"], ("hidden file", "hidden files")),
-        (found["other"], ("other file", "other files"))) if rows]
+        images = [
+            (parts[0] if nested else "train", parts[-2], pathlib.Path(root, *parts))
+            for rows in depths.values()
+            for parts in sorted(rows)
+        ]
+    left_out = [
+        _listed(rows, *what)
+        for rows, what in (
+            (outside, ("image", "images", " outside class folders")),
+            (found["hidden"], ("hidden file", "hidden files")),
+            (found["other"], ("other file", "other files")),
+        )
+        if rows
+    ]
     return Listing(images, left_out + named, problems)
 
 
@@ -100,8 +137,10 @@ def _depth_problems(depths: dict[int, list[Parts]]) -> list[str]:
     if len(depths) <= 1 and not any(depth > 3 for depth in depths):
         return []
     examples = ", ".join("/".join(depths[depth][0]) for depth in sorted(depths))
-    return ["images at other places than <class>/ throughout, or <split>/<class>/ throughout "
-            f"({examples}), so that their classes are not clear"]
+    return [
+        "images at other places than <class>/ throughout, or <split>/<class>/ throughout "
+        f"({examples}), so that their classes are not clear"
+    ]
 
 
 def _empty_folders(found: dict[str, list[Parts]], nested: bool) -> tuple[list[str], list[str]]:
@@ -128,7 +167,7 @@ def _empty_folders(found: dict[str, list[Parts]], nested: bool) -> tuple[list[st
 
 
 def _content(folder: Parts, files: list[Parts]) -> str:
-    inside = [parts for parts in files if parts[:len(folder)] == folder]
+    inside = [parts for parts in files if parts[: len(folder)] == folder]
     return _by_suffix(inside) if inside else "empty"
 
 

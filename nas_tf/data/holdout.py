@@ -2,9 +2,9 @@
 
 import collections
 
+from nas_tf.base.errors import require
 from nas_tf.data.config import Part
 from nas_tf.data.sources import ImageSource
-from nas_tf.base.errors import require
 
 
 def hold_out(source: ImageSource, split: str, num_images: int) -> tuple[Part, Part]:
@@ -25,9 +25,11 @@ def hold_out(source: ImageSource, split: str, num_images: int) -> tuple[Part, Pa
       UserError: too few images in all, or in some class.
     """
     total = source.part_size(split)
-    require(0 < num_images < total,
-            f"Cannot hold out {num_images} of the {total} images of {split!r}; "
-            "allowed: at least 1, and fewer than all; a number below 1 is a share.")
+    require(
+        0 < num_images < total,
+        f"Cannot hold out {num_images} of the {total} images of {split!r}; "
+        "allowed: at least 1, and fewer than all; a number below 1 is a share.",
+    )
     quota = _quotas(num_images, source.num_classes)
     taken = collections.Counter()
     positions = []
@@ -38,8 +40,11 @@ def hold_out(source: ImageSource, split: str, num_images: int) -> tuple[Part, Pa
             if len(positions) == num_images:
                 break
     short = [name for index, name in enumerate(source.labels) if taken[index] < quota[index]]
-    require(not short, f"The split {split!r} has too few images of {', '.join(short[:3])} to hold "
-            f"out {num_images} in equal shares; hold out fewer.")
+    require(
+        not short,
+        f"The split {split!r} has too few images of {', '.join(short[:3])} to hold "
+        f"out {num_images} in equal shares; hold out fewer.",
+    )
     held = tuple(positions)
     return Part(split, held, complement=True), Part(split, held)
 
@@ -47,5 +52,4 @@ def hold_out(source: ImageSource, split: str, num_images: int) -> tuple[Part, Pa
 def _quotas(num_images: int, num_classes: int) -> list[int]:
     base, extra = divmod(num_images, num_classes)
     # Spread, so that the classes with one more are not all at the beginning.
-    return [base + ((i + 1) * extra // num_classes - i * extra // num_classes)
-            for i in range(num_classes)]
+    return [base + ((i + 1) * extra // num_classes - i * extra // num_classes) for i in range(num_classes)]

@@ -4,8 +4,9 @@ import functools
 import os
 import pathlib
 import struct
+from collections.abc import Callable
 from multiprocessing.pool import ThreadPool
-from typing import Callable, NamedTuple
+from typing import NamedTuple
 
 FORMATS = ("JPEG", "MPO", "PNG", "BMP", "WEBP")  # MPO: a camera's JPEG with more pictures after it
 _ORIENTATION = 0x0112  # EXIF tag
@@ -56,7 +57,7 @@ def _version(path: pathlib.Path) -> tuple[str, int, int]:
 
 @functools.lru_cache(maxsize=_MEMORY)
 def _header(path: str, size: int, _: int) -> ImageFile:
-    from PIL import Image  # pylint: disable=import-outside-toplevel
+    from PIL import Image
 
     try:
         with Image.open(path) as image:
@@ -95,7 +96,7 @@ def _is_whole(path: str, size: int, image_format: str) -> bool:
 
 @functools.lru_cache(maxsize=_MEMORY)
 def _decoding_fault(path: str, *_: int) -> str:
-    import tensorflow as tf  # pylint: disable=import-outside-toplevel
+    import tensorflow as tf
 
     try:
         _decoder()(path)
@@ -107,13 +108,14 @@ def _decoding_fault(path: str, *_: int) -> str:
 @functools.cache
 def _decoder() -> Callable:
     """Decodes the file of a path in one graph: op by op it takes as long again."""
-    # pylint: disable=import-outside-toplevel
     import tensorflow as tf
 
     from nas_tf.data.decode import decode_photo
 
-    return tf.function(lambda path: tf.size(decode_photo(tf.io.read_file(path), tf.constant(1))),
-                       input_signature=[tf.TensorSpec([], tf.string)])
+    return tf.function(
+        lambda path: tf.size(decode_photo(tf.io.read_file(path), tf.constant(1))),
+        input_signature=[tf.TensorSpec([], tf.string)],
+    )
 
 
 def first_line(error: Exception) -> str:

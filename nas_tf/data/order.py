@@ -31,7 +31,8 @@ def shuffled_index(count: tf.Tensor, size: int, seed: int) -> tf.Tensor:
     epoch = tf.strings.as_string(count // size)
     key = tf.stack([_hash(f"{seed}-{word}-", epoch) for word in range(3)], axis=-1)
     return tf.raw_ops.RandomIndexShuffle(
-        index=count % size, seed=key, max_index=tf.constant(size - 1, tf.int64), rounds=8)
+        index=count % size, seed=key, max_index=tf.constant(size - 1, tf.int64), rounds=8
+    )
 
 
 def fixed_permutation(size: int) -> np.ndarray:

@@ -2,18 +2,24 @@
 
 import functools
 import sys
-from typing import Any, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from nas_tf.data import splits
 from nas_tf.base.errors import UserError
+from nas_tf.data import splits
 
 _SHOWN = 20  # classes
 
 Numbers = Mapping[str, int]
 
 
-def overview(name: str, labels: Sequence[str], totals: Numbers,
-             counts: Mapping[str, Numbers] | None = None, left_out: Sequence[str] = ()) -> str:
+def overview(
+    name: str,
+    labels: Sequence[str],
+    totals: Numbers,
+    counts: Mapping[str, Numbers] | None = None,
+    left_out: Sequence[str] = (),
+) -> str:
     """Classes, counts and what is left out.
 
     Args:
@@ -54,7 +60,8 @@ def check_disjoint(source: Any, first: tuple[str, str], second: tuple[str, str])
         raise UserError(
             f"--{first[0]}={first[1]!r} and --{second[0]}={second[1]!r} share {number:,} images of "
             f"dataset {source.name!r} ({splits.in_words(common)}); give splits without common "
-            "images, as in 'train[:80%]' and 'train[80%:]'.")
+            "images, as in 'train[:80%]' and 'train[80%:]'."
+        )
 
 
 def note_shared(source: Any, train_split: str, split: str) -> None:
@@ -66,9 +73,11 @@ def note_shared(source: Any, train_split: str, split: str) -> None:
         return  # the default of --train_split, for a dataset that has no such split
     common = source.shared(train_split, split)
     if common:
-        say_once(f"note: {splits.in_words(common)} of the split {split!r} are also in "
-                 f"--train_split={train_split!r}; accuracy on images that a model learned from "
-                 "says nothing about new ones")
+        say_once(
+            f"note: {splits.in_words(common)} of the split {split!r} are also in "
+            f"--train_split={train_split!r}; accuracy on images that a model learned from "
+            "says nothing about new ones"
+        )
 
 
 def _in_words(numbers: Numbers) -> str:

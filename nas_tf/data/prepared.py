@@ -2,7 +2,8 @@
 
 import difflib
 import pathlib
-from typing import Any, Iterable
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -10,12 +11,11 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import read_only_builder
 from tensorflow_datasets.core.naming import parse_builder_name_kwargs
 
-from nas_tf.data import class_names
-from nas_tf.data import order, splits
+from nas_tf.base.errors import UserError, require
+from nas_tf.data import class_names, order, splits
 from nas_tf.data.config import Part, as_part
 from nas_tf.data.decode import decode_rgb
 from nas_tf.data.sources import ArraySource, ImageSource
-from nas_tf.base.errors import UserError, require
 
 INFO_FILE = "dataset_info.json"
 IN_MEMORY_BYTES = 1 << 30  # splits of small images up to this size are decoded once
@@ -32,8 +32,11 @@ def is_prepared(folder: str) -> bool:
 def open_folder(folder: str) -> ImageSource:
     """Opens `…/name/1.2.3`, or `…/name` if it holds one version."""
     versions = _version_folders(folder)
-    require(len(versions) == 1, f"The folder {folder!r} holds several prepared versions; name one: "
-            f"{', '.join(str(v) for v in versions)}.")
+    require(
+        len(versions) == 1,
+        f"The folder {folder!r} holds several prepared versions; name one: "
+        f"{', '.join(str(v) for v in versions)}.",
+    )
     return _open_builder(_reading(lambda: tfds.builder_from_directory(versions[0]), folder), folder)
 
 
@@ -49,19 +52,24 @@ def open_name(dataset: str, data_dir: str = "", download: bool = False) -> Image
         name, _ = parse_builder_name_kwargs(dataset)
     except ValueError as error:
         raise _unknown(dataset) from error
-    require(not name.namespace, f"Dataset {dataset!r} belongs to a community namespace, which "
-            "TFDS reads from the network; prepare it with TFDS and give its folder as --dataset.")
-    require(not data_dir or pathlib.Path(data_dir).is_dir(),
-            f"--data_dir={data_dir!r} is not a folder.")
+    require(
+        not name.namespace,
+        f"Dataset {dataset!r} belongs to a community namespace, which "
+        "TFDS reads from the network; prepare it with TFDS and give its folder as --dataset.",
+    )
+    require(not data_dir or pathlib.Path(data_dir).is_dir(), f"--data_dir={data_dir!r} is not a folder.")
     where = {"data_dir": data_dir} if data_dir else {}
     try:
         builder = read_only_builder.builder_from_files(dataset, **where)
     except tfds.core.DatasetNotFoundError as error:
         if str(name) not in tfds.list_builders(with_community_datasets=False):
             raise _unknown(dataset) from error
-        require(download, f"No prepared {dataset!r} in {data_dir or '~/tensorflow_datasets'!r} "
-                f"(looked for {name}/<version>/{INFO_FILE}); give --data_dir of a folder that "
-                "holds it, or --download to let TFDS fetch it.")
+        require(
+            download,
+            f"No prepared {dataset!r} in {data_dir or '~/tensorflow_datasets'!r} "
+            f"(looked for {name}/<version>/{INFO_FILE}); give --data_dir of a folder that "
+            "holds it, or --download to let TFDS fetch it.",
+        )
         builder = _downloaded(dataset, where)
     except (ValueError, OSError, KeyError, TypeError) as error:
         raise _unreadable(dataset, error) from error
@@ -102,8 +110,7 @@ class RecordSource(ImageSource):
 
     def examples(self, part: str | Part) -> tf.data.Dataset:
         self.part_size(part)
-        return self._in_order(as_part(part)).map(
-            self._decode, num_parallel_calls=tf.data.AUTOTUNE)
+        return self._in_order(as_part(part)).map(self._decode, num_parallel_calls=tf.data.AUTOTUNE)
 
     def labels_in_order(self, split: str) -> Iterable[int]:
         records = self._in_order(Part(split)).map(lambda r: self._parse(r)["label"])
@@ -135,8 +142,11 @@ class RecordSource(ImageSource):
             places = tf.random.experimental.stateless_shuffle(tf.range(len(files[0])), key)
             ordered = tuple(tf.gather(column, places) for column in files)
             numbered = tf.data.Dataset.from_tensor_slices(ordered).interleave(
-                _numbered_records, cycle_length=_CYCLE, num_parallel_calls=tf.data.AUTOTUNE,
-                deterministic=True)
+                _numbered_records,
+                cycle_length=_CYCLE,
+                num_parallel_calls=tf.data.AUTOTUNE,
+                deterministic=True,
+            )
             return _shuffled_by(_select(numbered, part), seed * 1_000_003 + epoch)
 
         epochs = order.counts(start // size)
@@ -153,13 +163,15 @@ class RecordSource(ImageSource):
         """(name, records to skip, records to take, position of the first) of each file."""
         files = _split_info(self._splits, split, self.name).file_instructions
         firsts = np.cumsum([0, *(f.take for f in files)])[:-1]
-        return (tf.constant([str(f.filename) for f in files]),
-                tf.constant([f.skip for f in files], tf.int64),
-                tf.constant([f.take for f in files], tf.int64), tf.constant(firsts, tf.int64))
+        return (
+            tf.constant([str(f.filename) for f in files]),
+            tf.constant([f.skip for f in files], tf.int64),
+            tf.constant([f.take for f in files], tf.int64),
+            tf.constant(firsts, tf.int64),
+        )
 
     def _parse(self, record: tf.Tensor) -> dict[str, tf.Tensor]:
-        return self._features.deserialize_example(
-            record, decoders={"image": tfds.decode.SkipDecoding()})
+        return self._features.deserialize_example(record, decoders={"image": tfds.decode.SkipDecoding()})
 
     def _decode(self, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         example = self._parse(record)
@@ -189,8 +201,7 @@ def _select(numbered: tf.data.Dataset, part: Part) -> tf.data.Dataset:
         positions = tf.constant(part.positions, tf.int64)
 
         def belongs(position, _):
-            place = tf.minimum(tf.searchsorted(positions, position[tf.newaxis])[0],
-                               len(part.positions) - 1)
+            place = tf.minimum(tf.searchsorted(positions, position[tf.newaxis])[0], len(part.positions) - 1)
             return (positions[place] == position) != part.complement
 
         numbered = numbered.filter(belongs)
@@ -207,21 +218,23 @@ def _open_builder(builder: tfds.core.DatasetBuilder, name: str) -> ImageSource:
 def _source_of(builder: tfds.core.DatasetBuilder, name: str) -> ImageSource:
     features = builder.info.features
     known = dict(features) if isinstance(features, tfds.features.FeaturesDict) else {}
-    require(isinstance(known.get("image"), tfds.features.Image)
-            and isinstance(known.get("label"), tfds.features.ClassLabel)
-            and known["image"].np_dtype == np.uint8,
-            f"Dataset {name!r} is not for image classification: it needs a uint8 'image' and a "
-            f"class 'label', and has {', '.join(sorted(known)) or 'none'}.")
+    require(
+        isinstance(known.get("image"), tfds.features.Image)
+        and isinstance(known.get("label"), tfds.features.ClassLabel)
+        and known["image"].np_dtype == np.uint8,
+        f"Dataset {name!r} is not for image classification: it needs a uint8 'image' and a "
+        f"class 'label', and has {', '.join(sorted(known)) or 'none'}.",
+    )
     file_format = str(builder.info.file_format.value)
-    require(file_format == "tfrecord",
-            f"Dataset {name!r} is prepared as {file_format}; prepare it as tfrecord.")
+    require(
+        file_format == "tfrecord", f"Dataset {name!r} is prepared as {file_format}; prepare it as tfrecord."
+    )
     labels = known["label"].names
     records = RecordSource(name, labels, builder)
     height, width, _ = known["image"].shape
     if height and width and _largest_split(records) * height * width * 3 <= IN_MEMORY_BYTES:
         sizes = {split: records.split_size(split) for split in records.split_names()}
-        return ArraySource(name, labels, min(height, width), sizes,
-                           lambda split: _decoded(records, split))
+        return ArraySource(name, labels, min(height, width), sizes, lambda split: _decoded(records, split))
     return records
 
 
@@ -231,7 +244,7 @@ def _largest_split(records: RecordSource) -> int:
 
 def _decoded(records: RecordSource, split: str) -> tuple[np.ndarray, np.ndarray]:
     batches = list(records.examples(split).batch(1024).as_numpy_iterator())
-    images, labels = map(np.concatenate, zip(*batches))
+    images, labels = map(np.concatenate, zip(*batches, strict=True))
     return images, labels
 
 
@@ -254,6 +267,7 @@ def _downloaded(dataset: str, where: dict[str, Any]) -> tfds.core.DatasetBuilder
         builder = tfds.builder(dataset, **where)
         builder.download_and_prepare()
         return builder
+
     return _reading(prepare, dataset)
 
 
@@ -276,5 +290,6 @@ def _unknown(dataset: str) -> UserError:
     names = [*tfds.list_builders(with_community_datasets=False), "digits"]
     near = difflib.get_close_matches(dataset.split("/")[0].split(":")[0], names, n=3, cutoff=0.5)
     hint = f"nearest: {', '.join(near)}" if near else "see tensorflow.org/datasets/catalog"
-    return UserError(f"Unknown dataset {dataset!r}: neither 'digits', nor a folder, nor a TFDS "
-                     f"name ({hint}).")
+    return UserError(
+        f"Unknown dataset {dataset!r}: neither 'digits', nor a folder, nor a TFDS name ({hint})."
+    )

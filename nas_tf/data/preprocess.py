@@ -28,16 +28,17 @@ def evaluation_image(image: tf.Tensor, resolution: int, resize_size: int) -> tf.
     height_width = tf.cast(tf.round(size * (resize_size / tf.reduce_min(size))), tf.int32)
     image = resized(image, height_width)
     top, left = tf.unstack((height_width - resolution) // 2)
-    return as_uint8(image[..., top:top + resolution, left:left + resolution, :])
+    return as_uint8(image[..., top : top + resolution, left : left + resolution, :])
 
 
 def resized(image: tf.Tensor, height_width: tf.Tensor) -> tf.Tensor:
     """float32 [(N,) height, width, 3]; unchanged values where the size already fits."""
     same = tf.reduce_all(tf.shape(image)[-3:-1] == height_width)
     return tf.cond(
-        same, lambda: tf.cast(image, tf.float32),
-        lambda: tf.image.resize(image, height_width, tf.image.ResizeMethod.BILINEAR,
-                                antialias=True))
+        same,
+        lambda: tf.cast(image, tf.float32),
+        lambda: tf.image.resize(image, height_width, tf.image.ResizeMethod.BILINEAR, antialias=True),
+    )
 
 
 def as_uint8(image: tf.Tensor) -> tf.Tensor:

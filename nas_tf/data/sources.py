@@ -2,15 +2,15 @@
 
 import abc
 import pathlib
-from typing import Callable, Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import tensorflow as tf
 
+from nas_tf.base.errors import UserError, require
 from nas_tf.data import order, splits
 from nas_tf.data.config import DataConfig, Part, as_part
 from nas_tf.data.overview import overview, say_once
-from nas_tf.base.errors import UserError, require
 
 
 class ImageSource(abc.ABC):
@@ -52,8 +52,7 @@ class ImageSource(abc.ABC):
 
     def overview(self) -> str:
         """Classes and numbers of images, in words."""
-        return overview(self.name, self.labels,
-                        {name: self.split_size(name) for name in self.split_names()})
+        return overview(self.name, self.labels, {name: self.split_size(name) for name in self.split_names()})
 
     @abc.abstractmethod
     def examples(self, part: str | Part) -> tf.data.Dataset:
@@ -89,7 +88,8 @@ class ImageSource(abc.ABC):
                 return name
         raise UserError(
             f"Dataset {self.name!r} has neither a split 'validation' nor 'test'; cut one off "
-            "with --train_split='train[:90%]' --eval_split='train[90%:]'.")
+            "with --train_split='train[:90%]' --eval_split='train[90%:]'."
+        )
 
 
 class IndexedSource(ImageSource):
@@ -121,7 +121,7 @@ class IndexedSource(ImageSource):
             cells, labels = self.base_split(name)
             pieces.append((cells[start:stop], labels[start:stop]))
         # One piece stays a view: the images of a large split are not copied.
-        cells, labels = pieces[0] if len(pieces) == 1 else map(np.concatenate, zip(*pieces))
+        cells, labels = pieces[0] if len(pieces) == 1 else map(np.concatenate, zip(*pieces, strict=True))
         if part.positions is not None:
             held = np.zeros(len(labels), bool)
             held[list(part.positions)] = True
@@ -135,8 +135,7 @@ class IndexedSource(ImageSource):
     def examples(self, part: str | Part) -> tf.data.Dataset:
         self.part_size(part)
         read = self._reader(part)
-        return tf.data.Dataset.range(self.part_size(part)).map(
-            read, num_parallel_calls=tf.data.AUTOTUNE)
+        return tf.data.Dataset.range(self.part_size(part)).map(read, num_parallel_calls=tf.data.AUTOTUNE)
 
     def endless(self, part: str | Part, seed: int, start: int = 0) -> tf.data.Dataset:
         size, read = self.part_size(part), self._reader(part)
@@ -157,8 +156,14 @@ class ArraySource(IndexedSource):
       sizes: name → number of images.
     """
 
-    def __init__(self, name: str, labels: Iterable[str], image_size: int, sizes: dict[str, int],
-                 load: Callable[[str], tuple[np.ndarray, np.ndarray]]):
+    def __init__(
+        self,
+        name: str,
+        labels: Iterable[str],
+        image_size: int,
+        sizes: dict[str, int],
+        load: Callable[[str], tuple[np.ndarray, np.ndarray]],
+    ):
         super().__init__(name, labels, image_size)
         self._sizes, self._load, self._loaded = sizes, load, {}
 
@@ -175,8 +180,9 @@ class ArraySource(IndexedSource):
         size, read = self.part_size(part), self._reader(part)
         return tf.data.Dataset.range(size).batch(batch_size).map(read)
 
-    def endless_batches(self, part: str | Part, batch_size: int, seed: int,
-                        start: int = 0) -> tf.data.Dataset:
+    def endless_batches(
+        self, part: str | Part, batch_size: int, seed: int, start: int = 0
+    ) -> tf.data.Dataset:
         """As `endless`, in batches."""
         size, read = self.part_size(part), self._reader(part)
         counts = order.counts(start).batch(batch_size, drop_remainder=True)
@@ -194,19 +200,23 @@ def open_source(dataset: str, data_dir: str = "", download: bool = False) -> Ima
     Raises:
       UserError: no such dataset, or its data is missing or unusable.
     """
-    # pylint: disable=import-outside-toplevel
     require(bool(dataset), "--dataset is empty; give a TFDS name, a folder, or 'digits'.")
     if dataset == "digits":
         from nas_tf.data import digits
+
         return digits.open_digits()
     if pathlib.Path(dataset).is_dir():
         from nas_tf.data import folder, prepared
+
         if prepared.is_prepared(dataset):
             return prepared.open_folder(dataset)
         return folder.open_folder(dataset)
-    require("/" not in dataset.strip("./") or not dataset.startswith((".", "/", "~")),
-            f"The dataset folder {dataset!r} does not exist.")
+    require(
+        "/" not in dataset.strip("./") or not dataset.startswith((".", "/", "~")),
+        f"The dataset folder {dataset!r} does not exist.",
+    )
     from nas_tf.data import prepared
+
     return prepared.open_name(dataset, data_dir, download)
 
 

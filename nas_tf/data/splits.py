@@ -1,6 +1,7 @@
 """Splits in the syntax of TensorFlow Datasets, such as `train[:99%]+test`, as ranges of images."""
 
-from typing import Any, Iterable
+from collections.abc import Iterable
+from typing import Any
 
 from nas_tf.base.errors import UserError
 
@@ -21,31 +22,34 @@ def ranges(split: str, infos: Any, dataset: str) -> list[Range]:
     Raises:
       UserError: no such split, or it cannot be understood.
     """
-    import tensorflow_datasets as tfds  # pylint: disable=import-outside-toplevel
+    import tensorflow_datasets as tfds
 
     try:
         terms = tfds.core.ReadInstruction.from_spec(split).to_absolute(infos)
     except SPLIT_ERRORS as error:
         raise unknown_split(split, infos, dataset) from error
-    bounds = ((term.splitname, term.from_ or 0,
-               infos[term.splitname].num_examples if term.to is None else term.to)
-              for term in terms)
+    bounds = (
+        (term.splitname, term.from_ or 0, infos[term.splitname].num_examples if term.to is None else term.to)
+        for term in terms
+    )
     return [(name, start, max(start, stop)) for name, start, stop in bounds]
 
 
 def split_infos(sizes: dict[str, int]) -> Any:
     """A `SplitDict` of splits that TFDS did not make: name → number of images."""
-    import tensorflow_datasets as tfds  # pylint: disable=import-outside-toplevel
+    import tensorflow_datasets as tfds
 
-    return tfds.core.splits.SplitDict(
-        [tfds.core.SplitInfo(name, [size], 0) for name, size in sizes.items()])
+    return tfds.core.splits.SplitDict([tfds.core.SplitInfo(name, [size], 0) for name, size in sizes.items()])
 
 
 def shared(first: list[Range], second: list[Range]) -> list[Range]:
     """The ranges of images that two splits have in common."""
-    common = ((name, max(start, other_start), min(stop, other_stop))
-              for name, start, stop in first
-              for other, other_start, other_stop in second if other == name)
+    common = (
+        (name, max(start, other_start), min(stop, other_stop))
+        for name, start, stop in first
+        for other, other_start, other_stop in second
+        if other == name
+    )
     return sorted({(name, start, stop) for name, start, stop in common if start < stop})
 
 
@@ -58,4 +62,5 @@ def unknown_split(split: str, names: Iterable[str], dataset: str) -> UserError:
     """The refusal of a split that does not exist or cannot be understood."""
     return UserError(
         f"Dataset {dataset!r} has no split {split!r}; it has {', '.join(sorted(names))}, "
-        "to be sliced as in 'train[:90%]' or 'train[500:]'.")
+        "to be sliced as in 'train[:90%]' or 'train[500:]'."
+    )

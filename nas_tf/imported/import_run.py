@@ -5,11 +5,11 @@ import pathlib
 from typing import Any
 
 from nas_tf.base import files
-from nas_tf.network import model_folder
 from nas_tf.base.errors import UserError, require
+from nas_tf.base.run_folder import open_stage
 from nas_tf.imported import proxyless_config, torch_file
 from nas_tf.imported.weights import SCALINGS, StateDict, fill
-from nas_tf.base.run_folder import open_stage
+from nas_tf.network import model_folder
 
 # The train stage's folder: what follows goes on from an import as from a training.
 STAGE = "train"
@@ -48,20 +48,29 @@ def run_import(workdir: str, config: ImportConfig) -> dict[str, Any]:
     Raises:
       UserError: a file that cannot be read or trusted, or that does not fit the other.
     """
-    require(config.input_scaling in SCALINGS,
-            f"--input_scaling={config.input_scaling!r} is not one of {', '.join(SCALINGS)}.")
-    require(config.background in BACKGROUNDS,
-            f"--background={config.background!r} is not one of {', '.join(BACKGROUNDS)}.")
+    require(
+        config.input_scaling in SCALINGS,
+        f"--input_scaling={config.input_scaling!r} is not one of {', '.join(SCALINGS)}.",
+    )
+    require(
+        config.background in BACKGROUNDS,
+        f"--background={config.background!r} is not one of {', '.join(BACKGROUNDS)}.",
+    )
     network = proxyless_config.read_config(config.config)
     tensors = torch_file.read_tensors(config.checkpoint)
     resolution = config.resolution or network.resolution
-    require(bool(resolution), f"The configuration {config.config!r} does not say the resolution; "
-            "give --resolution.")
-    require(resolution >= _MIN_RESOLUTION, f"--resolution={resolution} is too small; "
-            f"allowed: {_MIN_RESOLUTION} or more.")
+    require(
+        bool(resolution),
+        f"The configuration {config.config!r} does not say the resolution; give --resolution.",
+    )
+    require(
+        resolution >= _MIN_RESOLUTION,
+        f"--resolution={resolution} is too small; allowed: {_MIN_RESOLUTION} or more.",
+    )
     resize_size = config.resize_size or round(resolution * 256 / 224)
-    require(resize_size >= resolution,
-            f"--resize_size={resize_size} is smaller than the resolution {resolution}.")
+    require(
+        resize_size >= resolution, f"--resize_size={resize_size} is smaller than the resolution {resolution}."
+    )
     dropped = drops_background(config.background, network.num_classes)
     num_classes = network.num_classes - dropped
     labels = _labels(config.labels, num_classes, dropped)
@@ -70,16 +79,26 @@ def run_import(workdir: str, config: ImportConfig) -> dict[str, Any]:
     if done is not None:
         return done
     model, architecture = build(network, tensors, config.input_scaling, resolution, dropped)
-    model_folder.save_model(stage.path / "model", model, model_folder.ModelDescription(
-        "float", architecture, resolution, num_classes, labels, resize_size,
-        named=bool(config.labels)))
+    model_folder.save_model(
+        stage.path / "model",
+        model,
+        model_folder.ModelDescription(
+            "float", architecture, resolution, num_classes, labels, resize_size, named=bool(config.labels)
+        ),
+    )
     files.write_json(stage.path / "architecture.json", architecture.to_json())
     summary = {
-        "architecture": architecture.to_string(), "model": str(stage.path / "model"),
+        "architecture": architecture.to_string(),
+        "model": str(stage.path / "model"),
         "params": architecture.params(num_classes),
-        "macs": architecture.macs(resolution, num_classes), "tensors": len(tensors),
-        "resolution": resolution, "resize_size": resize_size, "num_classes": num_classes,
-        "input_scaling": config.input_scaling, "background_dropped": dropped}
+        "macs": architecture.macs(resolution, num_classes),
+        "tensors": len(tensors),
+        "resolution": resolution,
+        "resize_size": resize_size,
+        "num_classes": num_classes,
+        "input_scaling": config.input_scaling,
+        "background_dropped": dropped,
+    }
     stage.write_summary(summary)
     return summary
 
@@ -91,13 +110,20 @@ def drops_background(background: str, num_outputs: int) -> bool:
     their order, and the order of the remaining ones' logits is what it was.
     """
     drop = background == "first" or background == "auto" and num_outputs == _WITH_BACKGROUND
-    require(not drop or num_outputs > 2,
-            f"--background={background} leaves fewer than 2 of {num_outputs} classes.")
+    require(
+        not drop or num_outputs > 2,
+        f"--background={background} leaves fewer than 2 of {num_outputs} classes.",
+    )
     return drop
 
 
-def build(network: proxyless_config.ImportedNetwork, tensors: dict, scaling: str, resolution: int,
-          drop_background: bool = False):
+def build(
+    network: proxyless_config.ImportedNetwork,
+    tensors: dict,
+    scaling: str,
+    resolution: int,
+    drop_background: bool = False,
+):
     """The network with its weights, reading (uint8 − 128) / 128.
 
     Args:
@@ -111,8 +137,7 @@ def build(network: proxyless_config.ImportedNetwork, tensors: dict, scaling: str
     border = tuple(float(v) for v in SCALINGS[scaling].zero())
     architecture = dataclasses.replace(network.architecture, image_border=border)
     model = build_network(architecture, resolution, network.num_classes - drop_background)
-    fill(model, StateDict(tensors, "checkpoint"), network.bn_epsilon, SCALINGS[scaling],
-         drop_background)
+    fill(model, StateDict(tensors, "checkpoint"), network.bn_epsilon, SCALINGS[scaling], drop_background)
     return model, architecture
 
 
@@ -134,11 +159,15 @@ def _labels(path: str, num_classes: int, dropped: bool) -> tuple[str, ...]:
     except UnicodeDecodeError as error:
         raise UserError(f"The label file {path!r} is not UTF-8 text.") from error
     if dropped and len(labels) == num_classes + 1:
-        require(any(name in labels[0].lower() for name in _BACKGROUND_NAMES),
-                f"Output 0 is to be dropped as background, but the label file {path!r} calls it "
-                f"{labels[0]!r:.60}; give --background=none if it is a class like the others.")
+        require(
+            any(name in labels[0].lower() for name in _BACKGROUND_NAMES),
+            f"Output 0 is to be dropped as background, but the label file {path!r} calls it "
+            f"{labels[0]!r:.60}; give --background=none if it is a class like the others.",
+        )
         return labels[1:]
-    require(len(labels) == num_classes,
-            f"The label file {path!r} has {len(labels)} lines; the network has {num_classes} "
-            f"classes{' without background' if dropped else ''}.")
+    require(
+        len(labels) == num_classes,
+        f"The label file {path!r} has {len(labels)} lines; the network has {num_classes} "
+        f"classes{' without background' if dropped else ''}.",
+    )
     return labels

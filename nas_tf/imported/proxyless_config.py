@@ -9,8 +9,15 @@ from nas_tf.space.architecture import Architecture, Block
 from nas_tf.space.operations import ZERO, InvertedBottleneck, Operation
 
 # What every convolution of the family has; a network with anything else is refused by name.
-_CONVOLUTION = {"dilation": 1, "groups": 1, "bias": False, "has_shuffle": False, "use_bn": True,
-                "act_func": "relu6", "ops_order": "weight_bn_act"}
+_CONVOLUTION = {
+    "dilation": 1,
+    "groups": 1,
+    "bias": False,
+    "has_shuffle": False,
+    "use_bn": True,
+    "act_func": "relu6",
+    "ops_order": "weight_bn_act",
+}
 _BOTTLENECK = {"use_se": False, "act_func": "relu6"}
 _DEFAULT_EPSILON = 1e-3
 
@@ -41,36 +48,55 @@ def read_config(path: str) -> ImportedNetwork:
     try:
         return _network(content, where)
     except KeyError as error:
-        raise UserError(f"The {where} is not a ProxylessNAS network configuration: it lacks "
-                        f"{str(error):.60}.") from error
+        raise UserError(
+            f"The {where} is not a ProxylessNAS network configuration: it lacks {str(error):.60}."
+        ) from error
     except ValueError as error:
-        raise UserError(f"The {where} is not a ProxylessNAS network configuration: "
-                        f"{str(error):.80}.") from error
+        raise UserError(
+            f"The {where} is not a ProxylessNAS network configuration: {str(error):.80}."
+        ) from error
     except (TypeError, AttributeError) as error:
-        raise UserError(f"The {where} is not a ProxylessNAS network configuration: a part of it "
-                        "is of another type than there.") from error
+        raise UserError(
+            f"The {where} is not a ProxylessNAS network configuration: a part of it "
+            "is of another type than there."
+        ) from error
 
 
 def _network(content: dict[str, Any], where: str) -> ImportedNetwork:
-    require(content.get("name") == "ProxylessNASNets",
-            f"The {where} describes a {content.get('name')!r:.60}, not a 'ProxylessNASNets'.")
+    require(
+        content.get("name") == "ProxylessNASNets",
+        f"The {where} describes a {content.get('name')!r:.60}, not a 'ProxylessNASNets'.",
+    )
     bn, stem, head = content["bn"], content["first_conv"], content["feature_mix_layer"]
-    require(not bn.get("ws_eps"),
-            f"The {where} uses weight standardization, which is not supported.")
+    require(not bn.get("ws_eps"), f"The {where} uses weight standardization, which is not supported.")
     _check(stem, _CONVOLUTION | {"kernel_size": 3, "in_channels": 3}, f"first_conv of the {where}")
     blocks = _blocks(content["blocks"], _whole(stem["out_channels"]), where)
-    _check(head, _CONVOLUTION | {"kernel_size": 1, "stride": 1, "in_channels": blocks[-1].width},
-           f"feature_mix_layer of the {where}")
+    _check(
+        head,
+        _CONVOLUTION | {"kernel_size": 1, "stride": 1, "in_channels": blocks[-1].width},
+        f"feature_mix_layer of the {where}",
+    )
     classifier = content["classifier"]
-    _check(classifier, {"in_features": head["out_channels"], "bias": True, "use_bn": False,
-                        "act_func": None}, f"classifier of the {where}")
+    _check(
+        classifier,
+        {"in_features": head["out_channels"], "bias": True, "use_bn": False, "act_func": None},
+        f"classifier of the {where}",
+    )
     architecture = Architecture(
-        _whole(stem["out_channels"]), _whole(stem["stride"]), blocks,
-        _whole(head["out_channels"]), str(content["name"]), "symmetric")
+        _whole(stem["out_channels"]),
+        _whole(stem["stride"]),
+        blocks,
+        _whole(head["out_channels"]),
+        str(content["name"]),
+        "symmetric",
+    )
     resolution = content.get("resolution")
     return ImportedNetwork(
-        architecture, _whole(classifier["out_features"]),
-        float(bn.get("eps", _DEFAULT_EPSILON)), resolution and _whole(resolution))
+        architecture,
+        _whole(classifier["out_features"]),
+        float(bn.get("eps", _DEFAULT_EPSILON)),
+        resolution and _whole(resolution),
+    )
 
 
 def _blocks(entries: list[dict], width: int, where: str) -> tuple[Block, ...]:
@@ -87,34 +113,43 @@ def _block(entry: dict[str, Any], width: int, where: str) -> Block:
     if conv is None or conv["name"] == "ZeroLayer":
         operation, output, stride = ZERO, width, 1
     else:
-        require(conv["name"] == "MBInvertedConvLayer",
-                f"The {where} is a {conv['name']!r:.60}, which is not supported.")
+        require(
+            conv["name"] == "MBInvertedConvLayer",
+            f"The {where} is a {conv['name']!r:.60}, which is not supported.",
+        )
         _check(conv, _BOTTLENECK | {"in_channels": width}, where)
         operation = _operation(conv, width, where)
         output, stride = _whole(conv["out_channels"]), _whole(conv["stride"])
     # Our blocks have the shortcut exactly where it fits.
     fits = stride == 1 and output == width
     is_identity = not shortcut or shortcut["name"] == "IdentityLayer"
-    require((shortcut is not None) == fits and is_identity,
-            f"The {where} has {'a' if shortcut else 'no'} shortcut; an identity shortcut is "
-            "supported exactly where stride is 1 and widths match.")
+    require(
+        (shortcut is not None) == fits and is_identity,
+        f"The {where} has {'a' if shortcut else 'no'} shortcut; an identity shortcut is "
+        "supported exactly where stride is 1 and widths match.",
+    )
     return Block(operation, output, stride)
 
 
 def _operation(conv: dict[str, Any], width: int, where: str) -> Operation:
     expansion, hidden = conv["expand_ratio"], conv.get("mid_channels")
-    require(expansion in range(1, 10) and hidden in (None, width * expansion)
-            and conv["kernel_size"] in (1, 3, 5, 7),
-            f"The {where} has expansion {expansion!r:.20}, {hidden!r:.20} hidden channels and "
-            f"kernel {conv['kernel_size']!r:.20}; whole expansions 1-9 and kernels 1, 3, 5, 7 are "
-            "supported.")
+    require(
+        expansion in range(1, 10)
+        and hidden in (None, width * expansion)
+        and conv["kernel_size"] in (1, 3, 5, 7),
+        f"The {where} has expansion {expansion!r:.20}, {hidden!r:.20} hidden channels and "
+        f"kernel {conv['kernel_size']!r:.20}; whole expansions 1-9 and kernels 1, 3, 5, 7 are "
+        "supported.",
+    )
     return InvertedBottleneck(int(expansion), _whole(conv["kernel_size"]))
 
 
 def _check(entry: dict[str, Any], expected: dict[str, Any], where: str) -> None:
     for key, value in expected.items():
-        require(entry.get(key, value) == value,
-                f"The {where} has {key}={entry.get(key)!r:.60}; only {value!r} is supported.")
+        require(
+            entry.get(key, value) == value,
+            f"The {where} has {key}={entry.get(key)!r:.60}; only {value!r} is supported.",
+        )
 
 
 def _whole(value: Any) -> int:

@@ -9,7 +9,8 @@ import io
 import pathlib
 import struct
 import zipfile
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -23,8 +24,16 @@ _LEGACY_PROTOCOL = 1001
 # small pickles become larger objects; tensors are views, so it does not grow with them.
 _BYTES_PER_FILE_BYTE, _BYTES_ANYWAY = 16, 1 << 20
 _BYTES_PER_TENSOR = 512  # its name, shape and array
-_READ_ERRORS = (zipfile.BadZipFile, KeyError, ValueError, OSError, NotImplementedError,
-                RuntimeError, struct.error, EOFError)
+_READ_ERRORS = (
+    zipfile.BadZipFile,
+    KeyError,
+    ValueError,
+    OSError,
+    NotImplementedError,
+    RuntimeError,
+    struct.error,
+    EOFError,
+)
 
 
 def read_tensors(path: str | pathlib.Path) -> dict[str, np.ndarray]:
@@ -53,17 +62,20 @@ def read_tensors(path: str | pathlib.Path) -> dict[str, np.ndarray]:
         for reference in state.values():
             if reference.storage not in storages:
                 storages[reference.storage] = load_storage(reference.storage)
-        return {name: _array(reference, storages[reference.storage])
-                for name, reference in state.items()}
+        return {name: _array(reference, storages[reference.storage]) for name, reference in state.items()}
     except _READ_ERRORS as error:
-        raise UserError(f"The {where} is truncated or damaged "
-                        f"({type(error).__name__}: {str(error)[:80]}).") from error
+        raise UserError(
+            f"The {where} is truncated or damaged ({type(error).__name__}: {str(error)[:80]})."
+        ) from error
 
 
 def _state_dict(pickled: Any, where: str) -> dict[str, TensorReference]:
     found = pickled.get("state_dict", pickled) if isinstance(pickled, dict) else None
-    entries = isinstance(found, dict) and found and all(
-        isinstance(k, str) and isinstance(v, TensorReference) for k, v in found.items())
+    entries = (
+        isinstance(found, dict)
+        and found
+        and all(isinstance(k, str) and isinstance(v, TensorReference) for k, v in found.items())
+    )
     require(bool(entries), f"The {where} holds no state_dict (parameter names and tensors).")
     return found
 
@@ -72,10 +84,12 @@ def _require_small(state: dict[str, TensorReference], limit: int, where: str) ->
     """Refuses storages and tensors that take more than `limit` bytes, before any is read."""
     storages = {reference.storage for reference in state.values()}
     unpacked = len(state) * _BYTES_PER_TENSOR + sum(
-        storage.numel * np.dtype(storage.dtype).itemsize for storage in storages)
-    require(unpacked <= limit,
-            f"The {where} unpacks to {unpacked:,} bytes; at most {limit:,} are allowed for a file "
-            "of its size.")
+        storage.numel * np.dtype(storage.dtype).itemsize for storage in storages
+    )
+    require(
+        unpacked <= limit,
+        f"The {where} unpacks to {unpacked:,} bytes; at most {limit:,} are allowed for a file of its size.",
+    )
 
 
 def _read_zip(file: io.BytesIO, where: str, limit: int) -> tuple[Any, Callable]:
@@ -83,12 +97,15 @@ def _read_zip(file: io.BytesIO, where: str, limit: int) -> tuple[Any, Callable]:
     (pickle_name,) = [n for n in archive.namelist() if n.endswith("/data.pkl")] or [None]
     require(pickle_name is not None, f"The {where} is a zip archive without data.pkl.")
     folder = pickle_name.removesuffix("data.pkl")
-    require(f"{folder}byteorder" not in archive.namelist()
-            or archive.read(f"{folder}byteorder") == b"little",
-            f"The {where} was written on a big-endian machine, which is not supported.")
-    require(archive.getinfo(pickle_name).file_size <= limit // _BYTES_PER_FILE_BYTE,
-            f"The {where} describes its tensors in {archive.getinfo(pickle_name).file_size:,} "
-            "bytes, more than it has itself.")
+    require(
+        f"{folder}byteorder" not in archive.namelist() or archive.read(f"{folder}byteorder") == b"little",
+        f"The {where} was written on a big-endian machine, which is not supported.",
+    )
+    require(
+        archive.getinfo(pickle_name).file_size <= limit // _BYTES_PER_FILE_BYTE,
+        f"The {where} describes its tensors in {archive.getinfo(pickle_name).file_size:,} "
+        "bytes, more than it has itself.",
+    )
     pickled = torch_pickle.load(io.BytesIO(archive.read(pickle_name)), where)
 
     def load_storage(storage: StorageReference) -> np.ndarray:
@@ -103,12 +120,15 @@ def _read_zip(file: io.BytesIO, where: str, limit: int) -> tuple[Any, Callable]:
 
 
 def _read_legacy(file: io.BytesIO, where: str, _: int) -> tuple[Any, Callable]:
-    require(torch_pickle.load(file, where) == _MAGIC,
-            f"The {where} is not a PyTorch checkpoint: it does not start with its magic number.")
+    require(
+        torch_pickle.load(file, where) == _MAGIC,
+        f"The {where} is not a PyTorch checkpoint: it does not start with its magic number.",
+    )
     protocol, system = torch_pickle.load(file, where), torch_pickle.load(file, where)
-    require(protocol == _LEGACY_PROTOCOL and isinstance(system, dict)
-            and system.get("little_endian") is True,
-            f"The {where} was written by an unknown version or on a big-endian machine.")
+    require(
+        protocol == _LEGACY_PROTOCOL and isinstance(system, dict) and system.get("little_endian") is True,
+        f"The {where} was written by an unknown version or on a big-endian machine.",
+    )
     pickled, keys = torch_pickle.load(file, where), torch_pickle.load(file, where)
     position = file.tell()
     buffer = file.getbuffer()
@@ -137,7 +157,7 @@ def _array(reference: TensorReference, values: np.ndarray) -> np.ndarray:
     """The tensor as a view of its storage's `values`."""
     storage, offset, shape, strides = reference
     size = int(np.prod(shape, dtype=object))
-    last = offset + sum((n - 1) * s for n, s in zip(shape, strides))
+    last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
     if size > storage.numel or (size and last >= storage.numel):
         raise ValueError(f"a tensor of shape {list(shape)} lies outside its storage")
     if not size:

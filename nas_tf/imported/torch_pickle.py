@@ -14,9 +14,16 @@ from typing import Any, NamedTuple
 from nas_tf.base.errors import UserError, require
 
 STORAGE_TYPES = {
-    "FloatStorage": "float32", "DoubleStorage": "float64", "HalfStorage": "float16",
-    "LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16",
-    "CharStorage": "int8", "ByteStorage": "uint8", "BoolStorage": "bool"}
+    "FloatStorage": "float32",
+    "DoubleStorage": "float64",
+    "HalfStorage": "float16",
+    "LongStorage": "int64",
+    "IntStorage": "int32",
+    "ShortStorage": "int16",
+    "CharStorage": "int8",
+    "ByteStorage": "uint8",
+    "BoolStorage": "bool",
+}
 
 
 _MAX_RANK = 32
@@ -75,8 +82,7 @@ class _MakeTensor(_Stand):
         if not len(shape) == len(strides) <= _MAX_RANK:
             raise ValueError("a tensor has no shape of its strides' length, or a very long one")
         whole = (offset, *shape, *strides)
-        if not (isinstance(storage, StorageReference)
-                and all(isinstance(n, int) and n >= 0 for n in whole)):
+        if not (isinstance(storage, StorageReference) and all(isinstance(n, int) and n >= 0 for n in whole)):
             raise ValueError("a tensor is not a view of a storage")
         return TensorReference(storage, offset, tuple(shape), tuple(strides))
 
@@ -104,15 +110,26 @@ _STAND_INS = {
     ("torch._utils", "_rebuild_parameter"): _MakeParameter(),
     ("torch", "Size"): _MakeSize(),
     # Immutable strings, which a pickle can neither call nor change.
-    **{("torch", name): dtype for name, dtype in STORAGE_TYPES.items()}}
+    **{("torch", name): dtype for name, dtype in STORAGE_TYPES.items()},
+}
 
 # What reading a damaged pickle raises.
-_DAMAGED = (pickle.UnpicklingError, EOFError, AttributeError, IndexError, KeyError, TypeError,
-            ValueError, OverflowError, MemoryError, RecursionError, ImportError)
+_DAMAGED = (
+    pickle.UnpicklingError,
+    EOFError,
+    AttributeError,
+    IndexError,
+    KeyError,
+    TypeError,
+    ValueError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+    ImportError,
+)
 
 
 class _Unpickler(pickle.Unpickler):
-
     def __init__(self, file: io.BytesIO, where: str):
         super().__init__(file, encoding="utf-8")
         self._where = where
@@ -121,14 +138,17 @@ class _Unpickler(pickle.Unpickler):
         if (module, name) not in _STAND_INS:
             raise UserError(
                 f"The {self._where} asks for {f'{module}.{name}'[:80]!r}; only tensors and "
-                "containers may be in a checkpoint, so it was refused and nothing in it was run.")
+                "containers may be in a checkpoint, so it was refused and nothing in it was run."
+            )
         return _STAND_INS[module, name]
 
     def persistent_load(self, pid: Any) -> StorageReference:
         kind, dtype, key, _, numel, *view = pid
-        require(kind == "storage" and dtype in STORAGE_TYPES.values() and not any(view),
-                f"The {self._where} holds something other than tensors ({str(kind)[:40]!r}); "
-                "save the model's state_dict alone.")
+        require(
+            kind == "storage" and dtype in STORAGE_TYPES.values() and not any(view),
+            f"The {self._where} holds something other than tensors ({str(kind)[:40]!r}); "
+            "save the model's state_dict alone.",
+        )
         if not (isinstance(key, str) and isinstance(numel, int) and numel >= 0):
             raise ValueError("a storage has no key or size")
         return StorageReference(key, dtype, numel)
@@ -145,8 +165,8 @@ def load(file: io.BytesIO, where: str) -> Any:
         return _Unpickler(file, where).load()
     except _DAMAGED as error:
         raise UserError(
-            f"The {where} is not a PyTorch checkpoint, or is truncated or damaged "
-            f"({type(error).__name__}).") from error
+            f"The {where} is not a PyTorch checkpoint, or is truncated or damaged ({type(error).__name__})."
+        ) from error
 
 
 def _check_memo(file: io.BytesIO) -> None:

@@ -51,23 +51,28 @@ class StateDict:
         """The tensor `name` as float32, which must be finite and have this shape."""
         require(name in self._left, f"The {self._where} has no tensor {name!r}.")
         values = self._left.pop(name)
-        require(values.shape == tuple(shape),
-                f"The tensor {name!r} of the {self._where} has the shape {list(values.shape)}; "
-                f"the configuration needs {list(shape)}.")
-        require(bool(np.isfinite(values).all()),
-                f"The tensor {name!r} of the {self._where} has values that are not finite.")
+        require(
+            values.shape == tuple(shape),
+            f"The tensor {name!r} of the {self._where} has the shape {list(values.shape)}; "
+            f"the configuration needs {list(shape)}.",
+        )
+        require(
+            bool(np.isfinite(values).all()),
+            f"The tensor {name!r} of the {self._where} has values that are not finite.",
+        )
         return values.astype(np.float32)
 
     def finish(self) -> None:
         """Raises `UserError` naming the tensors that nothing took."""
         left = [name for name in self._left if not name.endswith(_COUNTER)]
         if left:
-            raise UserError(f"The {self._where} has {len(left)} tensors that the configuration "
-                            f"does not use, the first {left[0]!r}.")
+            raise UserError(
+                f"The {self._where} has {len(left)} tensors that the configuration "
+                f"does not use, the first {left[0]!r}."
+            )
 
 
-def fill(model, state: StateDict, bn_epsilon: float, scaling: InputScaling,
-         drop_first: bool = False) -> None:
+def fill(model, state: StateDict, bn_epsilon: float, scaling: InputScaling, drop_first: bool = False) -> None:
     """Copies every tensor into `model`, folding the input scaling into the first layer.
 
     `drop_first`: their classifier has one class more, the first, which is left out.
@@ -77,11 +82,13 @@ def fill(model, state: StateDict, bn_epsilon: float, scaling: InputScaling,
     blocks = sorted({int(n.split("_")[0][5:]) for n in names if n.startswith("block")})
     for index in blocks:
         prefix = f"blocks.{index}.mobile_inverted_conv"
-        for ours, theirs in (("expand", "inverted_bottleneck"), ("depthwise", "depth_conv"),
-                             ("project", "point_linear")):
+        for ours, theirs in (
+            ("expand", "inverted_bottleneck"),
+            ("depthwise", "depth_conv"),
+            ("project", "point_linear"),
+        ):
             if f"block{index}_{ours}_conv" in names:
-                _fill_convolution(
-                    model, f"block{index}_{ours}", state, f"{prefix}.{theirs}", bn_epsilon)
+                _fill_convolution(model, f"block{index}_{ours}", state, f"{prefix}.{theirs}", bn_epsilon)
     _fill_convolution(model, "head", state, "feature_mix_layer", bn_epsilon)
     kernel, bias = model.get_layer("logits").weights
     first = int(drop_first)
@@ -105,7 +112,8 @@ def _fill_convolution(model, ours: str, state: StateDict, theirs: str, epsilon: 
     norm = model.get_layer(f"{ours}_bn")
     gamma, beta, mean, variance = (
         state.take(f"{theirs}.bn.{name}", tuple(norm.gamma.shape))
-        for name in ("weight", "bias", "running_mean", "running_var"))
+        for name in ("weight", "bias", "running_mean", "running_var")
+    )
     require(bool((variance >= 0).all()), f"The variance of {theirs!r} is negative.")
     # gamma / √(variance + ε) stays the same under our ε.
     gamma = gamma * np.sqrt((variance + norm.epsilon) / (variance + epsilon))

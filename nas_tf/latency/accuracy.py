@@ -3,21 +3,20 @@
 import dataclasses
 import pathlib
 import random
-from typing import Any, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from nas_tf.base import files
 from nas_tf.base.errors import require
 from nas_tf.latency.entries import Correction
-from nas_tf.latency.model_cache import (
-    ModelCache, layer_builders, network_builders, network_name)
+from nas_tf.latency.model_cache import ModelCache, layer_builders, network_builders, network_name
 from nas_tf.latency.stitch import stitch
 from nas_tf.latency.table import LatencyTable
 from nas_tf.latency.timing import Device, Samples, TimingConfig, summarize, time_with_progress
 from nas_tf.space.architecture import Architecture, from_string
 from nas_tf.space.search_space import SearchSpace, find_space
-
 
 # Of the random networks that a table is corrected and judged by when it is built.
 BUILD_SEED = 0
@@ -37,12 +36,15 @@ class Measured:
     halves_ms: tuple[float, float]
 
 
-def random_architectures(space: SearchSpace, count: int, seed: int,
-                         other_than: Sequence[Architecture] = ()) -> list[Architecture]:
+def random_architectures(
+    space: SearchSpace, count: int, seed: int, other_than: Sequence[Architecture] = ()
+) -> list[Architecture]:
     """`count` different architectures, every candidate of a block equally likely."""
-    require(count + len(other_than) <= space.size(),
-            f"The space {space.name!r} has {space.size()} architectures; {count} others than "
-            f"{len(other_than)} were asked for.")
+    require(
+        count + len(other_than) <= space.size(),
+        f"The space {space.name!r} has {space.size()} architectures; {count} others than "
+        f"{len(other_than)} were asked for.",
+    )
     choices, chooser = space.choices(resolution=32), random.Random(seed)
     found: list[Architecture] = []
     while len(found) < count:
@@ -52,8 +54,9 @@ def random_architectures(space: SearchSpace, count: int, seed: int,
     return found
 
 
-def network_models(architectures: Sequence[Architecture], table: LatencyTable, cache_dir: str,
-                   joined: bool) -> dict[str, pathlib.Path]:
+def network_models(
+    architectures: Sequence[Architecture], table: LatencyTable, cache_dir: str, joined: bool
+) -> dict[str, pathlib.Path]:
     """Whole networks as `.tflite` files of the table's kind, by `network_name`.
 
     Args:
@@ -67,8 +70,12 @@ def network_models(architectures: Sequence[Architecture], table: LatencyTable, c
     return {network_name(a, *shape): stitched(cache, a, *shape) for a in architectures}
 
 
-def stitched(cache: ModelCache, architecture: Architecture, resolution: int, num_classes: int,
-             ) -> pathlib.Path:
+def stitched(
+    cache: ModelCache,
+    architecture: Architecture,
+    resolution: int,
+    num_classes: int,
+) -> pathlib.Path:
     """A whole network joined from the cache's models of its layers, which must be there."""
     path = cache.path(f"stitched {network_name(architecture, resolution, num_classes)}")
     if not path.exists():
@@ -77,25 +84,36 @@ def stitched(cache: ModelCache, architecture: Architecture, resolution: int, num
     return path
 
 
-def measure_networks(architectures: Sequence[Architecture], table: LatencyTable, device: Device,
-                     timing: TimingConfig, cache_dir: str, joined: bool) -> list[Measured]:
+def measure_networks(
+    architectures: Sequence[Architecture],
+    table: LatencyTable,
+    device: Device,
+    timing: TimingConfig,
+    cache_dir: str,
+    joined: bool,
+) -> list[Measured]:
     """Times whole networks on the table's device; see `network_models`.
 
     Raises:
       UserError: the device is not the one that the table was measured on.
     """
-    differing = [f"{name} {getattr(table.identity, name)} there, {value} here"
-                 for name, value in device.identity_fields().items()
-                 if name != "details" and getattr(table.identity, name) != value]
-    require(not differing, f"The latency table {table.path!r} is of another device or runtime: "
-                           f"{'; '.join(differing)}.")
+    differing = [
+        f"{name} {getattr(table.identity, name)} there, {value} here"
+        for name, value in device.identity_fields().items()
+        if name != "details" and getattr(table.identity, name) != value
+    ]
+    require(
+        not differing,
+        f"The latency table {table.path!r} is of another device or runtime: {'; '.join(differing)}.",
+    )
     models = network_models(architectures, table, cache_dir, joined)
     samples = time_with_progress("whole networks: measure", device, models, timing)
     return measured_networks(architectures, table, samples)
 
 
-def measured_networks(architectures: Sequence[Architecture], table: LatencyTable,
-                      samples: Samples) -> list[Measured]:
+def measured_networks(
+    architectures: Sequence[Architecture], table: LatencyTable, samples: Samples
+) -> list[Measured]:
     """The networks' medians from timings by `network_name`."""
     own, found = table.identity, []
     for architecture in architectures:
@@ -108,8 +126,9 @@ def measured_networks(architectures: Sequence[Architecture], table: LatencyTable
 def predictions_ms(table: LatencyTable, networks: Sequence[Measured]) -> np.ndarray:
     """What the table says of each network, [len(networks)] in ms."""
     own = table.identity
-    return np.array([table.predict_ms(network.architecture, own.resolution, own.num_classes)
-                     for network in networks])
+    return np.array(
+        [table.predict_ms(network.architecture, own.resolution, own.num_classes) for network in networks]
+    )
 
 
 def prediction_error(predicted_ms: np.ndarray, measured_ms: np.ndarray) -> dict[str, float]:
@@ -120,7 +139,7 @@ def prediction_error(predicted_ms: np.ndarray, measured_ms: np.ndarray) -> dict[
       `worst_percent`; `within_5_percent` and `within_10_percent`, shares in per cent;
       `spearman`, rank correlation.
     """
-    from scipy.stats import spearmanr  # pylint: disable=import-outside-toplevel
+    from scipy.stats import spearmanr
 
     relative = predicted_ms / measured_ms - 1
     return {
@@ -152,20 +171,33 @@ def fit_correction(table: LatencyTable, networks: Sequence[Measured]) -> Correct
     plain = dataclasses.replace(table, correction=Correction())
     sums = predictions_ms(plain, networks) - plain.baseline_ms
     measured = np.array([network.median_ms for network in networks]) - plain.baseline_ms
-    return Correction(float(np.median(measured / sums)), 0.0, len(networks),
-                      tuple(network.architecture.to_string() for network in networks))
+    return Correction(
+        float(np.median(measured / sums)),
+        0.0,
+        len(networks),
+        tuple(network.architecture.to_string() for network in networks),
+    )
 
 
 def report(table: LatencyTable, networks: Sequence[Measured]) -> dict[str, Any]:
     """Error of the table as it is on these networks, with the noise floor beside it."""
     measured = np.array([network.median_ms for network in networks])
-    return {**prediction_error(predictions_ms(table, networks), measured),
-            "noise_floor_percent": noise_floor_percent(networks)}
+    return {
+        **prediction_error(predictions_ms(table, networks), measured),
+        "noise_floor_percent": noise_floor_percent(networks),
+    }
 
 
-def check_table(table: LatencyTable, device: Device, timing: TimingConfig, cache_dir: str,
-                num_networks: int, num_fit: int, seed: int, joined: bool = False,
-                ) -> tuple[dict[str, Any], LatencyTable, list[Measured]]:
+def check_table(
+    table: LatencyTable,
+    device: Device,
+    timing: TimingConfig,
+    cache_dir: str,
+    num_networks: int,
+    num_fit: int,
+    seed: int,
+    joined: bool = False,
+) -> tuple[dict[str, Any], LatencyTable, list[Measured]]:
     """Measures random networks of the table's space and compares.
 
     Args:
@@ -182,27 +214,32 @@ def check_table(table: LatencyTable, device: Device, timing: TimingConfig, cache
     Raises:
       UserError: a published table, whose device is not here, or a device that differs.
     """
-    require(bool(table.identity.space) and table.identity.backend != "published",
-            f"The latency table {table.path!r} does not say what it was measured on, so it "
-            "cannot be checked here.")
+    require(
+        bool(table.identity.space) and table.identity.backend != "published",
+        f"The latency table {table.path!r} does not say what it was measured on, so it "
+        "cannot be checked here.",
+    )
     space = find_space(table.identity.space).scaled(table.identity.width_multiplier)
     known = _fitted_before(table, space)
     judged = random_architectures(space, num_networks, seed, other_than=known)
     fitted_on = random_architectures(space, num_fit, seed + 1, other_than=[*known, *judged])
-    networks = measure_networks(
-        [*judged, *fitted_on], table, device, timing, cache_dir, joined)
+    networks = measure_networks([*judged, *fitted_on], table, device, timing, cache_dir, joined)
     judge, fit = networks[:num_networks], networks[num_networks:]
     facts = {"as_it_is": report(table, judge)}
     if not table.correction.known_networks:
-        facts["as_it_is"]["note"] = ("the table does not say which networks its correction was "
-                                     "fitted on; they may be among these")
+        facts["as_it_is"]["note"] = (
+            "the table does not say which networks its correction was fitted on; they may be among these"
+        )
     if fit:
         plain = dataclasses.replace(table, correction=Correction())
         table = dataclasses.replace(table, correction=fit_correction(table, fit))
         # The error in the file is that of the correction in the file, never of an older one.
         table = dataclasses.replace(table, prediction_error=report(table, judge))
-        facts |= {"uncorrected": report(plain, judge), "corrected": table.prediction_error,
-                  "correction": table.correction.figures()}
+        facts |= {
+            "uncorrected": report(plain, judge),
+            "corrected": table.prediction_error,
+            "correction": table.correction.figures(),
+        }
     return facts, table, judge
 
 

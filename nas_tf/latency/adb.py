@@ -3,7 +3,7 @@
 import pathlib
 import re
 import subprocess
-from typing import Sequence
+from collections.abc import Sequence
 
 from nas_tf.base.errors import UserError, require
 from nas_tf.latency.benchmark_output import excerpt
@@ -21,7 +21,8 @@ _STATES = {
 _LOST = re.compile(
     r"device '[^']*' not found|device offline|device not found|no devices/emulators found"
     r"|error: closed|device still (?:authorizing|connecting)|protocol fault|connection reset",
-    re.IGNORECASE)
+    re.IGNORECASE,
+)
 _TIMEOUT_SECONDS = 60
 
 
@@ -48,9 +49,11 @@ class Adb:
     def push(self, sources: Sequence[pathlib.Path], target: str) -> None:
         """Copies files to a folder of the device in one go."""
         result = self._device("push", *map(str, sources), target, timeout=600)
-        require(result.returncode == 0,
-                f"Could not copy {len(sources)} file(s) to {target!r} on the device "
-                f"{self.serial}: {excerpt(result.stdout + result.stderr)}.")
+        require(
+            result.returncode == 0,
+            f"Could not copy {len(sources)} file(s) to {target!r} on the device "
+            f"{self.serial}: {excerpt(result.stdout + result.stderr)}.",
+        )
 
     def require_present(self) -> None:
         """Raises `UserError` if the device has gone."""
@@ -59,8 +62,9 @@ class Adb:
             raise self._lost(states.get(self.serial, "no longer listed"))
 
     def _lost(self, how: str) -> UserError:
-        return UserError(f"The device {self.serial} was lost ({how}); connect it and run the same "
-                         "command again to go on.")
+        return UserError(
+            f"The device {self.serial} was lost ({how}); connect it and run the same command again to go on."
+        )
 
     def _device(self, *arguments: str, timeout: float) -> subprocess.CompletedProcess:
         result = self._run("-s", self.serial, *arguments, timeout=timeout)
@@ -71,36 +75,49 @@ class Adb:
     def _run(self, *arguments: str, timeout: float) -> subprocess.CompletedProcess:
         try:
             return subprocess.run(
-                [self._program, *arguments], capture_output=True, text=True, errors="replace",
-                timeout=timeout, stdin=subprocess.DEVNULL, check=False)
+                [self._program, *arguments],
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=timeout,
+                stdin=subprocess.DEVNULL,
+                check=False,
+            )
         except FileNotFoundError as error:
-            raise UserError(f"There is no {self._program!r}; install Android's platform-tools, "
-                            "or say with --adb_path where adb is.") from error
+            raise UserError(
+                f"There is no {self._program!r}; install Android's platform-tools, "
+                "or say with --adb_path where adb is."
+            ) from error
         except PermissionError as error:
             raise UserError(f"{self._program!r} cannot be executed.") from error
         except subprocess.TimeoutExpired as error:
-            raise UserError(f"{self._program!r} {arguments[-1][:40]!r} gave no answer within "
-                            f"{timeout:.0f} s; is the device still there?") from error
+            raise UserError(
+                f"{self._program!r} {arguments[-1][:40]!r} gave no answer within "
+                f"{timeout:.0f} s; is the device still there?"
+            ) from error
 
     def _choose(self, serial: str) -> str:
         result = self._run("devices", timeout=_TIMEOUT_SECONDS)
-        require(result.returncode == 0,
-                f"`{self._program} devices` failed: {excerpt(result.stderr + result.stdout)}.")
+        require(
+            result.returncode == 0,
+            f"`{self._program} devices` failed: {excerpt(result.stderr + result.stdout)}.",
+        )
         states = parse_devices(result.stdout)
-        require(bool(states), "No Android device is connected; connect one with USB debugging "
-                              "switched on.")
+        require(bool(states), "No Android device is connected; connect one with USB debugging switched on.")
         listed = ", ".join(f"{name} ({state})" for name, state in states.items())
         if serial:
-            require(serial in states,
-                    f"--adb_serial={serial!r} is not connected; connected are: {listed}.")
+            require(serial in states, f"--adb_serial={serial!r} is not connected; connected are: {listed}.")
         else:
-            require(len(states) == 1, f"{len(states)} devices are connected ({listed}); choose "
-                                      "one with --adb_serial.")
+            require(
+                len(states) == 1,
+                f"{len(states)} devices are connected ({listed}); choose one with --adb_serial.",
+            )
             serial = next(iter(states))
         if states[serial] != "device":
-            reason = next((text for state, text in _STATES.items()
-                           if states[serial].startswith(state)),
-                          f"is in the state {states[serial]!r}")
+            reason = next(
+                (text for state, text in _STATES.items() if states[serial].startswith(state)),
+                f"is in the state {states[serial]!r}",
+            )
             raise UserError(f"The device {serial} {reason}.")
         return serial
 

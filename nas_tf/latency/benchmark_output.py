@@ -8,16 +8,20 @@ from nas_tf.base.errors import UserError
 _NUMBER = r"[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?"
 _STATISTICS = re.compile(rf"\bcount=([0-9]+)\b.*?\bavg=({_NUMBER})(?:.*?\bmedian=({_NUMBER}))?")
 # Newer binaries print the first form, binaries up to 2019 the second.
-_AVERAGE = re.compile(rf"Inference timings in us:.*Inference \(avg\): ({_NUMBER})|"
-                      rf"Average inference timings in us:.*(?:Inference|no stats): ({_NUMBER})")
+_AVERAGE = re.compile(
+    rf"Inference timings in us:.*Inference \(avg\): ({_NUMBER})|"
+    rf"Average inference timings in us:.*(?:Inference|no stats): ({_NUMBER})"
+)
 _BEGIN, _END = "nas_tf-begin", "nas_tf-end"
 _EXCERPT = 300
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One model's run: its typical latency in ms (the median where it is printed, else the
-    mean), over `count` inferences."""
+    """One model's run over `count` inferences.
+
+    The typical latency in ms is the median where it is printed, else the mean.
+    """
 
     typical_ms: float
     count: int
@@ -28,8 +32,7 @@ def parse_run(output: str, model: str) -> Run:
     average = list(_AVERAGE.finditer(output))
     statistics = list(_STATISTICS.finditer(output))
     if not average or not statistics:
-        raise UserError(f"The output of benchmark_model for {model} was not understood: "
-                        f"{excerpt(output)!r}.")
+        raise UserError(f"The output of benchmark_model for {model} was not understood: {excerpt(output)!r}.")
     # Statistics are printed for the warm-up first and for the run itself last.
     count, mean, median = statistics[-1].groups()
     typical_ms = float(median or mean) / 1e3
@@ -40,14 +43,12 @@ def parse_run(output: str, model: str) -> Run:
 
 def marked_command(name: str, command: str) -> str:
     """Shell text that runs `command` with its output between markers that carry `name`."""
-    return (f"echo {_BEGIN} {name}; {command} 2>&1; status=$?; echo; "
-            f"echo {_END} {name} $status")
+    return f"echo {_BEGIN} {name}; {command} 2>&1; status=$?; echo; echo {_END} {name} $status"
 
 
 def split_marked(output: str) -> dict[str, tuple[str, int]]:
     """Name → (output, exit status) of every `marked_command` that ran to its end."""
-    pattern = re.compile(
-        rf"^{_BEGIN} (\S+)\r?$(.*?)^{_END} \1 ([0-9]+)\r?$", re.MULTILINE | re.DOTALL)
+    pattern = re.compile(rf"^{_BEGIN} (\S+)\r?$(.*?)^{_END} \1 ([0-9]+)\r?$", re.MULTILINE | re.DOTALL)
     return {m[1]: (m[2], int(m[3])) for m in pattern.finditer(output)}
 
 

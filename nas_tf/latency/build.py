@@ -6,7 +6,14 @@ import pathlib
 from nas_tf.base import files
 from nas_tf.base.errors import require
 from nas_tf.latency.accuracy import (
-    BUILD_SEED, Measured, fit_correction, measured_networks, random_architectures, report, stitched)
+    BUILD_SEED,
+    Measured,
+    fit_correction,
+    measured_networks,
+    random_architectures,
+    report,
+    stitched,
+)
 from nas_tf.latency.devices import DeviceConfig, HostConfig, open_device
 from nas_tf.latency.entries import Entry, Identity
 from nas_tf.latency.model_cache import EMPTY, ModelCache, layer_builders, network_name
@@ -46,12 +53,18 @@ class BuildConfig:
 
     def __post_init__(self):
         require(self.dtype in DTYPES, f"dtype={self.dtype!r}; allowed: {', '.join(DTYPES)}.")
-        require(not self.output or pathlib.Path(self.output).suffix == ".json",
-                f"--output={self.output!r} must be a file that ends in .json.")
-        require(self.resolution > 0 and self.width_multiplier > 0 and self.num_classes > 0,
-                "Resolution, width multiplier and class count must be above 0.")
-        require(self.correction_networks == 0 or self.correction_networks >= 6,
-                f"correction_networks={self.correction_networks}; 0, or 6 and more.")
+        require(
+            not self.output or pathlib.Path(self.output).suffix == ".json",
+            f"--output={self.output!r} must be a file that ends in .json.",
+        )
+        require(
+            self.resolution > 0 and self.width_multiplier > 0 and self.num_classes > 0,
+            "Resolution, width multiplier and class count must be above 0.",
+        )
+        require(
+            self.correction_networks == 0 or self.correction_networks >= 6,
+            f"correction_networks={self.correction_networks}; 0, or 6 and more.",
+        )
 
     @property
     def models_dir(self) -> str:
@@ -67,8 +80,11 @@ def build_table(config: BuildConfig) -> LatencyTable:
     Raises:
       UserError: the device cannot be used; `config.output` holds something else.
     """
-    specs = find_space(config.space).scaled(config.width_multiplier).latency_specs(
-        config.resolution, config.num_classes)
+    specs = (
+        find_space(config.space)
+        .scaled(config.width_multiplier)
+        .latency_specs(config.resolution, config.num_classes)
+    )
     device = open_device(config.device)
     try:
         identity = identify(config, device)
@@ -80,11 +96,14 @@ def build_table(config: BuildConfig) -> LatencyTable:
         cache = ModelCache(config.models_dir, config.dtype)
         models = cache.convert(layer_builders(specs.values()))
         networks = _networks(config)
-        models |= {network_name(network, config.resolution, config.num_classes): stitched(
-            cache, network, config.resolution, config.num_classes) for network in networks}
+        models |= {
+            network_name(network, config.resolution, config.num_classes): stitched(
+                cache, network, config.resolution, config.num_classes
+            )
+            for network in networks
+        }
         try:
-            time_with_progress("latency table: measure", device, models, config.timing, samples,
-                               partial.save)
+            time_with_progress("latency table: measure", device, models, config.timing, samples, partial.save)
         finally:
             partial.save(samples, at_once=True)
         # Once more: a phone has by now told how hot it became.
@@ -101,7 +120,7 @@ def build_table(config: BuildConfig) -> LatencyTable:
 def assemble(identity: Identity, samples: Samples, timing: TimingConfig) -> LatencyTable:
     """The table of these timings, without a correction.
 
-        entry = median(layer) − median(empty graph)
+    entry = median(layer) − median(empty graph)
     """
     timings = {name: summarize(times) for name, times in samples.items()}
     baseline = timings.pop(EMPTY)
@@ -109,8 +128,11 @@ def assemble(identity: Identity, samples: Samples, timing: TimingConfig) -> Late
     for key, timing_ms in timings.items():
         median = timing_ms.median_ms - baseline.median_ms
         entries[key] = Entry(
-            max(median, _SMALLEST_MS), timing_ms.spread_ms, timing_ms.runs,
-            unsteady=timing_ms.error > timing.max_error or median < _SMALLEST_MS)
+            max(median, _SMALLEST_MS),
+            timing_ms.spread_ms,
+            timing_ms.runs,
+            unsteady=timing_ms.error > timing.max_error or median < _SMALLEST_MS,
+        )
     return LatencyTable(identity, entries, baseline.median_ms)
 
 
@@ -130,14 +152,21 @@ def _corrected(table: LatencyTable, networks: list[Measured]) -> LatencyTable:
 
 def identify(config: BuildConfig, device: Device) -> Identity:
     """What a table of this configuration on this device says of itself."""
-    return Identity(**device.identity_fields(), dtype=config.dtype, space=config.space,
-                    resolution=config.resolution, width_multiplier=float(config.width_multiplier),
-                    num_classes=config.num_classes)
+    return Identity(
+        **device.identity_fields(),
+        dtype=config.dtype,
+        space=config.space,
+        resolution=config.resolution,
+        width_multiplier=float(config.width_multiplier),
+        num_classes=config.num_classes,
+    )
 
 
 def _existing(config: BuildConfig, identity: Identity) -> LatencyTable:
     table = load_table(config.output)
     differing = table.identity.differences(identity)
-    require(not differing, f"--output={config.output!r} holds another table "
-                           f"({'; '.join(differing)}); choose another file.")
+    require(
+        not differing,
+        f"--output={config.output!r} holds another table ({'; '.join(differing)}); choose another file.",
+    )
     return table

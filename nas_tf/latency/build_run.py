@@ -6,9 +6,9 @@ import time
 from typing import Any
 
 from nas_tf.base import files
+from nas_tf.base.run_folder import open_stage
 from nas_tf.latency.build import BuildConfig, build_table
 from nas_tf.latency.table import LatencyTable
-from nas_tf.base.run_folder import open_stage
 
 STAGE = "build_latency_table"
 TABLE_FILE = "latency_table.json"
@@ -43,12 +43,16 @@ def _summary(config: BuildConfig) -> dict[str, Any]:
     began = time.monotonic()
     table = build_table(config)
     return {
-        "device": table.identity.device, "entries": len(table.entries),
-        "seconds": time.monotonic() - began, "output": config.output,
-        "baseline_ms": table.baseline_ms, "unsteady": unsteady_keys(table),
+        "device": table.identity.device,
+        "entries": len(table.entries),
+        "seconds": time.monotonic() - began,
+        "output": config.output,
+        "baseline_ms": table.baseline_ms,
+        "unsteady": unsteady_keys(table),
         "correction": table.correction.figures(),
         "prediction_error": table.prediction_error,
-        "identity": dataclasses.asdict(table.identity)}
+        "identity": dataclasses.asdict(table.identity),
+    }
 
 
 def unsteady_keys(table: LatencyTable) -> list[str]:
@@ -62,14 +66,19 @@ def facts_for_people(summary: dict[str, Any]) -> dict[str, Any]:
     return {
         "device": f"{summary['device']}, {identity['num_threads']} thread(s)",
         "runtime": f"{identity['runtime']}, {identity['kernels']} kernels, {identity['dtype']}",
-        "entries": summary["entries"], "unsteady entries": len(summary["unsteady"]),
-        **_error_for_people(summary["prediction_error"]), "seconds": summary["seconds"],
-        "table": summary["output"]}
+        "entries": summary["entries"],
+        "unsteady entries": len(summary["unsteady"]),
+        **_error_for_people(summary["prediction_error"]),
+        "seconds": summary["seconds"],
+        "table": summary["output"],
+    }
 
 
 def _error_for_people(error: dict[str, Any]) -> dict[str, str]:
     if not error:
         return {}
-    return {"prediction error": f"{error['mape_percent']:.1f} % on {error['networks']:.0f} whole "
-                                f"networks; measuring twice differs by "
-                                f"{error['noise_floor_percent']:.1f} %"}
+    return {
+        "prediction error": f"{error['mape_percent']:.1f} % on {error['networks']:.0f} whole "
+        f"networks; measuring twice differs by "
+        f"{error['noise_floor_percent']:.1f} %"
+    }

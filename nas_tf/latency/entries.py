@@ -63,8 +63,11 @@ class Identity:
     def differences(self, other: "Identity") -> list[str]:
         """`field: mine, theirs` for each compared field that differs."""
         names = [f.name for f in dataclasses.fields(self) if f.compare]
-        return [f"{n}: {getattr(self, n)}, not {getattr(other, n)}"
-                for n in names if getattr(self, n) != getattr(other, n)]
+        return [
+            f"{n}: {getattr(self, n)}, not {getattr(other, n)}"
+            for n in names
+            if getattr(self, n) != getattr(other, n)
+        ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,14 +99,18 @@ class Correction:
 
 def entry_from_json(key: str, content: Any, where: str) -> Entry:
     """A measured entry in parsed JSON; `where` names the file in the `UserError`s."""
-    median, spread, runs = (_number(content, name, f"{where}, entry {key!r}")
-                            for name in ("median_ms", "spread_ms", "runs"))
-    require(0 < median <= MAX_MS,
-            f"The {where}, entry {key!r}, has {median} ms; a latency is above 0 and at most "
-            f"{MAX_MS:g} ms.")
-    require(spread >= 0 and runs >= 1,
-            f"The {where}, entry {key!r}, has spread {spread} ms over {runs} runs; a spread is "
-            "0 or more, over 1 run or more.")
+    median, spread, runs = (
+        _number(content, name, f"{where}, entry {key!r}") for name in ("median_ms", "spread_ms", "runs")
+    )
+    require(
+        0 < median <= MAX_MS,
+        f"The {where}, entry {key!r}, has {median} ms; a latency is above 0 and at most {MAX_MS:g} ms.",
+    )
+    require(
+        spread >= 0 and runs >= 1,
+        f"The {where}, entry {key!r}, has spread {spread} ms over {runs} runs; a spread is "
+        "0 or more, over 1 run or more.",
+    )
     return Entry(median, spread, int(runs), unsteady=bool(content.get("unsteady", False)))
 
 
@@ -124,16 +131,21 @@ def identity_from_json(content: Any, where: str) -> Identity:
 
 def correction_from_json(content: Any, where: str) -> Correction:
     """The correction in parsed JSON."""
-    scale, intercept, networks = (_number(content, name, f"{where}, correction")
-                                  for name in ("scale", "intercept_ms", "networks"))
-    require(0.1 <= scale <= 10 and abs(intercept) <= MAX_MS,
-            f"The {where} has a correction of scale {scale}, intercept {intercept} ms; "
-            "a scale is 0.1 to 10.")
+    scale, intercept, networks = (
+        _number(content, name, f"{where}, correction") for name in ("scale", "intercept_ms", "networks")
+    )
+    require(
+        0.1 <= scale <= 10 and abs(intercept) <= MAX_MS,
+        f"The {where} has a correction of scale {scale}, intercept {intercept} ms; a scale is 0.1 to 10.",
+    )
     fitted_on = content.get("fitted_on", [])
-    require(isinstance(fitted_on, list) and len(fitted_on) in (0, networks)
-            and all(isinstance(network, str) for network in fitted_on),
-            f"The {where} has a correction fitted on {networks:.0f} networks, but its list of them "
-            "is not one short string for each.")
+    require(
+        isinstance(fitted_on, list)
+        and len(fitted_on) in (0, networks)
+        and all(isinstance(network, str) for network in fitted_on),
+        f"The {where} has a correction fitted on {networks:.0f} networks, but its list of them "
+        "is not one short string for each.",
+    )
     return Correction(scale, intercept, int(networks), tuple(fitted_on))
 
 
@@ -141,8 +153,10 @@ def figures_from_json(content: Any, where: str) -> dict[str, float]:
     """Named finite numbers in parsed JSON; none if there are none."""
     if content is None:
         return {}
-    require(isinstance(content, dict) and len(content) <= 100,
-            f"The {where} has a prediction error that is not a list of figures.")
+    require(
+        isinstance(content, dict) and len(content) <= 100,
+        f"The {where} has a prediction error that is not a list of figures.",
+    )
     return {str(name): _number(content, name, where) for name in content}
 
 

@@ -20,9 +20,11 @@ class Estimator:
 
     def __init__(self, entries_ms: dict[str, float]):
         if len(entries_ms) < _MIN_ENTRIES:
-            raise UserError(f"A table with {len(entries_ms)} entries is too small to estimate "
-                            f"missing ones from; {_MIN_ENTRIES} are needed.")
-        from scipy.optimize import nnls  # pylint: disable=import-outside-toplevel
+            raise UserError(
+                f"A table with {len(entries_ms)} entries is too small to estimate "
+                f"missing ones from; {_MIN_ENTRIES} are needed."
+            )
+        from scipy.optimize import nnls
 
         features = np.stack([layer_features(parse_key(key)) for key in entries_ms])
         target = np.fromiter(entries_ms.values(), float)
@@ -38,8 +40,11 @@ class Estimator:
 
 
 def layer_features(spec: LayerSpec) -> np.ndarray:
-    """Features [7]: 1; multiply-adds of dense convolutions; of depthwise ones with kernel 3, 5, 7;
-    elements of activations read and written; weights."""
+    """What a layer's time is fitted on, [7].
+
+    1; multiply-adds of dense convolutions; of depthwise ones with kernel 3, 5, 7; elements of activations
+    read and written; weights.
+    """
     outputs = spec.output_size**2
     hidden, depthwise = 0, 0
     if isinstance(spec, BlockSpec):

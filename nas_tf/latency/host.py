@@ -7,7 +7,7 @@ import pathlib
 import platform
 import re
 import time
-from typing import Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -17,8 +17,8 @@ except ImportError:  # Windows
     resource = None
 
 from nas_tf.base.errors import UserError, require
-from nas_tf.latency.timing import Samples
 from nas_tf.base.quiet import quiet
+from nas_tf.latency.timing import Samples
 
 KERNELS = ("builtin", "xnnpack")
 _MAX_MODEL_BYTES = 1 << 30
@@ -46,21 +46,25 @@ class HostDevice:
     batch_size = 1_000_000
 
     def __init__(self, config: HostConfig):
-        require(config.kernels in KERNELS,
-                f"kernels={config.kernels!r}; allowed: {', '.join(KERNELS)}.")
+        require(config.kernels in KERNELS, f"kernels={config.kernels!r}; allowed: {', '.join(KERNELS)}.")
         cores = usable_cores()
-        require(1 <= config.num_threads <= cores,
-                f"num_threads={config.num_threads}; this machine offers 1 to {cores}.")
+        require(
+            1 <= config.num_threads <= cores,
+            f"num_threads={config.num_threads}; this machine offers 1 to {cores}.",
+        )
         self._config = config
         self._loaded: dict[pathlib.Path, tuple] = {}
 
     def identity_fields(self) -> dict:
         """What a table measured here says of its origin."""
         return {
-            "device": processor_name(), "backend": "host",
+            "device": processor_name(),
+            "backend": "host",
             "runtime": f"ai-edge-litert {importlib.metadata.version('ai-edge-litert')}",
-            "kernels": self._config.kernels, "num_threads": self._config.num_threads,
-            "details": {"cores": usable_cores(), "system": platform.platform()}}
+            "kernels": self._config.kernels,
+            "num_threads": self._config.num_threads,
+            "details": {"cores": usable_cores(), "system": platform.platform()},
+        }
 
     def time_round(self, models: Mapping[str, pathlib.Path]) -> Samples:
         """One turn of every model, in ms."""
@@ -103,21 +107,22 @@ def load_interpreter(path: pathlib.Path, config: HostConfig):
     Raises:
       UserError: the file is no model that this runtime runs.
     """
-    from ai_edge_litert.interpreter import (  # pylint: disable=import-outside-toplevel
-        Interpreter, OpResolverType)
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    resolver = (OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES if config.kernels == "builtin"
-                else OpResolverType.AUTO)
+    resolver = (
+        OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        if config.kernels == "builtin"
+        else OpResolverType.AUTO
+    )
     require_model_file(path)
     try:
         with quiet():
             interpreter = Interpreter(
-                model_path=str(path), num_threads=config.num_threads,
-                experimental_op_resolver_type=resolver)
+                model_path=str(path), num_threads=config.num_threads, experimental_op_resolver_type=resolver
+            )
             interpreter.allocate_tensors()
         details = interpreter.get_input_details()
-        require(len(details) == 1,
-                f"The model {str(path)!r} has {len(details)} inputs; one is needed.")
+        require(len(details) == 1, f"The model {str(path)!r} has {len(details)} inputs; one is needed.")
         value = random_input(details[0]["shape"], details[0]["dtype"])
         interpreter.set_tensor(details[0]["index"], value)
         interpreter.invoke()
@@ -131,8 +136,10 @@ def require_model_file(path: pathlib.Path) -> None:
     """Raises `UserError` unless `path` looks like a `.tflite` file of a sane size."""
     require(path.is_file(), f"There is no model file {str(path)!r}.")
     size = path.stat().st_size
-    require(8 <= size <= _MAX_MODEL_BYTES,
-            f"The model file {str(path)!r} has {size} bytes; 8 to {_MAX_MODEL_BYTES} are allowed.")
+    require(
+        8 <= size <= _MAX_MODEL_BYTES,
+        f"The model file {str(path)!r} has {size} bytes; 8 to {_MAX_MODEL_BYTES} are allowed.",
+    )
     with path.open("rb") as file:
         # A TFLite flatbuffer carries its file identifier after the root offset.
         require(file.read(8)[4:] == b"TFL3", f"{str(path)!r} is not a .tflite file.")

@@ -14,7 +14,8 @@ _HEAD = re.compile(rf"Conv_1-{_SHAPE}{_SQUARE}")
 _CLASSIFIER = re.compile(rf"Logits-{_SHAPE}(?P<ow>\d{{1,6}})")
 _BLOCK = re.compile(
     rf"expanded_conv-{_SHAPE}{_SQUARE}-expand:(?P<e>\d)-kernel:(?P<k>\d)-stride:(?P<s>[12])"
-    r"-idskip:[01]")
+    r"-idskip:[01]"
+)
 
 
 def parse_key(key: str) -> LayerSpec:
@@ -45,16 +46,20 @@ def _parse(key: str) -> LayerSpec | None:
         return HeadSpec(size, input_width, output_width)
     if pattern is _STEM:
         return StemSpec(size, input_width, output_width, 1 if match["o"] == match["i"] else 2)
-    return BlockSpec(size, input_width, output_width, int(match["s"]),
-                     InvertedBottleneck(int(match["e"]), int(match["k"])))
+    return BlockSpec(
+        size, input_width, output_width, int(match["s"]), InvertedBottleneck(int(match["e"]), int(match["k"]))
+    )
 
 
 def nearest(spec: LayerSpec, keys: list[str], count: int = 3) -> list[str]:
     """The `count` keys whose layers are most like `spec`: of its kind, with the closest shapes."""
+
     def distance(key: str) -> tuple:
         other = parse_key(key)
-        shapes = sum(abs(getattr(spec, n) - getattr(other, n)) / max(getattr(spec, n), 1)
-                     for n in ("input_size", "input_width", "output_width", "stride"))
+        shapes = sum(
+            abs(getattr(spec, n) - getattr(other, n)) / max(getattr(spec, n), 1)
+            for n in ("input_size", "input_width", "output_width", "stride")
+        )
         operation = getattr(spec, "operation", None) != getattr(other, "operation", None)
         return type(spec) is not type(other), shapes + 0.5 * operation, key
 

@@ -3,13 +3,17 @@
 import functools
 import hashlib
 import pathlib
-from typing import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from nas_tf.base import files
+from nas_tf.base.progress import Progress
 from nas_tf.base.quiet import quiet
 from nas_tf.space.architecture import Architecture
 from nas_tf.space.layer_spec import LayerSpec
-from nas_tf.base.progress import Progress
+
+if TYPE_CHECKING:
+    import tf_keras as keras
 
 EMPTY = "empty graph"
 # Name of a model → function that builds it in Keras. The name must describe the model fully,
@@ -51,7 +55,6 @@ class ModelCache:
         if not missing:
             return
         with quiet():
-            # pylint: disable=import-outside-toplevel
             import tf_keras as keras
 
             from nas_tf.latency.small_models import convert
@@ -65,8 +68,10 @@ class ModelCache:
 def layer_builders(specs: Iterable[LayerSpec]) -> Builders:
     """Each layer that costs something as a model of its own, and the empty graph."""
     keyed = {spec.key: spec for spec in specs if spec.key is not None}
-    return {EMPTY: functools.partial(_layer_model, None),
-            **{key: functools.partial(_layer_model, spec) for key, spec in keyed.items()}}
+    return {
+        EMPTY: functools.partial(_layer_model, None),
+        **{key: functools.partial(_layer_model, spec) for key, spec in keyed.items()},
+    }
 
 
 def network_name(architecture: Architecture, resolution: int, num_classes: int) -> str:
@@ -74,19 +79,28 @@ def network_name(architecture: Architecture, resolution: int, num_classes: int) 
     return f"network {resolution} {num_classes} {architecture.to_string()}"
 
 
-def network_builders(architectures: Iterable[Architecture], resolution: int, num_classes: int,
-                     ) -> Builders:
+def network_builders(
+    architectures: Iterable[Architecture],
+    resolution: int,
+    num_classes: int,
+) -> Builders:
     """Whole networks, [N,H,W,3] → [N,num_classes], by `network_name`."""
-    return {network_name(a, resolution, num_classes): functools.partial(
-        _network_model, a, resolution, num_classes) for a in architectures}
+    return {
+        network_name(a, resolution, num_classes): functools.partial(
+            _network_model, a, resolution, num_classes
+        )
+        for a in architectures
+    }
 
 
 # TensorFlow is imported when the first model is built: never if all files are there.
 def _layer_model(spec: LayerSpec | None):
-    from nas_tf.latency import small_models  # pylint: disable=import-outside-toplevel
+    from nas_tf.latency import small_models
+
     return small_models.entry_model(spec) if spec else small_models.empty_model()
 
 
 def _network_model(architecture: Architecture, resolution: int, num_classes: int):
-    from nas_tf.network.build import build_network  # pylint: disable=import-outside-toplevel
+    from nas_tf.network.build import build_network
+
     return build_network(architecture, resolution, num_classes)

@@ -28,24 +28,27 @@ class PartialTable:
         content = files.read_json(self.path, "unfinished latency table")
         where = f"unfinished latency table {str(self.path)!r}"
         try:
-            require(content["format"] == _FORMAT,
-                    f"The {where} has format {content['format']!r}; delete it.")
+            require(content["format"] == _FORMAT, f"The {where} has format {content['format']!r}; delete it.")
             held = identity_from_json(content["identity"], where)
-            samples = {str(name): [float(t) for t in times]
-                       for name, times in content["samples"].items()}
+            samples = {str(name): [float(t) for t in times] for name, times in content["samples"].items()}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"The {where} is damaged ({error!r}); delete it.") from error
         differing = held.differences(self._identity)
-        require(not differing, f"The {where} is of another kind ({'; '.join(differing)}); delete "
-                               "it or choose another --output.")
-        require(all(math.isfinite(t) and t > 0 for times in samples.values() for t in times),
-                f"The {where} has a latency that is not above 0; delete it.")
+        require(
+            not differing,
+            f"The {where} is of another kind ({'; '.join(differing)}); delete it or choose another --output.",
+        )
+        require(
+            all(math.isfinite(t) and t > 0 for times in samples.values() for t in times),
+            f"The {where} has a latency that is not above 0; delete it.",
+        )
         return samples
 
     def save(self, samples: Samples, at_once: bool = False) -> None:
         """Writes the timings, at most every few seconds."""
         if at_once or time.monotonic() - self._saved >= _SAVE_SECONDS:
-            files.write_json(self.path, {
-                "format": _FORMAT, "identity": dataclasses.asdict(self._identity),
-                "samples": samples})
+            files.write_json(
+                self.path,
+                {"format": _FORMAT, "identity": dataclasses.asdict(self._identity), "samples": samples},
+            )
             self._saved = time.monotonic()

@@ -6,7 +6,7 @@ import pathlib
 import re
 import struct
 import time
-from typing import Mapping
+from collections.abc import Mapping
 
 from nas_tf.base.errors import UserError, require
 from nas_tf.latency.adb import Adb
@@ -50,12 +50,15 @@ class AdbConfig:
     max_cooling_seconds: float = 900.0
 
     def __post_init__(self):
-        require(bool(self.binary), "--backend=adb needs --benchmark_binary, TFLite's native "
-                                   "benchmark_model built for the phone.")
-        require(pathlib.Path(self.binary).is_file(),
-                f"There is no --benchmark_binary={self.binary!r}.")
-        require(re.fullmatch(r"[0-9a-fA-F]{0,16}", self.cpu_mask) is not None,
-                f"--adb_cpu_mask={self.cpu_mask!r} must be hexadecimal, such as f0.")
+        require(
+            bool(self.binary),
+            "--backend=adb needs --benchmark_binary, TFLite's native benchmark_model built for the phone.",
+        )
+        require(pathlib.Path(self.binary).is_file(), f"There is no --benchmark_binary={self.binary!r}.")
+        require(
+            re.fullmatch(r"[0-9a-fA-F]{0,16}", self.cpu_mask) is not None,
+            f"--adb_cpu_mask={self.cpu_mask!r} must be hexadecimal, such as f0.",
+        )
 
 
 class Phone:
@@ -83,21 +86,29 @@ class Phone:
         digest = hashlib.sha256(pathlib.Path(self._config.binary).read_bytes()).hexdigest()
         known = self._properties
         return {
-            "device": known["model"], "backend": "adb", "runtime": f"benchmark_model {digest[:12]}",
-            "kernels": self._config.kernels, "num_threads": self._config.num_threads,
-            "details": {"android": known["release"], "build": known["build"],
-                        "abi": known["abi"], "cores": known["cores"],
-                        "cpu_mask": self._config.cpu_mask or "all",
-                        "hottest_c": self.hottest_c}}
+            "device": known["model"],
+            "backend": "adb",
+            "runtime": f"benchmark_model {digest[:12]}",
+            "kernels": self._config.kernels,
+            "num_threads": self._config.num_threads,
+            "details": {
+                "android": known["release"],
+                "build": known["build"],
+                "abi": known["abi"],
+                "cores": known["cores"],
+                "cpu_mask": self._config.cpu_mask or "all",
+                "hottest_c": self.hottest_c,
+            },
+        }
 
     def time_round(self, models: Mapping[str, pathlib.Path]) -> Samples:
         """One turn of every model in one command; its samples are one typical latency in ms."""
         self._push([path for path in models.values() if path not in self._remote])
         self._wait_until_cool()
-        command = "; ".join(marked_command(self._remote[path], self._command(self._remote[path]))
-                            for path in models.values())
-        output = self._adb.shell(f"cd {FOLDER}; {command}",
-                                 timeout=60 + _SECONDS_A_MODEL * len(models))
+        command = "; ".join(
+            marked_command(self._remote[path], self._command(self._remote[path])) for path in models.values()
+        )
+        output = self._adb.shell(f"cd {FOLDER}; {command}", timeout=60 + _SECONDS_A_MODEL * len(models))
         return self._samples(models, output)
 
     def close(self) -> None:
@@ -113,32 +124,41 @@ class Phone:
             self._adb.require_present()
         for name, path in models.items():
             remote = self._remote[path]
-            require(remote in runs, f"The device {self._adb.serial} stopped before it had run "
-                                    f"{name}: {excerpt(output)!r}.")
+            require(
+                remote in runs,
+                f"The device {self._adb.serial} stopped before it had run {name}: {excerpt(output)!r}.",
+            )
             text, status = runs[remote]
-            require(status == 0, f"benchmark_model failed on {name} with exit status {status}: "
-                                 f"{excerpt(text)!r}.")
+            require(
+                status == 0, f"benchmark_model failed on {name} with exit status {status}: {excerpt(text)!r}."
+            )
             samples[name] = [parse_run(text, name).typical_ms]
         return samples
 
     def _command(self, remote: str) -> str:
         own = self._config
         pin = f"taskset {own.cpu_mask} " if own.cpu_mask else ""
-        return (f"{pin}./{_BINARY} --graph={remote} --num_threads={own.num_threads} "
-                f"--warmup_runs={own.warmup_runs} --num_runs={own.num_runs} "
-                # Without these two a turn takes at least 1.5 s however fast the model is.
-                "--warmup_min_secs=0.1 --min_secs=0.1 "
-                f"--use_xnnpack={'true' if own.kernels == 'xnnpack' else 'false'}")
+        return (
+            f"{pin}./{_BINARY} --graph={remote} --num_threads={own.num_threads} "
+            f"--warmup_runs={own.warmup_runs} --num_runs={own.num_runs} "
+            # Without these two a turn takes at least 1.5 s however fast the model is.
+            "--warmup_min_secs=0.1 --min_secs=0.1 "
+            f"--use_xnnpack={'true' if own.kernels == 'xnnpack' else 'false'}"
+        )
 
     def _push(self, paths: list[pathlib.Path]) -> None:
         """Copies models in one go; files of one name in different folders are told apart."""
         fresh: dict[str, pathlib.Path] = {}
         for path in dict.fromkeys(paths):
             require_model_file(path)
-            require(re.fullmatch(r"[\w.\-]+", path.name) is not None,
-                    f"The model's file name {path.name!r} may have letters, digits and . _ - only.")
-            require(path.name not in fresh and path.name not in self._remote.values(),
-                    f"Two models are called {path.name!r}.")
+            require(
+                re.fullmatch(r"[\w.\-]+", path.name) is not None,
+                f"The model's file name {path.name!r} may have letters, digits and . _ - only.",
+            )
+            require(
+                path.name not in fresh and path.name not in self._remote.values(),
+                f"Two models are called {path.name!r}.",
+            )
             fresh[path.name] = path
         if fresh:
             self._adb.push(list(fresh.values()), f"{FOLDER}/")
@@ -147,25 +167,38 @@ class Phone:
     def _install_binary(self) -> None:
         self._adb.push([pathlib.Path(self._config.binary)], f"{FOLDER}/{_BINARY}")
         output = self._adb.shell(f"cd {FOLDER}; chmod 755 {_BINARY}; ./{_BINARY} --help 2>&1")
-        broken = re.search(r"not executable|Exec format error|CANNOT LINK EXECUTABLE|"
-                           r"Permission denied|No such file|not found", output)
-        require(not broken, f"The device {self._adb.serial} ({self._properties['abi']}) cannot run "
-                            f"--benchmark_binary={self._config.binary!r}: {excerpt(output)!r}.")
+        broken = re.search(
+            r"not executable|Exec format error|CANNOT LINK EXECUTABLE|"
+            r"Permission denied|No such file|not found",
+            output,
+        )
+        require(
+            not broken,
+            f"The device {self._adb.serial} ({self._properties['abi']}) cannot run "
+            f"--benchmark_binary={self._config.binary!r}: {excerpt(output)!r}.",
+        )
         if self._config.cpu_mask:
             output = self._adb.shell(f"taskset {self._config.cpu_mask} true; echo status $?")
-            require("status 0" in output,
-                    f"The device {self._adb.serial} refuses --adb_cpu_mask="
-                    f"{self._config.cpu_mask!r}: {excerpt(output)!r}.")
+            require(
+                "status 0" in output,
+                f"The device {self._adb.serial} refuses --adb_cpu_mask="
+                f"{self._config.cpu_mask!r}: {excerpt(output)!r}.",
+            )
 
     def _read_properties(self) -> dict[str, str]:
-        names = {"model": "getprop ro.product.model", "build": "getprop ro.build.fingerprint",
-                 "release": "getprop ro.build.version.release",
-                 "abi": "getprop ro.product.cpu.abi", "cores": "nproc"}
+        names = {
+            "model": "getprop ro.product.model",
+            "build": "getprop ro.build.fingerprint",
+            "release": "getprop ro.build.version.release",
+            "abi": "getprop ro.product.cpu.abi",
+            "cores": "nproc",
+        }
         output = self._adb.shell("; ".join(marked_command(n, c) for n, c in names.items()))
         answers = {name: text.strip() for name, (text, _) in split_marked(output).items()}
-        require(answers.keys() == names.keys() and all(answers.values()),
-                f"The device {self._adb.serial} does not answer as Android does: "
-                f"{excerpt(output)!r}.")
+        require(
+            answers.keys() == names.keys() and all(answers.values()),
+            f"The device {self._adb.serial} does not answer as Android does: {excerpt(output)!r}.",
+        )
         return answers
 
     def _require_binary_fits(self) -> None:
@@ -175,13 +208,15 @@ class Phone:
             header = file.read(20)
         named = f"--benchmark_binary={self._config.binary!r}"
         require(len(header) == 20 and header[:4] == b"\x7fELF", f"{named} is not an ELF program.")
-        machine, = struct.unpack_from("<H", header, 18)
+        (machine,) = struct.unpack_from("<H", header, 18)
         built_for = [name for name, value in _ELF_MACHINES.items() if value == machine]
         # A 64-bit phone also runs the 32-bit programs of its family.
         runs = {abi, *{"arm64-v8a": ("armeabi-v7a", "armeabi"), "x86_64": ("x86",)}.get(abi, ())}
-        require(bool(runs & set(built_for)),
-                f"{named} is built for {' or '.join(built_for) or f'ELF machine {machine}'}; the "
-                f"device {self._adb.serial} is {abi}.")
+        require(
+            bool(runs & set(built_for)),
+            f"{named} is built for {' or '.join(built_for) or f'ELF machine {machine}'}; the "
+            f"device {self._adb.serial} is {abi}.",
+        )
 
     def _wait_until_cool(self) -> None:
         deadline = time.monotonic() + self._config.max_cooling_seconds
@@ -192,16 +227,17 @@ class Phone:
             self.hottest_c = max(self.hottest_c, celsius)
             if celsius <= self._config.max_temperature_c:
                 return
-            require(time.monotonic() < deadline,
-                    f"The device {self._adb.serial} is still at {celsius:.1f} °C after waiting "
-                    f"{self._config.max_cooling_seconds:.0f} s for "
-                    f"{self._config.max_temperature_c:.1f} °C (--adb_max_temperature_c); cool it "
-                    "and run the same command again to go on.")
+            require(
+                time.monotonic() < deadline,
+                f"The device {self._adb.serial} is still at {celsius:.1f} °C after waiting "
+                f"{self._config.max_cooling_seconds:.0f} s for "
+                f"{self._config.max_temperature_c:.1f} °C (--adb_max_temperature_c); cool it "
+                "and run the same command again to go on.",
+            )
             time.sleep(min(_COOLING_POLL_SECONDS, self._config.max_cooling_seconds))
 
     def _temperature_c(self) -> float | None:
         """The battery's temperature; None where the phone does not tell."""
         # Android reports tenths of a degree.
-        match = re.search(r"^\s*temperature:\s*(\d+)\s*$", self._adb.shell("dumpsys battery"),
-                          re.MULTILINE)
+        match = re.search(r"^\s*temperature:\s*(\d+)\s*$", self._adb.shell("dumpsys battery"), re.MULTILINE)
         return int(match[1]) / 10 if match else None

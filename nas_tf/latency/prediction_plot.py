@@ -1,7 +1,7 @@
 """Predicted against measured latency as a picture."""
 
 import os
-from typing import Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from nas_tf.latency.table import LatencyTable
 
 def save_plot(path: str | os.PathLike, table: LatencyTable, networks: Sequence[Measured]) -> None:
     """Writes a scatter plot (format by the suffix) with the ±5 % band around equality."""
-    from matplotlib.figure import Figure  # pylint: disable=import-outside-toplevel
+    from matplotlib.figure import Figure
 
     measured = np.array([network.median_ms for network in networks])
     predicted = predictions_ms(table, networks)

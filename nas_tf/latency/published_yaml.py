@@ -19,8 +19,7 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 def parse_published(text: str, where: str) -> tuple[Identity, dict[str, Entry]]:
     """Identity and entries of a published table's text; `where` names it in the `UserError`s."""
     content = _safe_yaml(text, where)
-    require(isinstance(content, dict) and content,
-            f"The {where} is not a mapping from layers to latencies.")
+    require(isinstance(content, dict) and content, f"The {where} is not a mapping from layers to latencies.")
     entries = {str(key): _entry(str(key), value, where) for key, value in content.items()}
     return _infer_identity(entries, where), entries
 
@@ -33,8 +32,10 @@ def _safe_yaml(text: str, where: str) -> Any:
             depth += isinstance(event, yaml.events.CollectionStartEvent)
             depth -= isinstance(event, yaml.events.CollectionEndEvent)
             if depth > _MAX_DEPTH or isinstance(event, yaml.events.AliasEvent):
-                raise UserError(f"The {where} is nested or aliased; a latency table is a plain "
-                                "mapping of key to count, mean and var.")
+                raise UserError(
+                    f"The {where} is nested or aliased; a latency table is a plain "
+                    "mapping of key to count, mean and var."
+                )
         return yaml.load(text, Loader=_LOADER)
     except (yaml.YAMLError, ValueError) as error:
         reason = re.sub(r"\s+", " ", str(error))
@@ -48,7 +49,8 @@ def _entry(key: str, content: Any, where: str) -> Entry:
     variance = content["var"]
     spread = math.sqrt(variance) if isinstance(variance, (int, float)) and variance >= 0 else -1.0
     return entry_from_json(
-        key, {"median_ms": content["mean"], "spread_ms": spread, "runs": content["count"]}, where)
+        key, {"median_ms": content["mean"], "spread_ms": spread, "runs": content["count"]}, where
+    )
 
 
 def _infer_identity(entries: dict[str, Entry], where: str) -> Identity:
@@ -58,9 +60,18 @@ def _infer_identity(entries: dict[str, Entry], where: str) -> Identity:
     classes = [s.output_width for s in specs if isinstance(s, ClassifierSpec)]
     require(bool(stems) and bool(classes), f"The {where} lacks a first convolution or a classifier.")
     resolution = max(stem.input_size for stem in stems)
-    covered = [s.name for s in SPACES.values()
-               if s.latency_specs(resolution, classes[0]).keys() <= entries.keys()]
+    covered = [
+        s.name for s in SPACES.values() if s.latency_specs(resolution, classes[0]).keys() <= entries.keys()
+    ]
     return Identity(
-        device="unnamed", backend="published", runtime="unnamed", kernels="unnamed", num_threads=1,
-        dtype="unnamed", space=covered[0] if covered else "", resolution=resolution,
-        width_multiplier=1.0 if covered else 0.0, num_classes=classes[0])
+        device="unnamed",
+        backend="published",
+        runtime="unnamed",
+        kernels="unnamed",
+        num_threads=1,
+        dtype="unnamed",
+        space=covered[0] if covered else "",
+        resolution=resolution,
+        width_multiplier=1.0 if covered else 0.0,
+        num_classes=classes[0],
+    )

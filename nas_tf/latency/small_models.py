@@ -10,8 +10,8 @@ import tf_keras as keras
 
 from nas_tf.base.errors import UserError
 from nas_tf.base.quiet import quiet
-from nas_tf.space.layer_spec import BlockSpec, ClassifierSpec, HeadSpec, LayerSpec, StemSpec
 from nas_tf.network import layers
+from nas_tf.space.layer_spec import BlockSpec, ClassifierSpec, HeadSpec, LayerSpec, StemSpec
 
 _CALIBRATION_SAMPLES = 2
 

@@ -9,7 +9,7 @@ input. Values mean nothing in the result (int8 scales at the seams are the earli
 import copy
 import functools
 import pathlib
-from typing import Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -22,7 +22,7 @@ def stitch(paths: Sequence[pathlib.Path]) -> bytes:
     Args:
       paths: in order; the output shape of each is the input shape of the next.
     """
-    from ai_edge_litert.tools import flatbuffer_utils  # pylint: disable=import-outside-toplevel
+    from ai_edge_litert.tools import flatbuffer_utils
 
     require(len(paths) > 0, "Nothing to stitch.")
     whole = copy.deepcopy(_read(paths[0]))
@@ -34,12 +34,14 @@ def stitch(paths: Sequence[pathlib.Path]) -> bytes:
 
 @functools.lru_cache(maxsize=256)
 def _read(path: pathlib.Path):
-    from ai_edge_litert.tools import flatbuffer_utils  # pylint: disable=import-outside-toplevel
+    from ai_edge_litert.tools import flatbuffer_utils
 
     model = flatbuffer_utils.read_model(str(path))
     graph = model.subgraphs[0]
-    require(len(model.subgraphs) == len(graph.inputs) == len(graph.outputs) == 1,
-            f"{str(path)!r} is not a model with one input and one output.")
+    require(
+        len(model.subgraphs) == len(graph.inputs) == len(graph.outputs) == 1,
+        f"{str(path)!r} is not a model with one input and one output.",
+    )
     return model
 
 
@@ -48,8 +50,10 @@ def _append(whole, part, path: pathlib.Path) -> None:
     graph, added = whole.subgraphs[0], part.subgraphs[0]
     seam, entrance = graph.outputs[0], added.inputs[0]
     here, there = graph.tensors[seam].shape, added.tensors[entrance].shape
-    require(np.array_equal(here, there),
-            f"{str(path)!r} takes {list(there)}, but the model before it gives {list(here)}.")
+    require(
+        np.array_equal(here, there),
+        f"{str(path)!r} takes {list(there)}, but the model before it gives {list(here)}.",
+    )
     codes = [_code_index(whole, code) for code in part.operatorCodes]
     # Buffer 0 is the empty one of every model.
     first_buffer = len(whole.buffers) - 1

@@ -8,8 +8,14 @@ import pathlib
 from nas_tf.base import files
 from nas_tf.base.errors import UserError, require
 from nas_tf.latency.entries import (
-    Correction, Entry, Identity, correction_from_json, entry_from_json, figures_from_json,
-    identity_from_json)
+    Correction,
+    Entry,
+    Identity,
+    correction_from_json,
+    entry_from_json,
+    figures_from_json,
+    identity_from_json,
+)
 from nas_tf.latency.estimate import Estimator
 from nas_tf.latency.keys import nearest, parse_key
 from nas_tf.latency.published_yaml import parse_published
@@ -61,7 +67,8 @@ class LatencyTable:
         raise UserError(
             f"The latency table {self.path!r} has no entry {spec.key!r}; the nearest are "
             f"{', '.join(map(repr, nearest(spec, list(self.entries))))}. Measure a table for this "
-            "network, or allow --missing_latency=estimate.")
+            "network, or allow --missing_latency=estimate."
+        )
 
     def cost_ms(self, spec: LayerSpec) -> float:
         """Latency that this layer adds to a network, corrected; 0 for ZeroOp."""
@@ -81,7 +88,8 @@ class LatencyTable:
             raise UserError(
                 f"The latency table {self.path!r} lacks {len(absent)} entries of this network: "
                 f"{', '.join(map(repr, absent))}. Measure a table for this network, or allow "
-                "--missing_latency=estimate.")
+                "--missing_latency=estimate."
+            )
         return self.intercept_ms + sum(map(self.cost_ms, layers))
 
     def missing_keys(self, layers: tuple[LayerSpec, ...]) -> list[str]:
@@ -89,8 +97,9 @@ class LatencyTable:
         keys = dict.fromkeys(layer.key for layer in layers if layer.key is not None)
         return [key for key in keys if key not in self.entries]
 
-    def check_fits(self, space_name: str, resolution: int, width_multiplier: float,
-                   num_classes: int | None = None) -> None:
+    def check_fits(
+        self, space_name: str, resolution: int, width_multiplier: float, num_classes: int | None = None
+    ) -> None:
         """Raises `UserError` saying what differs unless the table covers this space.
 
         Args:
@@ -100,8 +109,12 @@ class LatencyTable:
         own, differing = self.identity, []
         if num_classes is None or self.missing == "estimate":
             num_classes = own.num_classes
-        asked = {"space": space_name, "resolution": resolution,
-                 "width_multiplier": width_multiplier, "num_classes": num_classes}
+        asked = {
+            "space": space_name,
+            "resolution": resolution,
+            "width_multiplier": width_multiplier,
+            "num_classes": num_classes,
+        }
         for name, value in asked.items():
             if getattr(own, name) and getattr(own, name) != value:
                 differing.append(f"{name} {getattr(own, name)} there, {value} asked")
@@ -110,8 +123,10 @@ class LatencyTable:
             absent = space.latency_specs(resolution, num_classes).keys() - self.entries.keys()
             if absent:
                 differing.append(f"{len(absent)} entries are missing, such as {min(absent)!r}")
-        require(not differing, f"The latency table {self.path!r} does not fit this search: "
-                               f"{'; '.join(differing)}.")
+        require(
+            not differing,
+            f"The latency table {self.path!r} does not fit this search: {'; '.join(differing)}.",
+        )
 
     @functools.cached_property
     def _estimator(self) -> Estimator:
@@ -120,11 +135,18 @@ class LatencyTable:
 
 def save_table(path: str | os.PathLike, table: LatencyTable) -> None:
     """Writes the table as JSON, atomically."""
-    files.write_json(path, {
-        "format": FORMAT, "unit": "ms", "identity": dataclasses.asdict(table.identity),
-        "baseline_ms": table.baseline_ms, "correction": dataclasses.asdict(table.correction),
-        "prediction_error": table.prediction_error,
-        "entries": {key: entry.to_json() for key, entry in table.entries.items()}})
+    files.write_json(
+        path,
+        {
+            "format": FORMAT,
+            "unit": "ms",
+            "identity": dataclasses.asdict(table.identity),
+            "baseline_ms": table.baseline_ms,
+            "correction": dataclasses.asdict(table.correction),
+            "prediction_error": table.prediction_error,
+            "entries": {key: entry.to_json() for key, entry in table.entries.items()},
+        },
+    )
 
 
 def load_table(path: str | os.PathLike, missing: str = "error") -> LatencyTable:
@@ -141,8 +163,10 @@ def load_table(path: str | os.PathLike, missing: str = "error") -> LatencyTable:
     require(missing in MISSING, f"missing={missing!r}; allowed: {', '.join(MISSING)}.")
     require(not given or not path.is_dir(), f"The latency table {given!r} is a folder.")
     require(path.is_file(), f"There is no latency table {given!r}.")
-    require(path.stat().st_size <= _MAX_BYTES,
-            f"The latency table {str(path)!r} is larger than {_MAX_BYTES >> 20} MiB.")
+    require(
+        path.stat().st_size <= _MAX_BYTES,
+        f"The latency table {str(path)!r} is larger than {_MAX_BYTES >> 20} MiB.",
+    )
     where = f"latency table {str(path)!r}"
     if path.suffix in (".yaml", ".yml"):
         try:
@@ -159,19 +183,24 @@ def load_table(path: str | os.PathLike, missing: str = "error") -> LatencyTable:
 
 def table_from_json(content: object, where: str) -> LatencyTable:
     """The table in parsed JSON; `where` names the file in the `UserError`s."""
-    require(isinstance(content, dict), f"The {where} is not a latency table: it is JSON, but no "
-            "object.")
+    require(isinstance(content, dict), f"The {where} is not a latency table: it is JSON, but no object.")
     found = content.get("format")
     require(found == FORMAT, f"The {where} has format {found!r}; this version reads {FORMAT!r}.")
     entries, baseline = content.get("entries"), content.get("baseline_ms")
-    require(isinstance(entries, dict) and 0 < len(entries) <= _MAX_ENTRIES,
-            f"The {where} needs 1 to {_MAX_ENTRIES} entries.")
-    require(isinstance(baseline, (int, float)) and 0 <= baseline <= 1e6,
-            f"The {where} has baseline_ms = {baseline!r}; 0 or more is needed.")
+    require(
+        isinstance(entries, dict) and 0 < len(entries) <= _MAX_ENTRIES,
+        f"The {where} needs 1 to {_MAX_ENTRIES} entries.",
+    )
+    require(
+        isinstance(baseline, (int, float)) and 0 <= baseline <= 1e6,
+        f"The {where} has baseline_ms = {baseline!r}; 0 or more is needed.",
+    )
     for key in entries:
         parse_key(key)
     return LatencyTable(
         identity_from_json(content.get("identity"), where),
         {key: entry_from_json(key, value, where) for key, value in entries.items()},
-        float(baseline), correction_from_json(content.get("correction"), where),
-        figures_from_json(content.get("prediction_error"), where))
+        float(baseline),
+        correction_from_json(content.get("correction"), where),
+        figures_from_json(content.get("prediction_error"), where),
+    )

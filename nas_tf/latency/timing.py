@@ -4,7 +4,8 @@ import dataclasses
 import pathlib
 import random
 import time
-from typing import Callable, Mapping, Protocol
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import numpy as np
 
@@ -73,12 +74,22 @@ def summarize(samples: list[float]) -> Timing:
     low, median, high, p90 = np.percentile(samples, (25, 50, 75, 90))
     # For a normal distribution σ = IQR / 1.349 and the median's error is 1.2533 σ / √n.
     error = 1.2533 * (high - low) / 1.349 / np.sqrt(len(samples))
-    return Timing(float(median), float(p90), float(high - low) / 2, len(samples),
-                  float(error / median) if median > 0 else 0.0)
+    return Timing(
+        float(median),
+        float(p90),
+        float(high - low) / 2,
+        len(samples),
+        float(error / median) if median > 0 else 0.0,
+    )
 
 
-def time_models(device: Device, models: Mapping[str, pathlib.Path], config: TimingConfig,
-                samples: Samples, after_batch: Callable[[int], None]) -> None:
+def time_models(
+    device: Device,
+    models: Mapping[str, pathlib.Path],
+    config: TimingConfig,
+    samples: Samples,
+    after_batch: Callable[[int], None],
+) -> None:
     """Times all models in interleaved passes until each median is steady.
 
     Args:
@@ -97,27 +108,36 @@ def time_models(device: Device, models: Mapping[str, pathlib.Path], config: Timi
             extra_since = extra_since or time.monotonic()
             if time.monotonic() - extra_since > config.max_extra_seconds:
                 return
-            pending = [name for name in models if rounds[name] < config.max_rounds
-                       and summarize(samples[name]).error > config.max_error]
+            pending = [
+                name
+                for name in models
+                if rounds[name] < config.max_rounds and summarize(samples[name]).error > config.max_error
+            ]
         if not pending:
             return
         # A new order each time: no model always follows the same one through the caches.
         order.shuffle(pending)
         for start in range(0, len(pending), device.batch_size):
-            batch = {name: models[name] for name in pending[start:start + device.batch_size]}
+            batch = {name: models[name] for name in pending[start : start + device.batch_size]}
             for name, times in device.time_round(batch).items():
                 samples[name] += times
                 rounds[name] += 1
             after_batch(min([*rounds.values(), config.num_rounds]))
 
 
-def time_with_progress(title: str, device: Device, models: Mapping[str, pathlib.Path],
-                       config: TimingConfig, samples: Samples | None = None,
-                       save: Callable[[Samples], None] | None = None) -> Samples:
+def time_with_progress(
+    title: str,
+    device: Device,
+    models: Mapping[str, pathlib.Path],
+    config: TimingConfig,
+    samples: Samples | None = None,
+    save: Callable[[Samples], None] | None = None,
+) -> Samples:
     """`time_models` with its progress shown and `save(samples)` called after every batch."""
     samples = {} if samples is None else samples
     start = min((len(samples.get(name, [])) for name in models), default=0)
     with Progress(title, config.num_rounds, min(start, config.num_rounds)) as progress:
+
         def after_batch(done: int) -> None:
             if save:
                 save(samples)

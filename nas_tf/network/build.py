@@ -2,13 +2,14 @@
 
 import tf_keras as keras
 
+from nas_tf.network import layers
 from nas_tf.space.architecture import Architecture
 from nas_tf.space.layer_spec import IMAGE_CHANNELS
-from nas_tf.network import layers
 
 
-def build_network(architecture: Architecture, resolution: int, num_classes: int,
-                  dropout: float = 0.0) -> keras.Model:
+def build_network(
+    architecture: Architecture, resolution: int, num_classes: int, dropout: float = 0.0
+) -> keras.Model:
     """Builds the network as a plain functional model.
 
     Args:

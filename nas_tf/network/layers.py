@@ -33,8 +33,7 @@ class BorderPadding2D(keras.layers.Layer):
         count, (_, height, width, channels) = tf.shape(inputs)[0], inputs.shape
         rows = tf.broadcast_to(color, [count, self.padding, width, channels])
         x = tf.concat([rows, inputs, rows], axis=1)
-        columns = tf.broadcast_to(
-            color, [count, height + 2 * self.padding, self.padding, channels])
+        columns = tf.broadcast_to(color, [count, height + 2 * self.padding, self.padding, channels])
         return tf.concat([columns, x, columns], axis=2)
 
     def get_config(self):
@@ -48,30 +47,45 @@ def he_fan_out(kernel: int, filters: int) -> keras.initializers.Initializer:
 
 def batch_norm(name: str) -> keras.layers.Layer:
     """Batch normalization with the paper's constants."""
-    return keras.layers.BatchNormalization(
-        momentum=BN_MOMENTUM, epsilon=BN_EPSILON, name=name)
+    return keras.layers.BatchNormalization(momentum=BN_MOMENTUM, epsilon=BN_EPSILON, name=name)
 
 
-def convolution(filters: int, kernel: int, stride: int, name: str, padding: str = "same",
-                relu: bool = True) -> list[keras.layers.Layer]:
+def convolution(
+    filters: int, kernel: int, stride: int, name: str, padding: str = "same", relu: bool = True
+) -> list[keras.layers.Layer]:
     """Convolution, batch norm and (unless `relu` is False) ReLU6: [N,H,W,C] → [N,H/s,W/s,filters]."""
     pad, mode = _padding(kernel, stride, padding, name)
-    conv = keras.layers.Conv2D(filters, kernel, stride, mode, use_bias=False, name=f"{name}_conv",
-                               kernel_initializer=he_fan_out(kernel, filters))
+    conv = keras.layers.Conv2D(
+        filters,
+        kernel,
+        stride,
+        mode,
+        use_bias=False,
+        name=f"{name}_conv",
+        kernel_initializer=he_fan_out(kernel, filters),
+    )
     return [*pad, conv, *_normalization(name, relu)]
 
 
-def depthwise(kernel: int, stride: int, name: str, padding: str = "same",
-              ) -> list[keras.layers.Layer]:
+def depthwise(
+    kernel: int,
+    stride: int,
+    name: str,
+    padding: str = "same",
+) -> list[keras.layers.Layer]:
     """Depthwise convolution, batch norm, ReLU6: [N,H,W,C] → [N,H/s,W/s,C]."""
     pad, mode = _padding(kernel, stride, padding, name)
-    conv = keras.layers.DepthwiseConv2D(kernel, stride, mode, use_bias=False, name=f"{name}_conv",
-                                        depthwise_initializer=he_fan_out(kernel, 1))
+    conv = keras.layers.DepthwiseConv2D(
+        kernel, stride, mode, use_bias=False, name=f"{name}_conv", depthwise_initializer=he_fan_out(kernel, 1)
+    )
     return [*pad, conv, *_normalization(name, relu=True)]
 
 
-def operation_layers(spec: BlockSpec, name: str, padding: str = "same",
-                     ) -> list[keras.layers.Layer]:
+def operation_layers(
+    spec: BlockSpec,
+    name: str,
+    padding: str = "same",
+) -> list[keras.layers.Layer]:
     """The chain of layers of `spec` beside its shortcut; none for ZeroOp.
 
     The one builder of an operation: the compact network and the supernet both call it.
@@ -108,8 +122,10 @@ def build_stem(x, spec: StemSpec, padding: str = "same", image_border=(0.0, 0.0,
 
 def head_layers(spec: HeadSpec) -> list[keras.layers.Layer]:
     """1×1 convolution and global average pooling: [N,H,W,C] → [N,1,1,spec.output_width]."""
-    return [*convolution(spec.output_width, 1, 1, "head"),
-            keras.layers.GlobalAveragePooling2D(keepdims=True, name="pool")]
+    return [
+        *convolution(spec.output_width, 1, 1, "head"),
+        keras.layers.GlobalAveragePooling2D(keepdims=True, name="pool"),
+    ]
 
 
 def build_head(x, spec: HeadSpec):
@@ -122,8 +138,9 @@ def classifier_layers(num_classes: int, dropout: float = 0.0) -> list[keras.laye
 
     A 1×1 convolution and not a dense layer: only so does the converter keep one scale a class.
     """
-    conv = keras.layers.Conv2D(num_classes, 1, name="logits",
-                               kernel_initializer=keras.initializers.RandomNormal(stddev=0.01))
+    conv = keras.layers.Conv2D(
+        num_classes, 1, name="logits", kernel_initializer=keras.initializers.RandomNormal(stddev=0.01)
+    )
     # float32 also under mixed precision, for a loss without overflow.
     chain = [conv, keras.layers.Flatten(name="flatten", dtype="float32")]
     return [keras.layers.Dropout(dropout, name="dropout"), *chain] if dropout else chain

@@ -9,8 +9,8 @@ import pathlib
 from typing import Any
 
 from nas_tf.base import files
-from nas_tf.data import class_names
 from nas_tf.base.errors import UserError, require
+from nas_tf.data import class_names
 from nas_tf.space.architecture import Architecture, from_json
 
 FORMAT = "nas_tf.model/1"
@@ -45,28 +45,40 @@ class ModelDescription:
     def to_json(self) -> dict[str, Any]:
         """Plain data for `json.dump`."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return {"format": FORMAT, **fields, "architecture": self.architecture.to_json(),
-                "labels": list(self.labels)}
+        return {
+            "format": FORMAT,
+            **fields,
+            "architecture": self.architecture.to_json(),
+            "labels": list(self.labels),
+        }
 
 
 def description_from_json(content: Any, where: str) -> ModelDescription:
     """The description in parsed JSON; `where` names the file in the `UserError`s."""
     try:
-        require(content["format"] == FORMAT and content["kind"] in KINDS,
-                f"The {where} has format {content['format']!r}, kind {content['kind']!r}; "
-                f"this version reads {FORMAT!r} of kind {' or '.join(KINDS)}.")
+        require(
+            content["format"] == FORMAT and content["kind"] in KINDS,
+            f"The {where} has format {content['format']!r}, kind {content['kind']!r}; "
+            f"this version reads {FORMAT!r} of kind {' or '.join(KINDS)}.",
+        )
         description = ModelDescription(
-            content["kind"], from_json(content["architecture"], where),
-            int(content["resolution"]), int(content["num_classes"]),
-            tuple(map(str, content["labels"])), int(content["resize_size"]),
-            bool(content["has_background"]), dict(content["quantization"]),
+            content["kind"],
+            from_json(content["architecture"], where),
+            int(content["resolution"]),
+            int(content["num_classes"]),
+            tuple(map(str, content["labels"])),
+            int(content["resize_size"]),
+            bool(content["has_background"]),
+            dict(content["quantization"]),
             # Folders from before the entry existed do not say what their numbers are.
-            bool(content.get("named", not class_names.are_numbers(content["labels"]))))
+            bool(content.get("named", not class_names.are_numbers(content["labels"]))),
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"The {where} does not describe a model ({error!r}).") from error
-    require(description.num_classes == len(description.labels),
-            f"The {where} has {description.num_classes} classes but "
-            f"{len(description.labels)} labels.")
+    require(
+        description.num_classes == len(description.labels),
+        f"The {where} has {description.num_classes} classes but {len(description.labels)} labels.",
+    )
     return description
 
 
@@ -75,7 +87,8 @@ def read_description(folder: str | pathlib.Path) -> ModelDescription:
     path = pathlib.Path(folder) / DESCRIPTION_FILE
     require(path.is_file(), f"{str(folder)!r} is not a model folder: it has no {DESCRIPTION_FILE}.")
     return description_from_json(
-        files.read_json(path, "model description"), f"model description {str(path)!r}")
+        files.read_json(path, "model description"), f"model description {str(path)!r}"
+    )
 
 
 def digest(model: str | pathlib.Path) -> str:
@@ -87,8 +100,7 @@ def digest(model: str | pathlib.Path) -> str:
     path = pathlib.Path(model)
     if not path.is_dir():
         return files.sha256(path)
-    require((path / WEIGHTS_FILE).is_file(),
-            f"The model folder {str(model)!r} has no {WEIGHTS_FILE}.")
+    require((path / WEIGHTS_FILE).is_file(), f"The model folder {str(model)!r} has no {WEIGHTS_FILE}.")
     return f"{files.sha256(path / DESCRIPTION_FILE)}-{files.sha256(path / WEIGHTS_FILE)}"
 
 
@@ -116,12 +128,13 @@ def load_float_model(folder: str | pathlib.Path):
     Returns:
       (keras.Model without dropout, its ModelDescription).
     """
-    from nas_tf.network.build import build_network  # pylint: disable=import-outside-toplevel
+    from nas_tf.network.build import build_network
 
     description = read_description(folder)
-    require(description.kind == "float",
-            f"{str(folder)!r} holds a {description.kind} model; a float model is needed here.")
-    model = build_network(
-        description.architecture, description.resolution, description.num_classes)
+    require(
+        description.kind == "float",
+        f"{str(folder)!r} holds a {description.kind} model; a float model is needed here.",
+    )
+    model = build_network(description.architecture, description.resolution, description.num_classes)
     load_weights(folder, model)
     return model, description

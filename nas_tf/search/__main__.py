@@ -13,7 +13,7 @@ from nas_tf.base import cli
 
 def main() -> None:
     """Searches, or goes on with a search that was stopped."""
-    from nas_tf.search.run import run_search  # pylint: disable=import-outside-toplevel
+    from nas_tf.search.run import run_search
 
     workdir = common.WORKDIR.value
     summary = run_search(workdir, search_flags.search_config())

@@ -22,16 +22,16 @@ class ArchitectureParameters(keras.layers.Layer):
     def __init__(self, offered: np.ndarray, learning_rate: float, seed: int = 0):
         super().__init__(name="architecture_parameters")
         self.offered, self._rate = offered, learning_rate
-        self.alpha = self._weight("alpha", keras.initializers.RandomNormal(
-            stddev=INITIAL_STDDEV, seed=seed), trainable=True)
+        self.alpha = self._weight(
+            "alpha", keras.initializers.RandomNormal(stddev=INITIAL_STDDEV, seed=seed), trainable=True
+        )
         self._mean = self._weight("first_moment", "zeros")
         self._square = self._weight("second_moment", "zeros")
         self._steps = self.add_weight("steps", (), tf.int64, "zeros", trainable=False)
         self.built = True
 
     def _weight(self, name: str, initializer, trainable: bool = False) -> tf.Variable:
-        return self.add_weight(name, self.offered.shape, tf.float64, initializer,
-                               trainable=trainable)
+        return self.add_weight(name, self.offered.shape, tf.float64, initializer, trainable=trainable)
 
     def values(self) -> np.ndarray:
         """Alpha, −inf for absent candidates."""
@@ -53,12 +53,22 @@ class ArchitectureParameters(keras.layers.Layer):
     def _adam(self, gradient: np.ndarray) -> None:
         # The bare operation: Keras' optimizer costs milliseconds a call, for 147 numbers.
         steps = int(self._steps.assign_add(1))
-        number = lambda value: tf.constant(value, tf.float64)
+
+        def number(value):
+            return tf.constant(value, tf.float64)
+
         tf.raw_ops.ResourceApplyAdam(
-            var=self.alpha.handle, m=self._mean.handle, v=self._square.handle,
-            beta1_power=number(BETA_1**steps), beta2_power=number(BETA_2**steps),
-            lr=number(self._rate), beta1=number(BETA_1), beta2=number(BETA_2),
-            epsilon=number(EPSILON), grad=number(gradient))
+            var=self.alpha.handle,
+            m=self._mean.handle,
+            v=self._square.handle,
+            beta1_power=number(BETA_1**steps),
+            beta2_power=number(BETA_2**steps),
+            lr=number(self._rate),
+            beta1=number(BETA_1),
+            beta2=number(BETA_2),
+            epsilon=number(EPSILON),
+            grad=number(gradient),
+        )
 
     def call(self, rng: np.random.Generator) -> np.ndarray:
         """Samples the binary gates: the active candidate of each block."""

@@ -1,6 +1,6 @@
 """From probabilities to networks: the most probable ones within limits, found exactly."""
 
-from typing import Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,8 +10,11 @@ from nas_tf.search.objective import Resource
 METHODS = ("budget", "argmax")
 
 
-def most_probable(log_p: np.ndarray, resources: Sequence[Resource], count: int = 1,
-                  ) -> list[np.ndarray]:
+def most_probable(
+    log_p: np.ndarray,
+    resources: Sequence[Resource],
+    count: int = 1,
+) -> list[np.ndarray]:
     """The `count` most probable architectures whose every cost is at or under its limit.
 
     An integer program, solved to optimality by HiGHS: x_bk ∈ {0, 1}, Σ_k x_bk = 1, maximize
@@ -30,9 +33,11 @@ def most_probable(log_p: np.ndarray, resources: Sequence[Resource], count: int =
       UserError: no architecture fits.
     """
     if np.isnan(log_p).any() or not np.isfinite(log_p).any(axis=1).all():
-        raise UserError("The architecture parameters are not finite numbers, so no network can be "
-                        "derived from them; use a smaller --search_alpha_learning_rate or "
-                        "--search_learning_rate in another --workdir.")
+        raise UserError(
+            "The architecture parameters are not finite numbers, so no network can be "
+            "derived from them; use a smaller --search_alpha_learning_rate or "
+            "--search_learning_rate in another --workdir."
+        )
     program = _Program(log_p, resources)
     found: list[np.ndarray] = []
     while len(found) < count:
@@ -68,12 +73,15 @@ class _Program:
 
     def solve(self) -> np.ndarray | None:
         """The best choice not cut off, or None."""
-        from scipy import optimize  # pylint: disable=import-outside-toplevel
+        from scipy import optimize
 
         result = optimize.milp(
-            -self._gain, integrality=np.ones(len(self._gain)), bounds=optimize.Bounds(0, 1),
+            -self._gain,
+            integrality=np.ones(len(self._gain)),
+            bounds=optimize.Bounds(0, 1),
             constraints=optimize.LinearConstraint(self._rows, self._low, self._high),
-            options={"mip_rel_gap": 0.0})
+            options={"mip_rel_gap": 0.0},
+        )
         if result.x is None:
             return None
         taken = result.x > 0.5

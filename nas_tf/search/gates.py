@@ -38,8 +38,9 @@ def sample(rng: np.random.Generator, p: np.ndarray) -> np.ndarray:
     return (draws >= bounds).sum(axis=1)
 
 
-def sample_pairs(rng: np.random.Generator, p: np.ndarray,
-                 offered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def sample_pairs(
+    rng: np.random.Generator, p: np.ndarray, offered: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Two different candidates a row without replacement, and which of them is active.
 
     The active one is drawn with the probabilities renormalised over the two.

@@ -98,8 +98,9 @@ class Objective:
         self.form, self.resources, self._reference = form, resources, reference
         self.state = np.zeros(1 + len(resources))
 
-    def gradient(self, loss: float, loss_gradient: np.ndarray, p: np.ndarray,
-                 involved_p: np.ndarray) -> np.ndarray:
+    def gradient(
+        self, loss: float, loss_gradient: np.ndarray, p: np.ndarray, involved_p: np.ndarray
+    ) -> np.ndarray:
         """Gradient of the whole objective in alpha; moves the multipliers one step.
 
         Args:
@@ -115,7 +116,7 @@ class Objective:
         if self.form == "mul_log":
             # d(CE·r) = r·dCE + CE·dr,  r = a (ln E/u / ln T/u)^β,  dr = r·β / (E ln E/u) · dE
             own, target = np.log(value / self._reference), np.log(latency.limit / self._reference)
-            ratio = MUL_LOG_ALPHA * (own / target)**MUL_LOG_BETA
+            ratio = MUL_LOG_ALPHA * (own / target) ** MUL_LOG_BETA
             total = ratio * (loss_gradient + loss * MUL_LOG_BETA / (value * own) * slope)
         elif self.form == "add_linear":
             total = loss_gradient + ADD_LINEAR_LAMBDA / latency.limit * slope
@@ -124,8 +125,9 @@ class Objective:
             total = total + self._constraint(resource, loss_gradient, p, involved_p)
         return total
 
-    def _constraint(self, resource: Resource, loss_gradient: np.ndarray, p: np.ndarray,
-                    involved_p: np.ndarray) -> np.ndarray:
+    def _constraint(
+        self, resource: Resource, loss_gradient: np.ndarray, p: np.ndarray, involved_p: np.ndarray
+    ) -> np.ndarray:
         """s (m + μ h) ∇h, after m ← m + η h; both within bounds."""
         index = 1 + self.resources.index(resource)
         excess = resource.expected(p) / resource.limit - 1.0

@@ -1,24 +1,24 @@
 """A checked search: images, space, costs and budget, all known to fit before any long work."""
 
 import dataclasses
-from typing import Callable
+from collections.abc import Callable
 
 import numpy as np
 
+from nas_tf.base.errors import UserError, require
 from nas_tf.data import batches
 from nas_tf.data.config import Part
 from nas_tf.data.holdout import hold_out
 from nas_tf.data.overview import check_disjoint
 from nas_tf.data.sources import ImageSource, open_config
-from nas_tf.search.derivation import METHODS, most_probable
-from nas_tf.base.errors import UserError, require
 from nas_tf.latency.table import LatencyTable, load_table
-from nas_tf.search.config import ALGORITHMS, Budget, GATE_MODES, SearchConfig
+from nas_tf.search import gates
+from nas_tf.search.config import ALGORITHMS, GATE_MODES, Budget, SearchConfig
+from nas_tf.search.derivation import METHODS, most_probable
+from nas_tf.search.objective import FORMS, Resource
 from nas_tf.space.architecture import Architecture
 from nas_tf.space.layer_spec import LayerSpec
 from nas_tf.space.search_space import SearchSpace, find_space
-from nas_tf.search import gates
-from nas_tf.search.objective import FORMS, Resource
 from nas_tf.train.schedules import steps_per_epoch
 
 
@@ -61,7 +61,7 @@ class SearchProblem:
 
     def architecture(self, choice: np.ndarray, name: str = "searched") -> Architecture:
         """The network with candidate choice[b] in block b."""
-        specs = (c.specs[k] for c, k in zip(self.space.choices(self.config.resolution), choice))
+        specs = (c.specs[k] for c, k in zip(self.space.choices(self.config.resolution), choice, strict=True))
         return self.space.architecture(tuple(spec.operation for spec in specs), name)
 
     def derive(self, log_p: np.ndarray, method: str = "", count: int = 1) -> list[np.ndarray]:
@@ -87,14 +87,16 @@ def check_problem(config: SearchConfig) -> SearchProblem:
     _check_budget(resources, offered)
     # The search does not need the evaluation split, but must not learn from what will judge it.
     if config.data.eval_split or {"validation", "test"} & set(source.split_names()):
-        check_disjoint(source, ("train_split", config.data.train_split),
-                       ("eval_split", source.evaluation_split(config.data.eval_split)))
+        check_disjoint(
+            source,
+            ("train_split", config.data.train_split),
+            ("eval_split", source.evaluation_split(config.data.eval_split)),
+        )
     weight_part, alpha_part = _divide(source, config)
     split_size = source.part_size(config.data.train_split)
     steps = steps_per_epoch(weight_part.size(split_size), config.schedule.batch_size)
     batches.image_size(source, config.resolution, config.data.resize_size)
-    return SearchProblem(config, source, space, table, offered, resources, weight_part,
-                         alpha_part, steps)
+    return SearchProblem(config, source, space, table, offered, resources, weight_part, alpha_part, steps)
 
 
 def offered_candidates(space: SearchSpace) -> np.ndarray:
@@ -103,13 +105,15 @@ def offered_candidates(space: SearchSpace) -> np.ndarray:
     return np.arange(max(counts)) < np.array(counts)[:, None]
 
 
-def make_resources(space: SearchSpace, resolution: int, num_classes: int, table: LatencyTable,
-                   budget: Budget) -> list[Resource]:
+def make_resources(
+    space: SearchSpace, resolution: int, num_classes: int, table: LatencyTable, budget: Budget
+) -> list[Resource]:
     """Latency from the table; parameters and multiply-adds where the budget limits them."""
+
     def resource(name: str, cost: Callable[[LayerSpec], float], start: float, limit: float):
         costs = np.zeros(offered_candidates(space).shape)
         for b, choice in enumerate(space.choices(resolution)):
-            costs[b, :len(choice.specs)] = [cost(spec) for spec in choice.specs]
+            costs[b, : len(choice.specs)] = [cost(spec) for spec in choice.specs]
         fixed = (*space.fixed_before(resolution), *space.fixed_after(resolution, num_classes))
         return Resource(name, costs, start + sum(map(cost, fixed)), limit)
 
@@ -122,23 +126,36 @@ def make_resources(space: SearchSpace, resolution: int, num_classes: int, table:
 
 
 def _check_settings(config: SearchConfig) -> None:
-    for name, allowed in (("algorithm", ALGORITHMS), ("gate_mode", GATE_MODES),
-                          ("latency_loss", FORMS), ("derive", METHODS)):
+    for name, allowed in (
+        ("algorithm", ALGORITHMS),
+        ("gate_mode", GATE_MODES),
+        ("latency_loss", FORMS),
+        ("derive", METHODS),
+    ):
         value = getattr(config, name)
         require(value in allowed, f"--{name}={value!r}; allowed: {', '.join(allowed)}.")
     schedule = config.schedule
-    for name, value in (("search_epochs", schedule.epochs), ("search_alpha_every", schedule.alpha_every),
-                        ("search_batch_size", schedule.batch_size),
-                        ("num_candidates", config.num_candidates),
-                        ("resolution", config.resolution)):
+    for name, value in (
+        ("search_epochs", schedule.epochs),
+        ("search_alpha_every", schedule.alpha_every),
+        ("search_batch_size", schedule.batch_size),
+        ("num_candidates", config.num_candidates),
+        ("resolution", config.resolution),
+    ):
         require(value > 0, f"--{name} must be at least 1, not {value}.")
-    require(schedule.warmup_epochs >= 0,
-            f"--search_warmup_epochs must be at least 0, not {schedule.warmup_epochs}.")
-    require(0 <= schedule.tied_epochs <= schedule.warmup_epochs,
-            f"--search_tied_epochs must be 0 to the {schedule.warmup_epochs} epochs of "
-            f"--search_warmup_epochs, not {schedule.tied_epochs}.")
-    require(config.budget.latency_ms > 0,
-            f"--target_latency_ms must be above 0, not {config.budget.latency_ms:g}.")
+    require(
+        schedule.warmup_epochs >= 0,
+        f"--search_warmup_epochs must be at least 0, not {schedule.warmup_epochs}.",
+    )
+    require(
+        0 <= schedule.tied_epochs <= schedule.warmup_epochs,
+        f"--search_tied_epochs must be 0 to the {schedule.warmup_epochs} epochs of "
+        f"--search_warmup_epochs, not {schedule.tied_epochs}.",
+    )
+    require(
+        config.budget.latency_ms > 0,
+        f"--target_latency_ms must be above 0, not {config.budget.latency_ms:g}.",
+    )
 
 
 def _check_budget(resources: list[Resource], offered: np.ndarray) -> None:
@@ -148,12 +165,16 @@ def _check_budget(resources: list[Resource], offered: np.ndarray) -> None:
         low, high = resource.range(offered)
         name = flags[resource.name]
         unit = " ms" if resource.name == "latency_ms" else ""
-        require(resource.limit >= low,
-                f"{name}={resource.limit:g} is below the smallest network of this search space: "
-                f"its networks take {low:.6g} to {high:.6g}{unit}.")
-        require(resource.limit <= high,
-                f"{name}={resource.limit:g} is above the largest network of this search space: "
-                f"its networks take {low:.6g} to {high:.6g}{unit}, so there is nothing to limit.")
+        require(
+            resource.limit >= low,
+            f"{name}={resource.limit:g} is below the smallest network of this search space: "
+            f"its networks take {low:.6g} to {high:.6g}{unit}.",
+        )
+        require(
+            resource.limit <= high,
+            f"{name}={resource.limit:g} is above the largest network of this search space: "
+            f"its networks take {low:.6g} to {high:.6g}{unit}, so there is nothing to limit.",
+        )
     most_probable(gates.log_probabilities(np.where(offered, 0.0, -np.inf)), resources)
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-from nas_tf.search import gates
 from nas_tf.network.losses import cross_entropy
+from nas_tf.search import gates
 from nas_tf.search.objective import Resource
 from nas_tf.supernet.supernet import Supernet
 
@@ -30,10 +30,16 @@ class Reinforce:
         """What a network is worth."""
         if not self._latency_reward:
             return accuracy
-        return accuracy * (self._latency.limit / self._latency.of(choice))**REWARD_EXPONENT
+        return accuracy * (self._latency.limit / self._latency.of(choice)) ** REWARD_EXPONENT
 
-    def gradient(self, supernet: Supernet, images: tf.Tensor, labels: tf.Tensor, p: np.ndarray,
-                 rng: np.random.Generator) -> tuple[float, np.ndarray]:
+    def gradient(
+        self,
+        supernet: Supernet,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        p: np.ndarray,
+        rng: np.random.Generator,
+    ) -> tuple[float, np.ndarray]:
         """(mean cross-entropy, gradient in alpha); moves the baseline."""
         choices = [gates.sample(rng, p) for _ in range(NUM_NETWORKS)]
         losses, rewards = [], []
@@ -43,8 +49,7 @@ class Reinforce:
             rewards.append(self.reward(float(hits) / len(labels), choice))
         return float(np.mean(losses)), self.policy_gradient(choices, rewards, p)
 
-    def policy_gradient(self, choices: list[np.ndarray], rewards: list[float],
-                        p: np.ndarray) -> np.ndarray:
+    def policy_gradient(self, choices: list[np.ndarray], rewards: list[float], p: np.ndarray) -> np.ndarray:
         """−mean of (reward − baseline) · ∇ log P(choice), once the baseline has moved."""
         mean = float(np.mean(rewards))
         if self.baseline == 0.0:  # none yet
@@ -52,6 +57,8 @@ class Reinforce:
         # b ← b + 0.99 (mean reward − b), before it is subtracted: what is left is nearly the
         # difference to the batch's own mean, which varies far less than that to a slow average.
         self.baseline += BASELINE_RATE * (mean - self.baseline)
-        total = sum((reward - self.baseline) * gates.score_gradient(choice, p)
-                    for choice, reward in zip(choices, rewards, strict=True))
+        total = sum(
+            (reward - self.baseline) * gates.score_gradient(choice, p)
+            for choice, reward in zip(choices, rewards, strict=True)
+        )
         return -total / len(choices)

@@ -3,24 +3,25 @@
 import dataclasses
 import pathlib
 import time
-from typing import Any, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from nas_tf.base import files
-from nas_tf.data import batches
-from nas_tf.data.config import NO_AUGMENTATION, Part
-from nas_tf.data.preprocess import to_network_input
-from nas_tf.base.run_folder import open_stage
-from nas_tf.search.config import SearchConfig
-from nas_tf.search.problem import SearchProblem, check_problem
-from nas_tf.search.state import SearchState, WEIGHT_ADVICE
-from nas_tf.space.architecture import in_words
-from nas_tf.search import gates
 from nas_tf.base.checkpoints import RunCheckpoint
 from nas_tf.base.metric_log import MetricLog
 from nas_tf.base.progress import Progress
+from nas_tf.base.run_folder import open_stage
+from nas_tf.data import batches
+from nas_tf.data.config import NO_AUGMENTATION, Part
+from nas_tf.data.preprocess import to_network_input
+from nas_tf.search import gates
+from nas_tf.search.config import SearchConfig
+from nas_tf.search.problem import SearchProblem, check_problem
+from nas_tf.search.state import WEIGHT_ADVICE, SearchState
+from nas_tf.space.architecture import in_words
 from nas_tf.train.schedules import cosine
 
 STAGE = "search"
@@ -59,8 +60,11 @@ def _settings(problem: SearchProblem) -> dict[str, Any]:
         del settings[name]
     # The table by what it says and not by its path, which may change between runs.
     costs = [[r.name, r.fixed, r.costs.round(9).tolist()] for r in problem.resources]
-    return settings | {"costs": costs, "steps_per_epoch": problem.steps_per_epoch,
-                       "num_classes": problem.source.num_classes}
+    return settings | {
+        "costs": costs,
+        "steps_per_epoch": problem.steps_per_epoch,
+        "num_classes": problem.source.num_classes,
+    }
 
 
 def learning_rate(problem: SearchProblem, step: int) -> float:
@@ -99,8 +103,9 @@ def _search(problem: SearchProblem, state: SearchState, folder: pathlib.Path) ->
     log.close()
 
 
-def _step(problem: SearchProblem, state: SearchState, step: int, weight_images: Iterator,
-          alpha_images: Iterator) -> None:
+def _step(
+    problem: SearchProblem, state: SearchState, step: int, weight_images: Iterator, alpha_images: Iterator
+) -> None:
     """A weight step, and an architecture step where one is due."""
     if step % problem.steps_per_epoch == 0:
         state.begin_epoch()
@@ -115,8 +120,15 @@ def _images(problem: SearchProblem, part: Part, start_step: int) -> Iterator:
     augmentation = config.augmentation if part is problem.weight_part else NO_AUGMENTATION
     size = problem.source.part_size(part)
     dataset = batches.training_batches(
-        problem.source, part, min(config.schedule.batch_size, size), config.resolution,
-        augmentation, config.seed, start_step, config.data.resize_size)
+        problem.source,
+        part,
+        min(config.schedule.batch_size, size),
+        config.resolution,
+        augmentation,
+        config.seed,
+        start_step,
+        config.data.resize_size,
+    )
     return batches.readable(problem.source, dataset)
 
 
@@ -134,8 +146,9 @@ def _shown(state: SearchState) -> dict[str, float]:
     return {name: figures[name] for name in ("loss", "expected_latency_ms", "entropy")}
 
 
-def _end_epoch(problem: SearchProblem, state: SearchState, log: MetricLog, progress: Progress,
-               done: int) -> None:
+def _end_epoch(
+    problem: SearchProblem, state: SearchState, log: MetricLog, progress: Progress, done: int
+) -> None:
     """The epoch's line, on disk and for the eye."""
     epoch = done // problem.steps_per_epoch - 1
     epochs = problem.total_steps // problem.steps_per_epoch
@@ -143,10 +156,15 @@ def _end_epoch(problem: SearchProblem, state: SearchState, log: MetricLog, progr
     choice = p.argmax(axis=1)
     top1 = held_out_accuracy(problem, state, state.running(done, choice))
     figures = {**state.figures(), "top1": top1}
-    listed = [row[offered].tolist() for row, offered in zip(p, problem.offered)]
+    listed = [row[offered].tolist() for row, offered in zip(p, problem.offered, strict=True)]
     words = in_words(problem.architecture(choice))
-    log.write(epoch, **figures, probabilities=listed, most_probable=words,
-              learning_rate=learning_rate(problem, done - 1))
+    log.write(
+        epoch,
+        **figures,
+        probabilities=listed,
+        most_probable=words,
+        learning_rate=learning_rate(problem, done - 1),
+    )
     shown = {name: value for name, value in figures.items() if value is not None}
     progress.note(f"epoch {epoch + 1}/{epochs}", **shown)
     progress.note(f"most probable {words}, its mean probability {p.max(axis=1).mean():.2f}")
@@ -162,7 +180,8 @@ def held_out_accuracy(problem: SearchProblem, state: SearchState, choice: np.nda
     number = min(_ACCURACY_IMAGES, problem.source.part_size(part))
     size = min(config.schedule.batch_size, number)
     dataset = batches.evaluation_batches(
-        problem.source, part, size, config.resolution, config.data.resize_size)
+        problem.source, part, size, config.resolution, config.data.resize_size
+    )
     hits = seen = 0
     # Whole batches only: a last one of few images would be normalized by next to nothing.
     for images, labels in batches.readable(problem.source, dataset.take(number // size)):
@@ -183,11 +202,15 @@ def _finish(problem: SearchProblem, state: SearchState, folder: pathlib.Path) ->
     figures = state.figures()
     del candidates[0]["architecture"]
     return {
-        "architecture": best.to_string(), "operations": in_words(best), **candidates[0],
+        "architecture": best.to_string(),
+        "operations": in_words(best),
+        **candidates[0],
         "target_latency_ms": problem.config.budget.latency_ms,
-        "expected_latency_ms": figures["expected_latency_ms"], "entropy": figures["entropy"],
+        "expected_latency_ms": figures["expected_latency_ms"],
+        "entropy": figures["entropy"],
         "top1": held_out_accuracy(problem, state, choices[0]),
-        "candidates": len(candidates), "steps": problem.total_steps,
+        "candidates": len(candidates),
+        "steps": problem.total_steps,
         "seconds": float(state.seconds.numpy()),
         "architecture_file": str(folder / ARCHITECTURE_FILE),
     }
@@ -200,5 +223,6 @@ def _facts(problem: SearchProblem, log_p: np.ndarray, choice: np.ndarray) -> dic
         "architecture": architecture.to_json(),
         "log_probability": float(log_p[np.arange(len(choice)), choice].sum()),
         "predicted_latency_ms": problem.table.predict_ms(architecture, resolution, classes),
-        "params": architecture.params(classes), "macs": architecture.macs(resolution, classes),
+        "params": architecture.params(classes),
+        "macs": architecture.macs(resolution, classes),
     }

@@ -6,21 +6,20 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from nas_tf.base.finite import require_finite
 from nas_tf.data.preprocess import to_network_input
-from nas_tf.search.problem import SearchProblem
 from nas_tf.search import gates
-from nas_tf.supernet import tying
 from nas_tf.search.architecture_parameters import ArchitectureParameters
 from nas_tf.search.objective import IN_LOSS, Objective, reference_scale
+from nas_tf.search.problem import SearchProblem
 from nas_tf.search.reinforce import Reinforce
-from nas_tf.supernet.supernet import Supernet
+from nas_tf.supernet import tying
 from nas_tf.supernet.steps import WeightOptimizer, gate_gradients, make_steps, weight_step
+from nas_tf.supernet.supernet import Supernet
 from nas_tf.train import precision
-from nas_tf.base.finite import require_finite
 
 _WEIGHT_DRAW, _ALPHA_DRAW, _UNTIE_DRAW = 0, 1, 2
-WEIGHT_ADVICE = ("use a smaller --search_learning_rate or --search_warmup_learning_rate in another "
-                 "--workdir")
+WEIGHT_ADVICE = "use a smaller --search_learning_rate or --search_warmup_learning_rate in another --workdir"
 _ALPHA_ADVICE = "use a smaller --search_alpha_learning_rate in another --workdir"
 
 
@@ -34,41 +33,48 @@ class SearchState:
         config = problem.config
         keras.utils.set_random_seed(config.seed)
         with precision.policy(config.mixed_precision):
-            self.supernet = Supernet(problem.space, config.resolution,
-                                     problem.source.num_classes, config.jit_compile)
+            self.supernet = Supernet(
+                problem.space, config.resolution, problem.source.num_classes, config.jit_compile
+            )
         self._steps = make_steps(self.supernet)
         self.parameters = ArchitectureParameters(
-            problem.offered, config.schedule.alpha_learning_rate, config.seed)
+            problem.offered, config.schedule.alpha_learning_rate, config.seed
+        )
         latency_reward = config.algorithm == "reinforce" and config.latency_loss == "mul_log"
         self.objective = Objective(
-            IN_LOSS if latency_reward else config.latency_loss, problem.resources,
-            reference_scale(problem.resources[0], problem.offered))
+            IN_LOSS if latency_reward else config.latency_loss,
+            problem.resources,
+            reference_scale(problem.resources[0], problem.offered),
+        )
         self.reinforce = Reinforce(problem.resources[0], latency_reward)
-        self._optimizer = WeightOptimizer(
-            self.supernet, weight_decay=config.schedule.weight_decay)
+        self._optimizer = WeightOptimizer(self.supernet, weight_decay=config.schedule.weight_decay)
         self._config, self._tied_steps = config, problem.tied_steps
-        self._sums = {name: 0.0 for name in (
-            "weight_steps", "loss", "hits", "images", "alpha_steps", "alpha_loss")}
+        self._sums = dict.fromkeys(
+            ("weight_steps", "loss", "hits", "images", "alpha_steps", "alpha_loss"), 0.0
+        )
         size = len(self._sums) + len(self.objective.state) + 1
         self._numbers = tf.Variable(tf.zeros([size], tf.float64), trainable=False)
         self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
 
     def trackables(self) -> dict[str, Any]:
         """What a checkpoint has to hold; call `pack` before saving and `unpack` after restoring."""
-        return {"supernet": self.supernet, "weight_optimizer": self._optimizer,
-                "parameters": self.parameters,
-                "numbers": self._numbers, "seconds": self.seconds}
+        return {
+            "supernet": self.supernet,
+            "weight_optimizer": self._optimizer,
+            "parameters": self.parameters,
+            "numbers": self._numbers,
+            "seconds": self.seconds,
+        }
 
     def pack(self) -> None:
         """Plain numbers into their variable."""
-        self._numbers.assign(
-            [*self._sums.values(), *self.objective.state, self.reinforce.baseline])
+        self._numbers.assign([*self._sums.values(), *self.objective.state, self.reinforce.baseline])
 
     def unpack(self) -> None:
         """The opposite of `pack`."""
         values = self._numbers.numpy()
         count = len(self._sums)
-        self._sums = dict(zip(self._sums, values[:count].tolist()))
+        self._sums = dict(zip(self._sums, values[:count].tolist(), strict=True))
         self.objective.state = values[count:-1].copy()
         self.reinforce.baseline = float(values[-1])
 
@@ -80,8 +86,14 @@ class SearchState:
         """
         active = self.running(step, self.parameters(self._rng(step, _WEIGHT_DRAW)))
         loss, hits = weight_step(
-            self._steps, self._optimizer, to_network_input(images), labels, active, rate,
-            self._config.schedule.label_smoothing)
+            self._steps,
+            self._optimizer,
+            to_network_input(images),
+            labels,
+            active,
+            rate,
+            self._config.schedule.label_smoothing,
+        )
         require_finite({"search's training loss": loss}, step, WEIGHT_ADVICE)
         self._add(weight_steps=1, loss=loss, hits=hits, images=len(labels))
         if step + 1 == self._tied_steps:
@@ -109,19 +121,19 @@ class SearchState:
                 involved, active = gates.sample_pairs(rng, p, offered)
             else:
                 active = gates.sample(rng, p)
-            loss, _, gate_gradient = gate_gradients(
-                self._steps, images, labels, involved, active)
+            loss, _, gate_gradient = gate_gradients(self._steps, images, labels, involved, active)
             if self._config.algorithm == "random":
                 gate_gradient = _without_information(gate_gradient, rng)
             involved_p = gates.renormalised(p, involved)
             loss_gradient = gates.alpha_gradient(gate_gradient, involved_p)
-        require_finite({"loss on the images for alpha": loss,
-                        "gradient of alpha": float(np.abs(loss_gradient).sum())},
-                       step, WEIGHT_ADVICE)
+        require_finite(
+            {"loss on the images for alpha": loss, "gradient of alpha": float(np.abs(loss_gradient).sum())},
+            step,
+            WEIGHT_ADVICE,
+        )
         gradient = self.objective.gradient(loss, loss_gradient, p, involved_p)
         self.parameters.apply_gradient(gradient, involved)
-        require_finite({"alpha": float(np.abs(self.parameters.alpha.numpy()).sum())},
-                       step, _ALPHA_ADVICE)
+        require_finite({"alpha": float(np.abs(self.parameters.alpha.numpy()).sum())}, step, _ALPHA_ADVICE)
         self._add(alpha_steps=1, alpha_loss=loss)
 
     def figures(self) -> dict[str, float | None]:
@@ -129,9 +141,12 @@ class SearchState:
         sums = self._sums
         p = self.parameters.probabilities()
         alpha_loss = sums["alpha_loss"] / sums["alpha_steps"] if sums["alpha_steps"] else None
-        figures = {"loss": sums["loss"] / max(1.0, sums["weight_steps"]),
-                   "train_top1": sums["hits"] / max(1.0, sums["images"]),
-                   "alpha_loss": alpha_loss, "entropy": gates.entropy(p)}
+        figures = {
+            "loss": sums["loss"] / max(1.0, sums["weight_steps"]),
+            "train_top1": sums["hits"] / max(1.0, sums["images"]),
+            "alpha_loss": alpha_loss,
+            "entropy": gates.entropy(p),
+        }
         return figures | {f"expected_{r.name}": r.expected(p) for r in self.objective.resources}
 
     def begin_epoch(self) -> None:
@@ -149,5 +164,5 @@ class SearchState:
 def _without_information(gate_gradient: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Normal noise of the same root mean square where there are gradients."""
     present = gate_gradient != 0
-    size = np.sqrt(np.mean(gate_gradient[present]**2)) if present.any() else 0.0
+    size = np.sqrt(np.mean(gate_gradient[present] ** 2)) if present.any() else 0.0
     return np.where(present, rng.normal(0.0, size, gate_gradient.shape), 0.0)

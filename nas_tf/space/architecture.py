@@ -6,7 +6,14 @@ from typing import Any
 
 from nas_tf.base.errors import UserError, require
 from nas_tf.space.layer_spec import (
-    IMAGE_CHANNELS, BlockSpec, ClassifierSpec, HeadSpec, LayerSpec, StemSpec, allows)
+    IMAGE_CHANNELS,
+    BlockSpec,
+    ClassifierSpec,
+    HeadSpec,
+    LayerSpec,
+    StemSpec,
+    allows,
+)
 from nas_tf.space.operations import Operation, Zero, parse_operation
 
 FORMAT = "nas_tf.architecture/1"
@@ -64,18 +71,27 @@ class Architecture:
 
     def __post_init__(self):
         require(self.padding in PADDINGS, f"Unknown padding {self.padding!r}; allowed: {PADDINGS}.")
-        require(0 < len(self.blocks) <= _MAX_BLOCKS,
-                f"An architecture has 1 to {_MAX_BLOCKS} blocks, not {len(self.blocks)}.")
-        require(len(self.image_border) == 3 and all(-2 < v < 2 for v in self.image_border),
-                f"The image border must be 3 numbers in (-2, 2), not {self.image_border}.")
+        require(
+            0 < len(self.blocks) <= _MAX_BLOCKS,
+            f"An architecture has 1 to {_MAX_BLOCKS} blocks, not {len(self.blocks)}.",
+        )
+        require(
+            len(self.image_border) == 3 and all(-2 < v < 2 for v in self.image_border),
+            f"The image border must be 3 numbers in (-2, 2), not {self.image_border}.",
+        )
         width = self.stem_width
         for index, block in enumerate(self.blocks):
-            require(allows(block.operation, block.stride, width, block.width),
-                    f"Block {index} is a ZeroOp but changes the shape ({width} to {block.width} "
-                    f"channels, stride {block.stride}); only identity-shaped blocks can be skipped.")
+            require(
+                allows(block.operation, block.stride, width, block.width),
+                f"Block {index} is a ZeroOp but changes the shape ({width} to {block.width} "
+                f"channels, stride {block.stride}); only identity-shaped blocks can be skipped.",
+            )
             width = block.width
-        for label, value in (("stem width", self.stem_width), ("head width", self.head_width),
-                             *(("block width", b.width) for b in self.blocks)):
+        for label, value in (
+            ("stem width", self.stem_width),
+            ("head width", self.head_width),
+            *(("block width", b.width) for b in self.blocks),
+        ):
             require(0 < value <= _MAX_WIDTH, f"The {label} must be 1 to {_MAX_WIDTH}, not {value}.")
         for value in (self.stem_stride, *(b.stride for b in self.blocks)):
             require(value in (1, 2), f"A stride must be 1 or 2, not {value}.")
@@ -85,23 +101,26 @@ class Architecture:
         if width_multiplier == 1:
             return self
         blocks = tuple(
-            dataclasses.replace(b, width=scale_width(b.width, width_multiplier))
-            for b in self.blocks)
+            dataclasses.replace(b, width=scale_width(b.width, width_multiplier)) for b in self.blocks
+        )
         return dataclasses.replace(
-            self, stem_width=scale_width(self.stem_width, width_multiplier), blocks=blocks,
-            head_width=scale_head(self.head_width, width_multiplier))
+            self,
+            stem_width=scale_width(self.stem_width, width_multiplier),
+            blocks=blocks,
+            head_width=scale_head(self.head_width, width_multiplier),
+        )
 
     def layers(self, resolution: int, num_classes: int) -> tuple[LayerSpec, ...]:
         """Every layer with its shapes for an input of resolution × resolution × 3.
 
         Order: stem, blocks (ZeroOps included), head, classifier.
         """
-        layers: list[LayerSpec] = [
-            StemSpec(resolution, IMAGE_CHANNELS, self.stem_width, self.stem_stride)]
+        layers: list[LayerSpec] = [StemSpec(resolution, IMAGE_CHANNELS, self.stem_width, self.stem_stride)]
         for block in self.blocks:
             last = layers[-1]
-            layers.append(BlockSpec(last.output_size, last.output_width, block.width,
-                                    block.stride, block.operation))
+            layers.append(
+                BlockSpec(last.output_size, last.output_width, block.width, block.stride, block.operation)
+            )
         last = layers[-1]
         layers.append(HeadSpec(last.output_size, last.output_width, self.head_width))
         layers.append(ClassifierSpec(last.output_size, self.head_width, num_classes))
@@ -123,18 +142,23 @@ class Architecture:
     def to_json(self) -> dict[str, Any]:
         """Plain data for `json.dump`."""
         return {
-            "format": FORMAT, "name": self.name, "padding": self.padding,
+            "format": FORMAT,
+            "name": self.name,
+            "padding": self.padding,
             **({"image_border": list(self.image_border)} if any(self.image_border) else {}),
             "stem": {"width": self.stem_width, "stride": self.stem_stride},
-            "blocks": [{"operation": b.operation.name, "width": b.width, "stride": b.stride}
-                       for b in self.blocks],
+            "blocks": [
+                {"operation": b.operation.name, "width": b.width, "stride": b.stride} for b in self.blocks
+            ],
             "head_width": self.head_width,
         }
 
     def to_string(self) -> str:
         """Short form, `s32x2 1_3c16 3_5c24x2 … Zc24 … h1280`; `c` width, `x2` stride 2."""
+
         def stride(value: int) -> str:
             return f"x{value}" if value != 1 else ""
+
         body = " ".join(f"{b.operation.name}c{b.width}{stride(b.stride)}" for b in self.blocks)
         tail = " symmetric" if self.padding == "symmetric" else ""
         return f"s{self.stem_width}{stride(self.stem_stride)} {body} h{self.head_width}{tail}"
@@ -143,16 +167,23 @@ class Architecture:
 def from_json(content: Any, where: str = "architecture") -> Architecture:
     """The architecture in parsed JSON; `where` names the file in the `UserError`s."""
     try:
-        require(content["format"] == FORMAT,
-                f"The {where} has format {content['format']!r}; this version reads {FORMAT!r}.")
+        require(
+            content["format"] == FORMAT,
+            f"The {where} has format {content['format']!r}; this version reads {FORMAT!r}.",
+        )
         blocks = tuple(
             Block(parse_operation(b["operation"]), _integer(b["width"]), _integer(b["stride"]))
-            for b in content["blocks"])
+            for b in content["blocks"]
+        )
         return Architecture(
-            _integer(content["stem"]["width"]), _integer(content["stem"]["stride"]), blocks,
-            _integer(content["head_width"]), str(content.get("name", "")),
+            _integer(content["stem"]["width"]),
+            _integer(content["stem"]["stride"]),
+            blocks,
+            _integer(content["head_width"]),
+            str(content.get("name", "")),
             content.get("padding", "same"),
-            tuple(float(v) for v in content.get("image_border", (0.0, 0.0, 0.0))))
+            tuple(float(v) for v in content.get("image_border", (0.0, 0.0, 0.0))),
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"The {where} is not an architecture file ({error!r}).") from error
 
@@ -170,11 +201,12 @@ def from_string(text: str) -> Architecture:
     body = [_TOKEN.fullmatch(token) for token in tokens[1:-1]]
     if not (stem and head and body and all(body)):
         raise UserError(
-            f"{text!r} is not an architecture string; the form is 's32x2 1_3c16 3_5c24x2 … h1280'.")
-    blocks = tuple(Block(parse_operation(m["operation"]), int(m["width"]), int(m["stride"] or 1))
-                   for m in body)
-    return Architecture(int(stem["width"]), int(stem["stride"] or 1), blocks, int(head[1]),
-                        padding=padding)
+            f"{text!r} is not an architecture string; the form is 's32x2 1_3c16 3_5c24x2 … h1280'."
+        )
+    blocks = tuple(
+        Block(parse_operation(m["operation"]), int(m["width"]), int(m["stride"] or 1)) for m in body
+    )
+    return Architecture(int(stem["width"]), int(stem["stride"] or 1), blocks, int(head[1]), padding=padding)
 
 
 def in_words(architecture: Architecture) -> str:

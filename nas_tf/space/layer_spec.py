@@ -67,9 +67,11 @@ class BlockSpec(LayerSpec):
         """Key in a latency table; None for ZeroOp, which costs nothing."""
         if isinstance(self.operation, Zero):
             return None
-        return (f"expanded_conv-{self._io()}-expand:{self.operation.expansion}"
-                f"-kernel:{self.operation.kernel}-stride:{self.stride}"
-                f"-idskip:{int(self.has_shortcut)}")
+        return (
+            f"expanded_conv-{self._io()}-expand:{self.operation.expansion}"
+            f"-kernel:{self.operation.kernel}-stride:{self.stride}"
+            f"-idskip:{int(self.has_shortcut)}"
+        )
 
     @property
     def hidden_width(self) -> int:
@@ -93,9 +95,11 @@ class BlockSpec(LayerSpec):
             return 0
         hidden, area = self.hidden_width, self.output_size**2
         expand = self.input_size**2 * self.input_width * hidden
-        return ((expand if self.operation.expansion > 1 else 0)
-                + area * self.operation.kernel**2 * hidden
-                + area * hidden * self.output_width)
+        return (
+            (expand if self.operation.expansion > 1 else 0)
+            + area * self.operation.kernel**2 * hidden
+            + area * hidden * self.output_width
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,8 +129,9 @@ class ClassifierSpec(LayerSpec):
     @property
     def key(self) -> str:
         """Key in a latency table."""
-        return f"Logits-input:{self.input_size}x{self.input_size}x{self.input_width}" \
-               f"-output:{self.output_width}"
+        return (
+            f"Logits-input:{self.input_size}x{self.input_size}x{self.input_width}-output:{self.output_width}"
+        )
 
     @property
     def params(self) -> int:
@@ -141,5 +146,4 @@ class ClassifierSpec(LayerSpec):
 
 def allows(operation: Operation, stride: int, input_width: int, output_width: int) -> bool:
     """Whether a block of this shape may use `operation`: only identity-shaped blocks can be skipped."""
-    return isinstance(operation, InvertedBottleneck) or (
-        stride == 1 and input_width == output_width)
+    return isinstance(operation, InvertedBottleneck) or (stride == 1 and input_width == output_width)

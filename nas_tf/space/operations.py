@@ -52,5 +52,6 @@ def parse_operation(name: str) -> Operation:
     if not match:
         raise UserError(
             f"Unknown operation {name!r}; allowed: 'Z', or 'expansion_kernel' "
-            "with expansion 1-9 and kernel 1, 3, 5 or 7.")
+            "with expansion 1-9 and kernel 1, 3, 5 or 7."
+        )
     return InvertedBottleneck(int(match[1]), int(match[2]))

@@ -23,26 +23,30 @@ def _network(name: str, widths: tuple[int, ...], operations: str) -> Architectur
 
 # Sandler et al. 2018, Table 2.
 MOBILENET_V2 = _network(
-    "mobilenet_v2", (32, 16, 24, 32, 64, 96, 160, 320, 1280),
-    "6_3 6_3 | 6_3 6_3 6_3 | 6_3 6_3 6_3 6_3 | 6_3 6_3 6_3 | 6_3 6_3 6_3 | 6_3")
+    "mobilenet_v2",
+    (32, 16, 24, 32, 64, 96, 160, 320, 1280),
+    "6_3 6_3 | 6_3 6_3 6_3 | 6_3 6_3 6_3 6_3 | 6_3 6_3 6_3 | 6_3 6_3 6_3 | 6_3",
+)
 
 # Cai, Zhu and Han 2019, Figure 4, and the configurations published with it.
-_MOBILE = ("3_5 3_3 Z Z | 3_7 3_3 3_5 3_5 | 6_7 3_5 3_5 3_5 | 6_5 3_5 3_5 3_5 "
-           "| 6_7 6_7 3_7 3_7 | 6_7")
-PROXYLESS_MOBILE = _network(
-    "proxyless_mobile", (32, 16, 32, 40, 80, 96, 192, 320, 1280), _MOBILE)
-PROXYLESS_MOBILE_14 = _network(
-    "proxyless_mobile_14", (48, 24, 40, 56, 112, 136, 256, 448, 1792), _MOBILE)
+_MOBILE = "3_5 3_3 Z Z | 3_7 3_3 3_5 3_5 | 6_7 3_5 3_5 3_5 | 6_5 3_5 3_5 3_5 | 6_7 6_7 3_7 3_7 | 6_7"
+PROXYLESS_MOBILE = _network("proxyless_mobile", (32, 16, 32, 40, 80, 96, 192, 320, 1280), _MOBILE)
+PROXYLESS_MOBILE_14 = _network("proxyless_mobile_14", (48, 24, 40, 56, 112, 136, 256, 448, 1792), _MOBILE)
 PROXYLESS_GPU = _network(
-    "proxyless_gpu", (40, 24, 32, 56, 112, 128, 256, 432, 1728),
-    "3_5 Z Z Z | 3_7 Z Z 3_3 | 6_7 Z Z 3_5 | 6_5 Z 3_3 3_5 | 6_7 6_7 6_7 6_5 | 6_7")
+    "proxyless_gpu",
+    (40, 24, 32, 56, 112, 128, 256, 432, 1728),
+    "3_5 Z Z Z | 3_7 Z Z 3_3 | 6_7 Z Z 3_5 | 6_5 Z 3_3 3_5 | 6_7 6_7 6_7 6_5 | 6_7",
+)
 PROXYLESS_CPU = _network(
-    "proxyless_cpu", (40, 24, 32, 48, 88, 104, 216, 360, 1432),
-    "6_3 3_3 3_3 3_3 | 6_3 3_3 3_3 3_5 | 6_3 Z Z 3_3 | 6_5 3_3 3_3 3_3 "
-    "| 6_5 3_5 3_5 3_3 | 6_5")
+    "proxyless_cpu",
+    (40, 24, 32, 48, 88, 104, 216, 360, 1432),
+    "6_3 3_3 3_3 3_3 | 6_3 3_3 3_3 3_5 | 6_3 Z Z 3_3 | 6_5 3_3 3_3 3_3 | 6_5 3_5 3_5 3_3 | 6_5",
+)
 
-PUBLISHED = {network.name: network for network in (
-    MOBILENET_V2, PROXYLESS_MOBILE, PROXYLESS_MOBILE_14, PROXYLESS_GPU, PROXYLESS_CPU)}
+PUBLISHED = {
+    network.name: network
+    for network in (MOBILENET_V2, PROXYLESS_MOBILE, PROXYLESS_MOBILE_14, PROXYLESS_GPU, PROXYLESS_CPU)
+}
 
 
 def read_architecture(value: str) -> Architecture:
@@ -54,5 +58,5 @@ def read_architecture(value: str) -> Architecture:
     if " " in value:
         return from_string(value)
     raise UserError(
-        f"--architecture={value!r} is neither a file nor a published name; "
-        f"published: {', '.join(PUBLISHED)}.")
+        f"--architecture={value!r} is neither a file nor a published name; published: {', '.join(PUBLISHED)}."
+    )

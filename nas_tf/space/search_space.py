@@ -56,12 +56,16 @@ class SearchSpace:
         """The space with every width multiplied and rounded to a multiple of 8."""
         if width_multiplier == 1:
             return self
-        stages = tuple(dataclasses.replace(s, width=scale_width(s.width, width_multiplier))
-                       for s in self.stages)
+        stages = tuple(
+            dataclasses.replace(s, width=scale_width(s.width, width_multiplier)) for s in self.stages
+        )
         return dataclasses.replace(
-            self, stem_width=scale_width(self.stem_width, width_multiplier),
-            first_width=scale_width(self.first_width, width_multiplier), stages=stages,
-            head_width=scale_head(self.head_width, width_multiplier))
+            self,
+            stem_width=scale_width(self.stem_width, width_multiplier),
+            first_width=scale_width(self.first_width, width_multiplier),
+            stages=stages,
+            head_width=scale_head(self.head_width, width_multiplier),
+        )
 
     def block_shapes(self) -> tuple[tuple[int, int, int], ...]:
         """(input_width, output_width, stride) of each searched block."""
@@ -80,7 +84,8 @@ class SearchSpace:
             specs = tuple(
                 BlockSpec(size, input_width, output_width, stride, operation)
                 for operation in self.candidates
-                if allows(operation, stride, input_width, output_width))
+                if allows(operation, stride, input_width, output_width)
+            )
             choices.append(Choice(specs))
             size = specs[0].output_size
         return tuple(choices)
@@ -88,8 +93,7 @@ class SearchSpace:
     def fixed_before(self, resolution: int) -> tuple[LayerSpec, ...]:
         """The stem and the fixed first block."""
         stem = StemSpec(resolution, 3, self.stem_width, self.stem_stride)
-        first = BlockSpec(stem.output_size, self.stem_width, self.first_width, 1,
-                          InvertedBottleneck(1, 3))
+        first = BlockSpec(stem.output_size, self.stem_width, self.first_width, 1, InvertedBottleneck(1, 3))
         return stem, first
 
     def fixed_after(self, resolution: int, num_classes: int) -> tuple[LayerSpec, ...]:
@@ -100,42 +104,70 @@ class SearchSpace:
 
     def latency_specs(self, resolution: int, num_classes: int) -> dict[str, LayerSpec]:
         """Table key → layer, for everything that a network of this space may contain."""
-        specs = [*self.fixed_before(resolution),
-                 *(spec for choice in self.choices(resolution) for spec in choice.specs),
-                 *self.fixed_after(resolution, num_classes)]
+        specs = [
+            *self.fixed_before(resolution),
+            *(spec for choice in self.choices(resolution) for spec in choice.specs),
+            *self.fixed_after(resolution, num_classes),
+        ]
         return {spec.key: spec for spec in specs if spec.key is not None}
 
     def architecture(self, operations: tuple[Operation, ...], name: str = "") -> Architecture:
         """The network with these operations, one a searched block."""
         shapes = self.block_shapes()
-        require(len(operations) == len(shapes),
-                f"The space {self.name!r} has {len(shapes)} blocks, not {len(operations)}.")
+        require(
+            len(operations) == len(shapes),
+            f"The space {self.name!r} has {len(shapes)} blocks, not {len(operations)}.",
+        )
         first = Block(InvertedBottleneck(1, 3), self.first_width)
-        blocks = tuple(Block(operation, width, stride)
-                       for operation, (_, width, stride) in zip(operations, shapes))
+        blocks = tuple(
+            Block(operation, width, stride)
+            for operation, (_, width, stride) in zip(operations, shapes, strict=True)
+        )
         return Architecture(self.stem_width, self.stem_stride, (first, *blocks), self.head_width, name)
 
     def size(self) -> int:
         """How many architectures the space holds."""
-        return math.prod(sum(allows(op, stride, i, o) for op in self.candidates)
-                         for i, o, stride in self.block_shapes())
+        return math.prod(
+            sum(allows(op, stride, i, o) for op in self.candidates) for i, o, stride in self.block_shapes()
+        )
 
 
 # The paper's 21 blocks; ZeroOp fits 15 of them (BUILD_NOTES.md, "ZeroOp").
 FULL = SearchSpace(
-    "full", stem_width=32, stem_stride=2, first_width=16, head_width=1280,
-    stages=(Stage(24, 4, 2), Stage(40, 4, 2), Stage(80, 4, 2),
-            Stage(96, 4, 1), Stage(192, 4, 2), Stage(320, 1, 1)))
+    "full",
+    stem_width=32,
+    stem_stride=2,
+    first_width=16,
+    head_width=1280,
+    stages=(
+        Stage(24, 4, 2),
+        Stage(40, 4, 2),
+        Stage(80, 4, 2),
+        Stage(96, 4, 1),
+        Stage(192, 4, 2),
+        Stage(320, 1, 1),
+    ),
+)
 
 # For 32×32 photographs: half the depth, one halving fewer at the start.
 SMALL = SearchSpace(
-    "small", stem_width=16, stem_stride=1, first_width=16, head_width=512,
-    stages=(Stage(24, 2, 2), Stage(40, 3, 2), Stage(80, 3, 2), Stage(160, 1, 1)))
+    "small",
+    stem_width=16,
+    stem_stride=1,
+    first_width=16,
+    head_width=512,
+    stages=(Stage(24, 2, 2), Stage(40, 3, 2), Stage(80, 3, 2), Stage(160, 1, 1)),
+)
 
 # For the quickstart's digits and for tests: searched and trained in minutes on two cores.
 TINY = SearchSpace(
-    "tiny", stem_width=8, stem_stride=2, first_width=8, head_width=64,
-    stages=(Stage(16, 2, 1), Stage(24, 2, 2), Stage(32, 1, 1)))
+    "tiny",
+    stem_width=8,
+    stem_stride=2,
+    first_width=8,
+    head_width=64,
+    stages=(Stage(16, 2, 1), Stage(24, 2, 2), Stage(32, 1, 1)),
+)
 
 SPACES = {space.name: space for space in (FULL, SMALL, TINY)}
 

@@ -6,14 +6,18 @@ as an argument too, one compiled graph serves all chains that differ in widths a
 
 import dataclasses
 import math
-from typing import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-_WEIGHTLESS = (keras.layers.ReLU, keras.layers.ZeroPadding2D, keras.layers.Flatten,
-               keras.layers.GlobalAveragePooling2D)
+_WEIGHTLESS = (
+    keras.layers.ReLU,
+    keras.layers.ZeroPadding2D,
+    keras.layers.Flatten,
+    keras.layers.GlobalAveragePooling2D,
+)
 _KERNELS = ("kernel", "depthwise_kernel")
 
 
@@ -67,10 +71,10 @@ class Chain:
             shapes, channels = _weight_shapes(layer, channels)
             # Keras calls them kernel_initializer, gamma_initializer, …, but depthwise_initializer.
             self.weights += [
-                Weight(position, name, shape,
-                       getattr(layer, f"{name.removesuffix('_kernel')}_initializer"))
-                for name, shape in shapes.items()]
-        shapes, sizes, starts = zip(*_places([weight.shape for weight in self.weights]))
+                Weight(position, name, shape, getattr(layer, f"{name.removesuffix('_kernel')}_initializer"))
+                for name, shape in shapes.items()
+            ]
+        shapes, sizes, starts = zip(*_places([weight.shape for weight in self.weights]), strict=True)
         self.layout = tf.constant(np.concatenate([*shapes, *sizes, *starts]), tf.int32)
         self.form: Hashable = tuple(map(_form, self.layers))
 
@@ -81,21 +85,34 @@ class Chain:
     def initial_statistics(self) -> np.ndarray:
         """Means of 0 and variances of 1, flat."""
         sizes = self._norm_sizes()
-        return np.concatenate([np.full(2 * n, [0.0] * n + [1.0] * n, np.float32) for n in sizes]) \
-            if sizes else np.zeros(0, np.float32)
+        return (
+            np.concatenate([np.full(2 * n, [0.0] * n + [1.0] * n, np.float32) for n in sizes])
+            if sizes
+            else np.zeros(0, np.float32)
+        )
 
     def unpack(self, weights: tf.Tensor) -> list[tf.Tensor]:
         """A flat vector's parts in their shapes, in the order of Keras' `trainable_weights`."""
-        return [tf.reshape(part, weight.shape) for part, weight in zip(
-            tf.split(weights, [weight.size for weight in self.weights]), self.weights)]
+        return [
+            tf.reshape(part, weight.shape)
+            for part, weight in zip(
+                tf.split(weights, [weight.size for weight in self.weights]), self.weights, strict=True
+            )
+        ]
 
     def unpack_statistics(self, statistics: tf.Tensor) -> list[tf.Tensor]:
         """Means and variances in the order of Keras' `non_trainable_weights`."""
         return tf.split(statistics, np.repeat(self._norm_sizes(), 2)) if self._norm_sizes() else []
 
-    def run(self, x: tf.Tensor, weights: tf.Tensor, statistics: tf.Tensor | None = None,
-            layout: tf.Tensor | None = None, training: bool = True,
-            weight_decay: float | tf.Tensor = 0.0):
+    def run(
+        self,
+        x: tf.Tensor,
+        weights: tf.Tensor,
+        statistics: tf.Tensor | None = None,
+        layout: tf.Tensor | None = None,
+        training: bool = True,
+        weight_decay: float | tf.Tensor = 0.0,
+    ):
         """The chain's output.
 
         Args:
@@ -121,8 +138,9 @@ class Chain:
                 x = compute(layer, x, own)
         return x, tf.concat(moved, 0) if moved else tf.zeros([0])
 
-    def values(self, weights: tf.Tensor, layout: tf.Tensor | None = None,
-               weight_decay: float | tf.Tensor = 0.0) -> list[dict[str, tf.Tensor]]:
+    def values(
+        self, weights: tf.Tensor, layout: tf.Tensor | None = None, weight_decay: float | tf.Tensor = 0.0
+    ) -> list[dict[str, tf.Tensor]]:
         """For every layer its weights by name, out of the flat vector.
 
         A gradient that comes back through them has decay · w added for kernels.
@@ -132,7 +150,7 @@ class Chain:
             places = _places([weight.shape for weight in self.weights])
         else:
             numbers = tf.split(layout, [*ranks, *[1] * (2 * len(ranks))])
-            places = [numbers[i::len(ranks)] for i in range(len(ranks))]
+            places = [numbers[i :: len(ranks)] for i in range(len(ranks))]
         decays = [weight.name in _KERNELS for weight in self.weights]
         result: list[dict[str, tf.Tensor]] = [{} for _ in self.layers]
         parts = _parts(weights, places, decays, weight_decay)
@@ -149,8 +167,11 @@ def compute(layer: keras.layers.Layer, x: tf.Tensor, weights: dict[str, tf.Tenso
     weights = {name: tf.cast(value, x.dtype) for name, value in weights.items()}
     if isinstance(layer, keras.layers.DepthwiseConv2D):
         return tf.raw_ops.DepthwiseConv2dNative(
-            input=x, filter=weights["depthwise_kernel"], strides=[1, *layer.strides, 1],
-            padding=layer.padding.upper())
+            input=x,
+            filter=weights["depthwise_kernel"],
+            strides=[1, *layer.strides, 1],
+            padding=layer.padding.upper(),
+        )
     if isinstance(layer, keras.layers.Conv2D):
         y = tf.nn.conv2d(x, weights["kernel"], layer.strides, layer.padding.upper())
         return tf.nn.bias_add(y, weights["bias"]) if layer.use_bias else y
@@ -172,33 +193,41 @@ def _weight_shapes(layer: keras.layers.Layer, channels: int) -> tuple[dict[str, 
 
 
 def _form(layer: keras.layers.Layer) -> Hashable:
-    return (type(layer).__name__, layer.compute_dtype,
-            *(getattr(layer, name, None) for name in ("strides", "padding", "use_bias")))
+    return (
+        type(layer).__name__,
+        layer.compute_dtype,
+        *(getattr(layer, name, None) for name in ("strides", "padding", "use_bias")),
+    )
 
 
 def _places(shapes: Sequence[tuple[int, ...]]) -> list[tuple]:
     """(shape, [size], [start]) of consecutive parts of a flat vector."""
     sizes = [math.prod(shape) for shape in shapes]
     starts = np.cumsum([0, *sizes[:-1]]).tolist()
-    return [(shape, [size], [start]) for shape, size, start in zip(shapes, sizes, starts)]
+    return [(shape, [size], [start]) for shape, size, start in zip(shapes, sizes, starts, strict=True)]
 
 
-def _parts(vector: tf.Tensor, places: Sequence[tuple], decays: Sequence[bool],
-           weight_decay: float | tf.Tensor) -> list[tf.Tensor]:
+def _parts(
+    vector: tf.Tensor, places: Sequence[tuple], decays: Sequence[bool], weight_decay: float | tf.Tensor
+) -> list[tf.Tensor]:
     """Parts of a vector in their shapes.
 
     Slices, which share the vector's memory where a split would copy; but the gradient of
     slices would be a sum of vectors that are zero almost everywhere.
     """
+
     @tf.custom_gradient
     def unpack(flat):
         parts = [tf.reshape(tf.slice(flat, start, size), shape) for shape, size, start in places]
 
         def gradient(*upstream):
             # ∂(loss + decay/2 · Σ w²)/∂w = ∂loss/∂w + decay · w
-            decayed = [g + weight_decay * w if decaying else g
-                       for g, w, decaying in zip(upstream, parts, decays, strict=True)]
+            decayed = [
+                g + weight_decay * w if decaying else g
+                for g, w, decaying in zip(upstream, parts, decays, strict=True)
+            ]
             return tf.concat([tf.reshape(g, [-1]) for g in decayed], 0)
+
         return parts, gradient
 
     return unpack(vector)
@@ -215,6 +244,13 @@ def _batch_norm(layer, x, weights, averages, training: bool):
     mean, variance = averages or (tf.zeros([0]), tf.zeros([0]))
     factor = 1.0 - layer.momentum if training and averages else 1.0
     y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
-        x=x, scale=weights["gamma"], offset=weights["beta"], mean=mean, variance=variance,
-        epsilon=layer.epsilon, exponential_avg_factor=factor, is_training=training)
+        x=x,
+        scale=weights["gamma"],
+        offset=weights["beta"],
+        mean=mean,
+        variance=variance,
+        epsilon=layer.epsilon,
+        exponential_avg_factor=factor,
+        is_training=training,
+    )
     return y, [mean, variance]

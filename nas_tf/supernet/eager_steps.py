@@ -4,13 +4,13 @@ Eager code around functions compiled for one path each: what XLA, which has to k
 can compile without compiling every network.
 """
 
-from typing import Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from nas_tf.supernet.gate_values import moments_of
 from nas_tf.network.losses import cross_entropy
+from nas_tf.supernet.gate_values import moments_of
 from nas_tf.supernet.paths import value_of
 from nas_tf.supernet.supernet import Supernet
 
@@ -23,10 +23,18 @@ class EagerSteps:
     def __init__(self, supernet: Supernet):
         self.supernet = supernet
 
-    def weight_gradients(self, images: tf.Tensor, labels: tf.Tensor, active: Sequence[int],
-                         smoothing: float, weight_decay: float):
-        """(loss, correct, gradients of loss + decay/2 · Σ kernels², new statistics), the latter
-        two a vector a path of `supernet.active_paths(active)`."""
+    def weight_gradients(
+        self,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        active: Sequence[int],
+        smoothing: float,
+        weight_decay: float,
+    ):
+        """(loss, correct, gradients of loss + decay/2 · Σ kernels², new statistics).
+
+        The latter two are one vector for each path of `supernet.active_paths(active)`.
+        """
         paths = self.supernet.active_paths(active)
         weights = [value_of(path.trained) for path in paths]
         moved, x, decay = [], images, tf.constant(weight_decay)
@@ -39,8 +47,9 @@ class EagerSteps:
             loss, hits = cross_entropy(x, labels, smoothing)
         return loss, hits, tape.gradient(loss, weights), moved
 
-    def gate_gradients(self, images: tf.Tensor, labels: tf.Tensor, involved: np.ndarray,
-                       active: Sequence[int]):
+    def gate_gradients(
+        self, images: tf.Tensor, labels: tf.Tensor, involved: np.ndarray, active: Sequence[int]
+    ):
         """(loss, correct, {(block, candidate): ∂L/∂g} of the involved paths but ZeroOps)."""
         net = self.supernet
         x = net.stem.frozen(images)

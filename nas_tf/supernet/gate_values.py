@@ -28,8 +28,14 @@ def moments_of(x: tf.Tensor) -> Moments:
     return Moments(mean, tf.matmul(centered, centered, transpose_a=True) / count)
 
 
-def gate_value(chain: Chain, x: tf.Tensor, output_gradient: tf.Tensor, weights: tf.Tensor,
-               layout: tf.Tensor | None, moments: Moments) -> tf.Tensor:
+def gate_value(
+    chain: Chain,
+    x: tf.Tensor,
+    output_gradient: tf.Tensor,
+    weights: tf.Tensor,
+    layout: tf.Tensor | None,
+    moments: Moments,
+) -> tf.Tensor:
     """∂L/∂g = Σ F(x) · ∂L/∂y, a scalar, with F as in training: batch norm by the batch."""
     y = _run(chain, x, chain.values(weights, layout), moments)
     # Summed in float32 also under mixed precision: thousands of terms of both signs.
@@ -54,9 +60,13 @@ def _run(chain: Chain, x: tf.Tensor, values: list[dict[str, tf.Tensor]], moments
 def _folds(layers) -> bool:
     """Whether the chain begins with a plain 1×1 convolution and its batch norm."""
     first, second = layers[:2]
-    return (isinstance(first, keras.layers.Conv2D) and first.kernel_size == (1, 1)
-            and first.strides == (1, 1) and not first.use_bias
-            and isinstance(second, keras.layers.BatchNormalization))
+    return (
+        isinstance(first, keras.layers.Conv2D)
+        and first.kernel_size == (1, 1)
+        and first.strides == (1, 1)
+        and not first.use_bias
+        and isinstance(second, keras.layers.BatchNormalization)
+    )
 
 
 def _folded(convolution, norm, x, kernel, own, moments: Moments) -> tf.Tensor:

@@ -7,14 +7,15 @@ said by the weights that are handed to it and by their shapes. Only ZeroOp is a 
 
 import dataclasses
 import functools
-from typing import NamedTuple, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from nas_tf.network.losses import cross_entropy
 from nas_tf.supernet.eager_steps import product
 from nas_tf.supernet.gate_values import moments_of
-from nas_tf.network.losses import cross_entropy
 from nas_tf.supernet.paths import Path, PathFunctions, value_of
 from nas_tf.supernet.supernet import Supernet
 
@@ -51,50 +52,81 @@ class GraphSteps:
 
     def __init__(self, supernet: Supernet):
         self.supernet = supernet
-        self._places = [_place([supernet.stem]), _place([supernet.first]),
-                        *(_place(block.paths) for block in supernet.blocks),
-                        _place([supernet.after])]
+        self._places = [
+            _place([supernet.stem]),
+            _place([supernet.first]),
+            *(_place(block.paths) for block in supernet.blocks),
+            _place([supernet.after]),
+        ]
         size = supernet.resolution
-        self._batch = (tf.TensorSpec([None, size, size, 3], tf.float32),
-                       tf.TensorSpec([None], tf.int64))
+        self._batch = (tf.TensorSpec([None, size, size, 3], tf.float32), tf.TensorSpec([None], tf.int64))
         self._nothing = tf.zeros([0]), tf.zeros([0], tf.int32)
         self._yes, self._no = tf.constant(True), tf.constant(False)
         operands = [_Operand(tf.TensorSpec([], tf.bool), _VECTOR, _LAYOUT)] * len(self._places)
-        self._weight_graph = tf.function(self._weight_step, input_signature=(
-            *self._batch, *[tf.TensorSpec([], tf.float32)] * 2, operands,
-            [_VECTOR] * len(self._places)))
+        self._weight_graph = tf.function(
+            self._weight_step,
+            input_signature=(
+                *self._batch,
+                *[tf.TensorSpec([], tf.float32)] * 2,
+                operands,
+                [_VECTOR] * len(self._places),
+            ),
+        )
         # One graph for every number of involved paths a block: in practice "two" and "full".
         self._gate_graph = functools.cache(self._make_gate_graph)
 
-    def weight_gradients(self, images: tf.Tensor, labels: tf.Tensor, active: Sequence[int],
-                         smoothing: float, weight_decay: float):
-        """(loss, correct, gradients of loss + decay/2 · Σ kernels², new statistics), the latter
-        two a vector a path of `supernet.active_paths(active)`."""
+    def weight_gradients(
+        self,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        active: Sequence[int],
+        smoothing: float,
+        weight_decay: float,
+    ):
+        """(loss, correct, gradients of loss + decay/2 · Σ kernels², new statistics).
+
+        The latter two are one vector for each path of `supernet.active_paths(active)`.
+        """
         paths = self._paths(active)
         statistics = [self._nothing[0] if p is None else value_of(p.statistics) for p in paths]
         loss, hits, *vectors = self._weight_graph(
-            images, tf.cast(labels, tf.int64), tf.constant(smoothing), tf.constant(weight_decay),
-            list(map(self._operand, paths)), statistics)
-        return loss, hits, *([v for v, path in zip(values, paths, strict=True)
-                              if path is not None] for values in vectors)
+            images,
+            tf.cast(labels, tf.int64),
+            tf.constant(smoothing),
+            tf.constant(weight_decay),
+            list(map(self._operand, paths)),
+            statistics,
+        )
+        return (
+            loss,
+            hits,
+            *([v for v, path in zip(values, paths, strict=True) if path is not None] for values in vectors),
+        )
 
-    def gate_gradients(self, images: tf.Tensor, labels: tf.Tensor, involved: np.ndarray,
-                       active: Sequence[int]):
+    def gate_gradients(
+        self, images: tf.Tensor, labels: tf.Tensor, involved: np.ndarray, active: Sequence[int]
+    ):
         """(loss, correct, {(block, candidate): ∂L/∂g} of the involved paths but ZeroOps)."""
         blocks = self.supernet.blocks
-        others = [_zero_last(block, [k for k in np.flatnonzero(row) if k != index])
-                  for block, row, index in zip(blocks, involved, active, strict=True)]
-        operands = [[self._operand(block.paths[k]) for k in row]
-                    for block, row in zip(blocks, others, strict=True)]
+        others = [
+            _zero_last(block, [k for k in np.flatnonzero(row) if k != index])
+            for block, row, index in zip(blocks, involved, active, strict=True)
+        ]
+        operands = [
+            [self._operand(block.paths[k]) for k in row] for block, row in zip(blocks, others, strict=True)
+        ]
         graph = self._gate_graph(tuple(map(len, others)))
-        loss, hits, own, values = graph(images, tf.cast(labels, tf.int64),
-                                        list(map(self._operand, self._paths(active))), operands)
+        loss, hits, own, values = graph(
+            images, tf.cast(labels, tf.int64), list(map(self._operand, self._paths(active))), operands
+        )
         places = [(b, k) for b, row in enumerate(others) for k in row]
         found = dict(zip(places, values.numpy(), strict=True))
-        found |= {(b, k): value for b, (k, value) in enumerate(zip(active, own.numpy()))
-                  if involved[b, k]}
-        return loss, hits, {(b, k): v for (b, k), v in found.items()
-                            if blocks[b].paths[k] is not None}
+        found |= {
+            (b, k): value
+            for b, (k, value) in enumerate(zip(active, own.numpy(), strict=True))
+            if involved[b, k]
+        }
+        return loss, hits, {(b, k): v for (b, k), v in found.items() if blocks[b].paths[k] is not None}
 
     def _paths(self, active: Sequence[int]) -> list[Path | None]:
         net = self.supernet
@@ -114,10 +146,11 @@ class GraphSteps:
             tape.watch(weights)
             for place, operand, averages in zip(self._places, operands, statistics, strict=True):
                 branch, new = _if_present(
-                    place, operand,
-                    lambda: place.functions.train(
-                        x, operand.weights, averages, operand.layout, weight_decay),
-                    lambda: (_zeros_like(x, place), averages))
+                    place,
+                    operand,
+                    lambda: place.functions.train(x, operand.weights, averages, operand.layout, weight_decay),
+                    lambda: (_zeros_like(x, place), averages),
+                )
                 moved.append(new)
                 x = _join(place, x, branch)
             loss, hits = cross_entropy(self._logits(x), labels, smoothing)
@@ -125,12 +158,16 @@ class GraphSteps:
 
     def _make_gate_graph(self, counts: tuple[int, ...]):
         operand = _Operand(tf.TensorSpec([], tf.bool), _VECTOR, _LAYOUT)
-        return tf.function(self._gate_step, input_signature=(
-            *self._batch, [operand] * len(self._places), [[operand] * n for n in counts]))
+        return tf.function(
+            self._gate_step,
+            input_signature=(*self._batch, [operand] * len(self._places), [[operand] * n for n in counts]),
+        )
 
     def _gate_step(self, images, labels, operands, others):
-        """The graph of `gate_gradients`: active paths forwards and backwards, then the others,
-        which hang on the gradient of their block's output and are never kept."""
+        """The graph of `gate_gradients`: active paths forwards and backwards, then the others.
+
+        The others hang on the gradient of their block's output and are never kept.
+        """
         blocks = self._places[2:-1]
         x = images
         for place, operand in zip(self._places[:2], operands[:2], strict=True):
@@ -148,23 +185,26 @@ class GraphSteps:
         own = tf.stack([product(*pair) for pair in zip(branches, gradients, strict=True)])
         rows, computed = [], []
         # In the order in which the gradients become known: the last block first.
-        for place, x, gradient, row in reversed(list(zip(blocks, inputs, gradients, others))):
+        for place, x, gradient, row in reversed(list(zip(blocks, inputs, gradients, others, strict=True))):
             rows.append(_gate_values(place, x, gradient, row, computed))
         values = [value for row in reversed(rows) for value in row]
         return loss, hits, own, tf.stack(values) if values else tf.zeros([0])
 
     def _frozen(self, place: _Place, x: tf.Tensor, operand: _Operand) -> tf.Tensor:
         return _if_present(
-            place, operand,
+            place,
+            operand,
             lambda: place.functions.frozen(x, operand.weights, operand.layout),
-            lambda: _zeros_like(x, place))
+            lambda: _zeros_like(x, place),
+        )
 
     def _logits(self, x: tf.Tensor) -> tf.Tensor:
         return tf.ensure_shape(x, [None, self.supernet.num_classes])
 
 
-def _gate_values(place: _Place, x: tf.Tensor, gradient: tf.Tensor, row: list[_Operand],
-                 computed: list[tf.Tensor]) -> list[tf.Tensor]:
+def _gate_values(
+    place: _Place, x: tf.Tensor, gradient: tf.Tensor, row: list[_Operand], computed: list[tf.Tensor]
+) -> list[tf.Tensor]:
     """∂L/∂g of a block's inactive paths, appended to `computed` too, the graph's so far.
 
     Each waits for the one that is `_AT_ONCE` places before it, so that no more run at once.
@@ -173,14 +213,17 @@ def _gate_values(place: _Place, x: tf.Tensor, gradient: tf.Tensor, row: list[_Op
     for position, operand in enumerate(row):
         waits_for = computed[-_AT_ONCE:][:1] if len(computed) >= _AT_ONCE else []
         # ZeroOp, if it is among them, comes last.
-        optional = dataclasses.replace(
-            place, may_be_zero=place.may_be_zero and position == len(row) - 1)
+        optional = dataclasses.replace(place, may_be_zero=place.may_be_zero and position == len(row) - 1)
         with tf.control_dependencies(waits_for):
-            computed.append(_if_present(
-                optional, operand,
-                lambda: place.functions.gate(x, gradient, operand.weights, operand.layout, *moments),
-                lambda: tf.zeros([])))
-    return computed[len(computed) - len(row):]
+            computed.append(
+                _if_present(
+                    optional,
+                    operand,
+                    lambda: place.functions.gate(x, gradient, operand.weights, operand.layout, *moments),
+                    lambda: tf.zeros([]),
+                )
+            )
+    return computed[len(computed) - len(row) :]
 
 
 def _place(paths: Sequence[Path | None]) -> _Place:

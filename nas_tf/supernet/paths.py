@@ -1,8 +1,11 @@
-"""A path of the supernet: a chain of layers with weights of its own, and compiled functions
-that equal paths share."""
+"""A path of the supernet: a chain of layers with weights of its own.
+
+Equal paths share compiled functions.
+"""
 
 import dataclasses
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -65,24 +68,35 @@ class Path(keras.layers.Layer):
         self.built = True
 
     def _vector(self, name: str, value: np.ndarray, trainable: bool) -> tf.Variable:
-        return self.add_weight(name, value.shape, tf.float32, trainable=trainable,
-                               initializer=lambda shape, dtype=None: tf.constant(value, dtype),
-                               experimental_autocast=False)
+        return self.add_weight(
+            name,
+            value.shape,
+            tf.float32,
+            trainable=trainable,
+            initializer=lambda shape, dtype=None: tf.constant(value, dtype),
+            experimental_autocast=False,
+        )
 
     def train(self, x: tf.Tensor, weights: tf.Tensor, weight_decay: tf.Tensor):
         """(y, new statistics) with these weights; nothing is assigned."""
-        return self.kind.functions.train(x, weights, value_of(self.statistics),
-                                         self.kind.chain.layout, weight_decay)
+        return self.kind.functions.train(
+            x, weights, value_of(self.statistics), self.kind.chain.layout, weight_decay
+        )
 
     def frozen(self, x: tf.Tensor) -> tf.Tensor:
         """y by batch statistics; only x has a gradient, and nothing is assigned."""
         return self.kind.functions.frozen(x, value_of(self.trained), self.kind.chain.layout)
 
-    def gate_gradient(self, x: tf.Tensor, output_gradient: tf.Tensor, moments: Moments,
-                      ) -> tf.Tensor:
+    def gate_gradient(
+        self,
+        x: tf.Tensor,
+        output_gradient: tf.Tensor,
+        moments: Moments,
+    ) -> tf.Tensor:
         """∂L/∂g = Σ (F(x) · ∂L/∂y), a scalar; `moments` are those of x."""
         return self.kind.functions.gate(
-            x, output_gradient, value_of(self.trained), self.kind.chain.layout, *moments)
+            x, output_gradient, value_of(self.trained), self.kind.chain.layout, *moments
+        )
 
     def join(self, x: tf.Tensor, branch: tf.Tensor) -> tf.Tensor:
         """The block's output: F(x), plus x where it has a shortcut."""
@@ -93,7 +107,8 @@ class Path(keras.layers.Layer):
         if training:
             return self.frozen(x)
         return self.kind.functions.infer(
-            x, value_of(self.trained), value_of(self.statistics), self.kind.chain.layout)
+            x, value_of(self.trained), value_of(self.statistics), self.kind.chain.layout
+        )
 
 
 def value_of(variable: tf.Variable) -> tf.Tensor:
@@ -109,17 +124,23 @@ def shared_functions(chain: Chain) -> PathFunctions:
     vector, layout = tf.TensorSpec([None], tf.float32), tf.TensorSpec([None], tf.int32)
     moments = (vector, tf.TensorSpec([None, None], tf.float32))
     decay = tf.TensorSpec([], tf.float32)
-    return _compile(chain, lambda layout: layout, {
-        "train": {"input_signature": (image, vector, vector, layout, decay)},
-        "frozen": {"input_signature": (image, vector, layout), **_AS_A_CALL},
-        "gate": {"input_signature": (image, gradient, vector, layout, *moments), **_AS_A_CALL},
-        "infer": {"input_signature": (image, vector, vector, layout), **_AS_A_CALL}})
+    return _compile(
+        chain,
+        lambda layout: layout,
+        {
+            "train": {"input_signature": (image, vector, vector, layout, decay)},
+            "frozen": {"input_signature": (image, vector, layout), **_AS_A_CALL},
+            "gate": {"input_signature": (image, gradient, vector, layout, *moments), **_AS_A_CALL},
+            "infer": {"input_signature": (image, vector, vector, layout), **_AS_A_CALL},
+        },
+    )
 
 
 def compiled_functions(chain: Chain) -> PathFunctions:
     """Functions of this chain alone, compiled by XLA, which has to know all shapes."""
-    return _compile(chain, lambda layout: None, dict.fromkeys(
-        ("train", "frozen", "gate", "infer"), {"jit_compile": True}))
+    return _compile(
+        chain, lambda layout: None, dict.fromkeys(("train", "frozen", "gate", "infer"), {"jit_compile": True})
+    )
 
 
 def _compile(chain: Chain, shapes: Callable, options: dict[str, dict]) -> PathFunctions:
@@ -130,16 +151,19 @@ def _compile(chain: Chain, shapes: Callable, options: dict[str, dict]) -> PathFu
         return chain.run(x, tf.stop_gradient(weights), None, shapes(layout))[0]
 
     def gate(x, output_gradient, weights, layout, mean, covariance):
-        return gate_value(chain, x, output_gradient, weights, shapes(layout),
-                          Moments(mean, covariance))
+        return gate_value(chain, x, output_gradient, weights, shapes(layout), Moments(mean, covariance))
 
     def infer(x, weights, statistics, layout):
         return chain.run(x, weights, statistics, shapes(layout), training=False)[0]
 
     functions = {"train": train, "frozen": frozen, "gate": gate, "infer": infer}
-    return PathFunctions(output_dtype=chain.layers[-1].compute_dtype, **{
-        name: _casting(tf.function(function, **options[name]), chain.layers[0].compute_dtype)
-        for name, function in functions.items()})
+    return PathFunctions(
+        output_dtype=chain.layers[-1].compute_dtype,
+        **{
+            name: _casting(tf.function(function, **options[name]), chain.layers[0].compute_dtype)
+            for name, function in functions.items()
+        },
+    )
 
 
 def _casting(function: Callable, dtype: str) -> Callable:

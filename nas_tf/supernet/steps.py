@@ -4,7 +4,7 @@ Only what was sampled is computed, recorded and updated, so a step costs what it
 compact network.
 """
 
-from typing import Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -13,7 +13,7 @@ from nas_tf.supernet.eager_steps import EagerSteps
 from nas_tf.supernet.graph_steps import GraphSteps
 from nas_tf.supernet.paths import Path
 from nas_tf.supernet.supernet import Supernet
-from nas_tf.train.optimizers import MOMENTUM, NesterovSgd, WEIGHT_DECAY
+from nas_tf.train.optimizers import MOMENTUM, WEIGHT_DECAY, NesterovSgd
 
 Steps = EagerSteps | GraphSteps
 
@@ -32,8 +32,7 @@ class WeightOptimizer(NesterovSgd):
       weight_decay: to be part of the gradients that `update_path` is given.
     """
 
-    def __init__(self, supernet: Supernet, momentum: float = MOMENTUM,
-                 weight_decay: float = WEIGHT_DECAY):
+    def __init__(self, supernet: Supernet, momentum: float = MOMENTUM, weight_decay: float = WEIGHT_DECAY):
         super().__init__({path.name: path.trained for path in supernet.all_paths()}, momentum)
         self.weight_decay = weight_decay
 
@@ -42,9 +41,15 @@ class WeightOptimizer(NesterovSgd):
         self.update(path.name, path.trained, gradient, rate)
 
 
-def weight_step(steps: Steps, optimizer: WeightOptimizer, images: tf.Tensor,
-                labels: tf.Tensor, active: Sequence[int], learning_rate: float,
-                smoothing: float = 0.1) -> tuple[float, float]:
+def weight_step(
+    steps: Steps,
+    optimizer: WeightOptimizer,
+    images: tf.Tensor,
+    labels: tf.Tensor,
+    active: Sequence[int],
+    learning_rate: float,
+    smoothing: float = 0.1,
+) -> tuple[float, float]:
     """One step of the weights of the network with candidates `active`.
 
     Args:
@@ -55,7 +60,8 @@ def weight_step(steps: Steps, optimizer: WeightOptimizer, images: tf.Tensor,
     """
     paths = steps.supernet.active_paths(active)
     loss, hits, gradients, moved = steps.weight_gradients(
-        images, labels, active, smoothing, optimizer.weight_decay)
+        images, labels, active, smoothing, optimizer.weight_decay
+    )
     rate = tf.constant(learning_rate, tf.float32)
     for path, gradient, statistics in zip(paths, gradients, moved, strict=True):
         optimizer.update_path(path, gradient, rate)
@@ -63,9 +69,13 @@ def weight_step(steps: Steps, optimizer: WeightOptimizer, images: tf.Tensor,
     return float(loss), float(hits)
 
 
-def gate_gradients(steps: Steps, images: tf.Tensor, labels: tf.Tensor,
-                   involved: np.ndarray, active: Sequence[int],
-                   ) -> tuple[float, float, np.ndarray]:
+def gate_gradients(
+    steps: Steps,
+    images: tf.Tensor,
+    labels: tf.Tensor,
+    involved: np.ndarray,
+    active: Sequence[int],
+) -> tuple[float, float, np.ndarray]:
     """∂L/∂g of the involved gates at the binary gates `active`; nothing is assigned.
 
     The gradient that flows on to earlier blocks goes through the active path alone. Inactive

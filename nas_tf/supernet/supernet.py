@@ -1,17 +1,16 @@
 """The supernet: fixed layers and, for every block, one path a candidate behind binary gates."""
 
-from typing import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 import tensorflow as tf
 import tf_keras as keras
 
+from nas_tf.network import layers
 from nas_tf.space.layer_spec import IMAGE_CHANNELS, BlockSpec
 from nas_tf.space.operations import Zero
 from nas_tf.space.search_space import Choice, SearchSpace
-from nas_tf.network import layers
 from nas_tf.supernet.chains import Chain
-from nas_tf.supernet.paths import (
-    Path, PathFunctions, PathKind, compiled_functions, shared_functions)
+from nas_tf.supernet.paths import Path, PathFunctions, PathKind, compiled_functions, shared_functions
 
 
 class _Paths:
@@ -22,8 +21,14 @@ class _Paths:
         self._functions: dict[Hashable, PathFunctions] = {}
         self._jit_compile = jit_compile
 
-    def make(self, key: Hashable, layers_of: Callable[[], list], channels: int, name: str,
-             has_shortcut: bool = False) -> Path:
+    def make(
+        self,
+        key: Hashable,
+        layers_of: Callable[[], list],
+        channels: int,
+        name: str,
+        has_shortcut: bool = False,
+    ) -> Path:
         """A path; `layers_of` makes its layers if no path of this key was made before."""
         if key not in self._kinds:
             chain = Chain(layers_of(), channels)
@@ -41,8 +46,9 @@ class _Paths:
         """The path of one candidate; None for ZeroOp."""
         if isinstance(spec.operation, Zero):
             return None
-        return self.make(spec, lambda: layers.operation_layers(spec, name), spec.input_width,
-                         name, spec.has_shortcut)
+        return self.make(
+            spec, lambda: layers.operation_layers(spec, name), spec.input_width, name, spec.has_shortcut
+        )
 
 
 class MixedOperation(keras.layers.Layer):
@@ -56,8 +62,7 @@ class MixedOperation(keras.layers.Layer):
 
     def __init__(self, choice: Choice, make: _Paths, **kwargs):
         super().__init__(**kwargs)
-        self.paths = [make.block(spec, f"{self.name}_{spec.operation.name}")
-                      for spec in choice.specs]
+        self.paths = [make.block(spec, f"{self.name}_{spec.operation.name}") for spec in choice.specs]
 
     def call(self, x: tf.Tensor, active: int, training: bool = False) -> tf.Tensor:
         """Output with candidate `active` switched on."""
@@ -80,8 +85,7 @@ class Supernet(keras.Model):
       blocks: the mixed operations, in order.
     """
 
-    def __init__(self, space: SearchSpace, resolution: int, num_classes: int,
-                 jit_compile: bool = False):
+    def __init__(self, space: SearchSpace, resolution: int, num_classes: int, jit_compile: bool = False):
         super().__init__(name="supernet")
         self.resolution, self.num_classes = resolution, num_classes
         self.jit_compile = jit_compile
@@ -90,12 +94,16 @@ class Supernet(keras.Model):
         head, classifier = space.fixed_after(resolution, num_classes)
         self.stem = make.make("stem", lambda: layers.stem_layers(stem), IMAGE_CHANNELS, "stem")
         self.first = make.block(first, "first")
-        self.blocks = [MixedOperation(choice, make, name=f"block{index}")
-                       for index, choice in enumerate(space.choices(resolution))]
+        self.blocks = [
+            MixedOperation(choice, make, name=f"block{index}")
+            for index, choice in enumerate(space.choices(resolution))
+        ]
         self.after = make.make(
             "after",
             lambda: layers.head_layers(head) + layers.classifier_layers(classifier.output_width),
-            head.input_width, "after")
+            head.input_width,
+            "after",
+        )
         self.built = True
 
     def call(self, images: tf.Tensor, active: Sequence[int], training: bool = False) -> tf.Tensor:
@@ -121,4 +129,3 @@ class Supernet(keras.Model):
         """Every path of every block, and the fixed ones."""
         searched = (path for block in self.blocks for path in block.paths)
         return [self.stem, self.first, *(path for path in searched if path is not None), self.after]
-

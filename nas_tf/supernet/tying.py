@@ -8,7 +8,7 @@ Goodfellow and Shlens, "Net2Net", ICLR 2016), so none is ahead of the others.
 """
 
 import math
-from typing import Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -22,14 +22,20 @@ _SPLIT = 0.5
 
 def smallest(block: MixedOperation) -> int:
     """The candidate with the fewest weights, ZeroOp aside: what tied candidates run."""
-    return min((k for k, path in enumerate(block.paths) if path is not None),
-               key=lambda k: math.prod(block.paths[k].trained.shape))
+    return min(
+        (k for k, path in enumerate(block.paths) if path is not None),
+        key=lambda k: math.prod(block.paths[k].trained.shape),
+    )
 
 
 def tied(supernet: Supernet, active: Sequence[int]) -> np.ndarray:
     """What runs for `active` while candidates are tied: the smallest one, or ZeroOp."""
-    return np.array([k if block.paths[int(k)] is None else smallest(block)
-                     for block, k in zip(supernet.blocks, active, strict=True)])
+    return np.array(
+        [
+            k if block.paths[int(k)] is None else smallest(block)
+            for block, k in zip(supernet.blocks, active, strict=True)
+        ]
+    )
 
 
 def untie(supernet: Supernet, rng: np.random.Generator) -> None:
@@ -45,13 +51,23 @@ def _widen(source: Path, target: Path, rng: np.random.Generator) -> None:
     """Assigns `target` weights and statistics with which it computes what `source` does."""
     weights, statistics = source.kind.chain.unpack, source.kind.chain.unpack_statistics
     own = target.kind.chain.unpack(target.trained)
-    target.trained.assign(_flat([
-        _widened(old.numpy(), new.shape, rng)
-        for old, new in zip(weights(source.trained), own, strict=True)]))
+    target.trained.assign(
+        _flat(
+            [
+                _widened(old.numpy(), new.shape, rng)
+                for old, new in zip(weights(source.trained), own, strict=True)
+            ]
+        )
+    )
     moments = target.kind.chain.unpack_statistics(target.statistics)
-    target.statistics.assign(_flat([
-        _repeated(old.numpy(), new.shape)
-        for old, new in zip(statistics(source.statistics), moments, strict=True)]))
+    target.statistics.assign(
+        _flat(
+            [
+                _repeated(old.numpy(), new.shape)
+                for old, new in zip(statistics(source.statistics), moments, strict=True)
+            ]
+        )
+    )
 
 
 def _widened(weight: np.ndarray, shape: Sequence[int], rng: np.random.Generator) -> np.ndarray:

@@ -13,7 +13,7 @@ from nas_tf.base import cli
 
 def main() -> None:
     """Trains, or goes on with a run that was stopped."""
-    from nas_tf.train.run import run_train  # pylint: disable=import-outside-toplevel
+    from nas_tf.train.run import run_train
 
     workdir = common.WORKDIR.value
     summary = run_train(workdir, train_flags.train_config())

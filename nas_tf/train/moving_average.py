@@ -1,7 +1,7 @@
 """Exponential moving average of a model's weights."""
 
 import contextlib
-from typing import Iterator
+from collections.abc import Iterator
 
 import tensorflow as tf
 import tf_keras as keras
@@ -29,7 +29,7 @@ class MovingAverage(tf.Module):
         """
         step = tf.cast(step, tf.float32)
         decay = tf.minimum(self._decay, (1.0 + step) / (10.0 + step))
-        for average, weight in zip(self.averages, self._weights):
+        for average, weight in zip(self.averages, self._weights, strict=True):
             average.assign_add((1.0 - decay) * (weight - average))
 
     @contextlib.contextmanager
@@ -44,5 +44,5 @@ class MovingAverage(tf.Module):
 
 
 def _assign(variables, values) -> None:
-    for variable, value in zip(variables, values):
+    for variable, value in zip(variables, values, strict=True):
         variable.assign(value)

@@ -1,6 +1,6 @@
 """The weights' optimizer: SGD with Nesterov momentum, and weight decay where it belongs."""
 
-from typing import Sequence
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -28,15 +28,21 @@ class NesterovSgd(tf.Module):
     def __init__(self, variables: dict[str, tf.Variable], momentum: float = MOMENTUM):
         super().__init__(name="nesterov_sgd")
         self._momentum = tf.constant(momentum)
-        self.slots = {name: tf.Variable(tf.zeros_like(variable), trainable=False)
-                      for name, variable in variables.items()}
+        self.slots = {
+            name: tf.Variable(tf.zeros_like(variable), trainable=False)
+            for name, variable in variables.items()
+        }
 
-    def update(self, name: str, variable: tf.Variable, gradient: tf.Tensor,
-               learning_rate: tf.Tensor) -> None:
+    def update(self, name: str, variable: tf.Variable, gradient: tf.Tensor, learning_rate: tf.Tensor) -> None:
         """One step of one variable, in one fused operation."""
         tf.raw_ops.ResourceApplyMomentum(
-            var=variable.handle, accum=self.slots[name].handle, lr=learning_rate, grad=gradient,
-            momentum=self._momentum, use_nesterov=True)
+            var=variable.handle,
+            accum=self.slots[name].handle,
+            lr=learning_rate,
+            grad=gradient,
+            momentum=self._momentum,
+            use_nesterov=True,
+        )
 
 
 def decays(variable: tf.Variable) -> bool:
@@ -44,13 +50,16 @@ def decays(variable: tf.Variable) -> bool:
     return variable.shape.rank > 1
 
 
-def with_weight_decay(gradients: Sequence[tf.Tensor], variables: Sequence[tf.Variable],
-                      weight_decay: float = WEIGHT_DECAY) -> list[tf.Tensor]:
+def with_weight_decay(
+    gradients: Sequence[tf.Tensor], variables: Sequence[tf.Variable], weight_decay: float = WEIGHT_DECAY
+) -> list[tf.Tensor]:
     """Gradients of loss + decay/2 · Σ w² over the kernels.
 
     The decay enters the momentum, as in PyTorch's SGD with which the published settings were
     found. Keras' own `weight_decay` acts beside the momentum and is about 1 / (1 − μ) = 10
     times weaker for the same number.
     """
-    return [g + weight_decay * tf.cast(v, g.dtype) if decays(v) else g
-            for g, v in zip(gradients, variables, strict=True)]
+    return [
+        g + weight_decay * tf.cast(v, g.dtype) if decays(v) else g
+        for g, v in zip(gradients, variables, strict=True)
+    ]

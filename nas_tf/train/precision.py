@@ -1,7 +1,7 @@
 """Mixed precision as one switch."""
 
 import contextlib
-from typing import Iterator
+from collections.abc import Iterator
 
 import tf_keras as keras
 

@@ -10,22 +10,21 @@ import tensorflow as tf
 import tf_keras as keras
 
 from nas_tf.base import files
-from nas_tf.data.class_names import ClassList, Matching, match_dataset
-from nas_tf.data import batches
-from nas_tf.data.overview import check_disjoint
-from nas_tf.data.sources import ImageSource, open_config
-from nas_tf.base.errors import require
-from nas_tf.network.model_folder import (
-    ModelDescription, load_float_model, read_description, save_model)
-from nas_tf.base.run_folder import open_stage
-from nas_tf.space.architecture import Architecture, from_json
-from nas_tf.space.published import read_architecture
-from nas_tf.network.build import build_network
-from nas_tf.train.config import TrainConfig
-from nas_tf.train import precision
 from nas_tf.base.checkpoints import RunCheckpoint
+from nas_tf.base.errors import require
 from nas_tf.base.metric_log import MetricLog
 from nas_tf.base.progress import Progress
+from nas_tf.base.run_folder import open_stage
+from nas_tf.data import batches
+from nas_tf.data.class_names import ClassList, Matching, match_dataset
+from nas_tf.data.overview import check_disjoint
+from nas_tf.data.sources import ImageSource, open_config
+from nas_tf.network.build import build_network
+from nas_tf.network.model_folder import ModelDescription, load_float_model, read_description, save_model
+from nas_tf.space.architecture import Architecture, from_json
+from nas_tf.space.published import read_architecture
+from nas_tf.train import precision
+from nas_tf.train.config import TrainConfig
 from nas_tf.train.schedules import cosine, steps_per_epoch
 from nas_tf.train.weight_trainer import ADVICE, WeightTrainer
 
@@ -64,13 +63,21 @@ class _Job:
         """Batches from a step on."""
         config = self.config
         return batches.training_batches(
-            self.source, config.data.train_split, config.batch_size, self.size.resolution,
-            config.augmentation, config.seed, start_step, self.size.resize_size)
+            self.source,
+            config.data.train_split,
+            config.batch_size,
+            self.size.resolution,
+            config.augmentation,
+            config.seed,
+            start_step,
+            self.size.resize_size,
+        )
 
     def evaluation_batches(self) -> tf.data.Dataset:
         """The evaluation split once."""
-        return batches.evaluation_batches(self.source, self.eval_split, self.config.batch_size,
-                                          self.size.resolution, self.size.resize_size)
+        return batches.evaluation_batches(
+            self.source, self.eval_split, self.config.batch_size, self.size.resolution, self.size.resize_size
+        )
 
 
 def run_train(workdir: str, config: TrainConfig) -> dict[str, Any]:
@@ -99,8 +106,11 @@ def find_architecture(workdir: str, value: str, width_multiplier: float) -> Arch
     if value:
         return read_architecture(value).scaled(width_multiplier)
     path = pathlib.Path(workdir) / "search" / "architecture.json"
-    require(path.is_file(), f"--architecture is not given and {str(path)!r} does not exist; "
-            "run nas_tf.search with this --workdir first, or name an architecture.")
+    require(
+        path.is_file(),
+        f"--architecture is not given and {str(path)!r} does not exist; "
+        "run nas_tf.search with this --workdir first, or name an architecture.",
+    )
     return from_json(files.read_json(path, "architecture"), f"architecture {str(path)!r}")
 
 
@@ -108,8 +118,10 @@ def _check(workdir: str, config: TrainConfig) -> _Job:
     for name in ("epochs", "batch_size", "resolution", "eval_every"):
         value = getattr(config, name)
         require(value > 0, f"--{name} must be at least 1, not {value}.")
-    require(config.warmup_epochs < config.epochs,
-            f"--warmup_epochs={config.warmup_epochs:g} must be fewer than --epochs={config.epochs}.")
+    require(
+        config.warmup_epochs < config.epochs,
+        f"--warmup_epochs={config.warmup_epochs:g} must be fewer than --epochs={config.epochs}.",
+    )
     architecture = find_architecture(workdir, config.architecture, config.width_multiplier)
     source = open_config(config.data)
     # Before the stage holds these settings: other flags may be what a refusal asks for.
@@ -127,8 +139,12 @@ def _settings(job: _Job) -> dict[str, Any]:
     settings = dataclasses.asdict(job.config)
     settings["data"] = job.config.data.identity()
     del settings["checkpoint_minutes"]
-    settings |= {"architecture": job.architecture.to_json(), "eval_split": job.eval_split,
-                 "num_classes": job.source.num_classes, "steps_per_epoch": job.steps_per_epoch}
+    settings |= {
+        "architecture": job.architecture.to_json(),
+        "eval_split": job.eval_split,
+        "num_classes": job.source.num_classes,
+        "steps_per_epoch": job.steps_per_epoch,
+    }
     return settings
 
 
@@ -144,19 +160,22 @@ def _trainer(job: _Job) -> WeightTrainer:
 def _match_initial(config: TrainConfig, source: ImageSource) -> Matching:
     """Which of the initial model's classes is which of the dataset's."""
     folder, description = config.initial_model, read_description(config.initial_model)
-    require(description.num_classes == source.num_classes,
-            f"--initial_model={folder!r} has {description.num_classes} classes, but dataset "
-            f"{source.name!r} has {source.num_classes}.")
-    model = ClassList(
-        f"model {folder!r} (--initial_model)", description.labels, description.named)
+    require(
+        description.num_classes == source.num_classes,
+        f"--initial_model={folder!r} has {description.num_classes} classes, but dataset "
+        f"{source.name!r} has {source.num_classes}.",
+    )
+    model = ClassList(f"model {folder!r} (--initial_model)", description.labels, description.named)
     return match_dataset(model, source, config.data.class_names)
 
 
 def _start_from(folder: str, model: keras.Model, job: _Job) -> None:
     initial, description = load_float_model(folder)
-    require(description.architecture == job.architecture,
-            f"--initial_model={folder!r} has the architecture "
-            f"{description.architecture.to_string()!r}, not {job.architecture.to_string()!r}.")
+    require(
+        description.architecture == job.architecture,
+        f"--initial_model={folder!r} has the architecture "
+        f"{description.architecture.to_string()!r}, not {job.architecture.to_string()!r}.",
+    )
     model.set_weights(initial.get_weights())
     for variable in model.get_layer("logits").weights:
         # The network's classes are the dataset's, in its order.
@@ -190,8 +209,7 @@ def _train(job: _Job, trainer: WeightTrainer, folder: pathlib.Path) -> float:
     return float(seconds.numpy())
 
 
-def _end_epoch(job: _Job, trainer: WeightTrainer, log: MetricLog, progress: Progress,
-               done: int) -> None:
+def _end_epoch(job: _Job, trainer: WeightTrainer, log: MetricLog, progress: Progress, done: int) -> None:
     epoch = done // job.steps_per_epoch - 1
     figures = trainer.figures()
     if (epoch + 1) % job.config.eval_every == 0 or done == job.total_steps:
@@ -205,21 +223,35 @@ def _evaluate(job: _Job, trainer: WeightTrainer):
     return trainer.evaluate(batches.readable(job.source, job.evaluation_batches()))
 
 
-def _finish(job: _Job, trainer: WeightTrainer, folder: pathlib.Path,
-            seconds: float) -> dict[str, Any]:
+def _finish(job: _Job, trainer: WeightTrainer, folder: pathlib.Path, seconds: float) -> dict[str, Any]:
     config, source = job.config, job.source
     with trainer.averaged():
         accuracy = _evaluate(job, trainer)
-        save_model(folder / MODEL, trainer.model, ModelDescription(
-            "float", job.architecture, job.size.resolution, source.num_classes, source.labels,
-            job.size.resize_size, named=source.named))
+        save_model(
+            folder / MODEL,
+            trainer.model,
+            ModelDescription(
+                "float",
+                job.architecture,
+                job.size.resolution,
+                source.num_classes,
+                source.labels,
+                job.size.resize_size,
+                named=source.named,
+            ),
+        )
     return {
-        "top1": accuracy.top1, "top5": accuracy.top5, "epochs": config.epochs,
-        "seconds": seconds, "steps": job.total_steps, "model": str(folder / MODEL),
+        "top1": accuracy.top1,
+        "top5": accuracy.top5,
+        "epochs": config.epochs,
+        "seconds": seconds,
+        "steps": job.total_steps,
+        "model": str(folder / MODEL),
         "params": job.architecture.params(source.num_classes),
         "macs": job.architecture.macs(job.size.resolution, source.num_classes),
         "train_images": source.part_size(config.data.train_split),
-        "eval_images": accuracy.examples, "eval_split": job.eval_split,
+        "eval_images": accuracy.examples,
+        "eval_split": job.eval_split,
     }
 
 

@@ -7,13 +7,12 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from nas_tf.data import preprocess
 from nas_tf.base.errors import UserError
-from nas_tf.train.config import WeightStep
+from nas_tf.data import preprocess
 from nas_tf.train import optimizers
 from nas_tf.train.accuracy import AccuracyCounter
+from nas_tf.train.config import WeightStep
 from nas_tf.train.moving_average import MovingAverage
-
 
 ADVICE = "use a smaller --learning_rate, or --warmup_epochs, in another --workdir"
 
@@ -36,7 +35,8 @@ class WeightTrainer:
         self._features = keras.Model(model.input, pooled)
         self._classifier = [model.get_layer("logits"), model.get_layer("flatten")]
         self._optimizer = optimizers.NesterovSgd(
-            {str(index): variable for index, variable in enumerate(model.trainable_variables)})
+            {str(index): variable for index, variable in enumerate(model.trainable_variables)}
+        )
         self._average = MovingAverage(model, config.ema_decay)
         # Sums over the epoch so far: loss, correct, examples.
         self._sums = tf.Variable(tf.zeros([3], tf.float64), trainable=False)
@@ -45,8 +45,12 @@ class WeightTrainer:
 
     def trackables(self) -> dict[str, Any]:
         """Everything with state, for a checkpoint."""
-        return {"model": self.model, "optimizer": self._optimizer, "average": self._average,
-                "sums": self._sums}
+        return {
+            "model": self.model,
+            "optimizer": self._optimizer,
+            "average": self._average,
+            "sums": self._sums,
+        }
 
     def step(self, images: tf.Tensor, labels: tf.Tensor, step: int, learning_rate: float) -> None:
         """One optimizer step on a batch of uint8 images; `step` is its 0-based number."""
@@ -84,7 +88,8 @@ class WeightTrainer:
             loss = smoothed_cross_entropy(labels, logits, self._config.label_smoothing)
         variables = self.model.trainable_variables
         gradients = optimizers.with_weight_decay(
-            tape.gradient(loss, variables), variables, self._config.weight_decay)
+            tape.gradient(loss, variables), variables, self._config.weight_decay
+        )
         for index, (variable, gradient) in enumerate(zip(variables, gradients, strict=True)):
             self._optimizer.update(str(index), variable, gradient, learning_rate)
         if self._config.ema_decay:
@@ -95,7 +100,8 @@ class WeightTrainer:
         x = self._features(preprocess.to_network_input(images), training=True)
         if self._config.dropout:
             x = tf.nn.experimental.stateless_dropout(
-                x, self._config.dropout, tf.stack([tf.constant(self._seed, tf.int64), step]))
+                x, self._config.dropout, tf.stack([tf.constant(self._seed, tf.int64), step])
+            )
         for layer in self._classifier:
             x = layer(x)
         return x
@@ -109,5 +115,8 @@ class WeightTrainer:
 def smoothed_cross_entropy(labels: tf.Tensor, logits: tf.Tensor, smoothing: float) -> tf.Tensor:
     """Mean cross-entropy of labels int [N] with (1 − s)·onehot + s / classes."""
     classes = logits.shape[-1]
-    return tf.reduce_mean(keras.losses.categorical_crossentropy(
-        tf.one_hot(labels, classes), logits, from_logits=True, label_smoothing=smoothing))
+    return tf.reduce_mean(
+        keras.losses.categorical_crossentropy(
+            tf.one_hot(labels, classes), logits, from_logits=True, label_smoothing=smoothing
+        )
+    )

@@ -4,9 +4,9 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.checkpoint import checkpoint_management
 
+from nas_tf.base.checkpoints import FOLDER, RunCheckpoint
 from nas_tf.base.errors import UserError
 from nas_tf.train import optimizers
-from nas_tf.base.checkpoints import FOLDER, RunCheckpoint
 
 
 class Run:
@@ -16,8 +16,9 @@ class Run:
         self.kernel = tf.Variable(tf.ones([size, 1]))
         self.optimizer = optimizers.NesterovSgd({"kernel": self.kernel})
         self.random = tf.random.Generator.from_seed(1)
-        self.checkpoint = RunCheckpoint(folder, kernel=self.kernel, optimizer=self.optimizer,
-                                        random=self.random)
+        self.checkpoint = RunCheckpoint(
+            folder, kernel=self.kernel, optimizer=self.optimizer, random=self.random
+        )
 
     def step(self):
         gradient = self.random.normal(self.kernel.shape)
@@ -59,8 +60,11 @@ def test_what_is_not_finite_is_not_saved(tmp_path, value, what):
     run.checkpoint.save(1)
     variable = run.kernel if what == "kernel" else run.optimizer.slots["kernel"]
     variable.assign(tf.fill(variable.shape, value))
-    with pytest.raises(UserError, match=rf"The run's state is no longer finite \({what}: .*\), so it "
-                       "cannot go on; use a smaller learning rate. Nothing of it was saved"):
+    with pytest.raises(
+        UserError,
+        match=rf"The run's state is no longer finite \({what}: .*\), so it "
+        "cannot go on; use a smaller learning rate. Nothing of it was saved",
+    ):
         run.checkpoint.save(2)
     assert _kept(tmp_path) == {"ckpt-1"} and Run(tmp_path).checkpoint.restore() == 1
 
@@ -87,8 +91,9 @@ def test_a_save_that_fails_leaves_the_one_before(tmp_path, monkeypatch):
 
 def test_another_shape_is_refused(tmp_path):
     Run(tmp_path).checkpoint.save(3)
-    with pytest.raises(UserError, match="does not fit this run or is damaged; use another "
-                       "--workdir, or remove"):
+    with pytest.raises(
+        UserError, match="does not fit this run or is damaged; use another --workdir, or remove"
+    ):
         Run(tmp_path, size=5).checkpoint.restore()
 
 
@@ -100,7 +105,7 @@ def test_a_missing_variable_is_refused(tmp_path):
 
 def test_a_damaged_file_is_refused(tmp_path):
     Run(tmp_path).checkpoint.save(3)
-    index, = (tmp_path / FOLDER).glob("*.index")
+    (index,) = (tmp_path / FOLDER).glob("*.index")
     index.write_bytes(index.read_bytes()[:30])
     with pytest.raises(UserError, match="damaged"):
         Run(tmp_path).checkpoint.restore()

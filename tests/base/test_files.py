@@ -28,8 +28,7 @@ def test_unserializable_content_leaves_the_old_file(tmp_path):
     assert files.read_json(path, "file") == [1]
 
 
-@pytest.mark.parametrize("content,message", [
-    (b"{", "not valid JSON"), (b"\xff\xfe", "not a text file")])
+@pytest.mark.parametrize("content,message", [(b"{", "not valid JSON"), (b"\xff\xfe", "not a text file")])
 def test_unreadable_json_is_named(tmp_path, content, message):
     path = tmp_path / "t.json"
     path.write_bytes(content)

@@ -3,7 +3,6 @@
 import json
 
 import numpy as np
-
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -16,8 +15,10 @@ def test_metrics_are_lines_of_json_and_scalars(tmp_path):
     log.write(1, loss=np.float32(0.5))
     log.close()
     lines = [json.loads(t) for t in (tmp_path / METRICS_FILE).read_text().splitlines()]
-    assert lines == [{"epoch": 0, "loss": 1.5, "probabilities": [[0.25, 0.75], [1.0]]},
-                     {"epoch": 1, "loss": 0.5}]
+    assert lines == [
+        {"epoch": 0, "loss": 1.5, "probabilities": [[0.25, 0.75], [1.0]]},
+        {"epoch": 1, "loss": 0.5},
+    ]
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     values = [(e.step, float(tf.make_ndarray(e.tensor_proto))) for e in events.Tensors("loss")]

@@ -23,8 +23,13 @@ sys.stdin.read()
 
 
 def _other_process(workdir):
-    return subprocess.Popen([sys.executable, "-c", _OPEN, str(workdir)], text=True,
-                            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        [sys.executable, "-c", _OPEN, str(workdir)],
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
 
 
 def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path):

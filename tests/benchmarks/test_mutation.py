@@ -25,7 +25,7 @@ def counts(n):
         n -= 1
     return n
 '''
-_TESTS = '''from toy.module import counts, minus
+_TESTS = """from toy.module import counts, minus
 
 
 def test_difference():
@@ -38,18 +38,18 @@ def test_counts():
 
 def test_takes_long():
     assert minus(3, 3) == 0
-'''
+"""
 
 
 @pytest.fixture
 def tester(tmp_path):
     root = tmp_path / "root"
-    for path, text in (("toy/__init__.py", ""), ("toy/module.py", _MODULE),
-                       ("tests/test_toy.py", _TESTS)):
+    for path, text in (("toy/__init__.py", ""), ("toy/module.py", _MODULE), ("tests/test_toy.py", _TESTS)):
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         (root / path).write_text(text, encoding="utf-8")
-    made = Tester(root, {"toy/module.py": ("tests/test_*.py",)}, tmp_path / "out.jsonl",
-                  tmp_path / "seat", Settings())
+    made = Tester(
+        root, {"toy/module.py": ("tests/test_*.py",)}, tmp_path / "out.jsonl", tmp_path / "seat", Settings()
+    )
     made.check_unchanged("toy/module.py")
     return made
 
@@ -84,15 +84,21 @@ def test_a_verdict_is_kept_until_file_or_tests_change(tester, tmp_path, monkeypa
     tester.judge(changed), tester.judge(survivor)
 
     def later():
-        return Tester(tester.root, {"toy/module.py": ("tests/test_*.py",)}, tmp_path / "out.jsonl",
-                      tmp_path / f"seat{len(list(tmp_path.iterdir()))}")
+        return Tester(
+            tester.root,
+            {"toy/module.py": ("tests/test_*.py",)},
+            tmp_path / "out.jsonl",
+            tmp_path / f"seat{len(list(tmp_path.iterdir()))}",
+        )
+
     again = later()
     monkeypatch.setattr(again._seat, "run", None)
     assert again.judge(changed)["verdict"] == KILLED
     assert again.judge(survivor)["verdict"] == SURVIVED
     (tester.root / "tests/test_toy.py").write_text(
-        _TESTS + "\n\ndef test_bound():\n    from toy.module import untested\n"
-        "    assert not untested(3)\n", encoding="utf-8")
+        _TESTS + "\n\ndef test_bound():\n    from toy.module import untested\n    assert not untested(3)\n",
+        encoding="utf-8",
+    )
     again = later()
     again.check_unchanged("toy/module.py")
     assert again.judge(survivor)["verdict"] == KILLED
@@ -100,14 +106,19 @@ def test_a_verdict_is_kept_until_file_or_tests_change(tester, tmp_path, monkeypa
 
 
 def test_tests_that_fail_unchanged_are_refused(tester, tmp_path):
-    (tester.root / "tests/test_toy.py").write_text("def test_no():\n    assert False\n",
-                                                   encoding="utf-8")
-    broken = Tester(tester.root, {"toy/module.py": ("tests/test_*.py",)}, tmp_path / "other.jsonl",
-                    tmp_path / "other")
+    (tester.root / "tests/test_toy.py").write_text("def test_no():\n    assert False\n", encoding="utf-8")
+    broken = Tester(
+        tester.root, {"toy/module.py": ("tests/test_*.py",)}, tmp_path / "other.jsonl", tmp_path / "other"
+    )
     with pytest.raises(RuntimeError, match="test_no"):
         broken.check_unchanged("toy/module.py")
-    left_out = Tester(tester.root, {"toy/module.py": ("tests/test_*.py",)}, tmp_path / "other.jsonl",
-                      tmp_path / "more", Settings(left_out=("tests/test_toy.py::test_no",)))
+    left_out = Tester(
+        tester.root,
+        {"toy/module.py": ("tests/test_*.py",)},
+        tmp_path / "other.jsonl",
+        tmp_path / "more",
+        Settings(left_out=("tests/test_toy.py::test_no",)),
+    )
     with pytest.raises(RuntimeError, match="no tests for toy/module.py"):
         left_out.check_unchanged("toy/module.py")
 
@@ -126,25 +137,43 @@ def test_every_change_parses_and_differs_in_its_span_alone():
     for one in mutants:
         changed = one.apply(source)
         assert ast.dump(ast.parse(changed)) != tree, one
-        assert changed.endswith(source[one.end:]) and changed[:one.start] == source[:one.start]
+        assert changed.endswith(source[one.end :]) and changed[: one.start] == source[: one.start]
     kinds = {(m.kind, m.lines(source)[1]) for m in mutants}
-    assert {("arithmetic", "return a + b  # a comment"), ("comparison", "return a <= 3"),
-            ("statement dropped", "pass"), ("condition", "while not (n > 0):"),
-            ("constant", "n -= (2)"), ("constant", "n -= (0)")} <= kinds
+    assert {
+        ("arithmetic", "return a + b  # a comment"),
+        ("comparison", "return a <= 3"),
+        ("statement dropped", "pass"),
+        ("condition", "while not (n > 0):"),
+        ("constant", "n -= (2)"),
+        ("constant", "n -= (0)"),
+    } <= kinds
 
 
-@pytest.mark.parametrize("old, new", [
-    ("f(a, b)", "f(b, a)"), ("min(a)", "max(a)"), ("not a", "(a)"), ("x.T", "x"),
-    ("a and b", "((a) or (b))"), ("np.clip(a, 0)", "(a)"), ("f(a, k=c)", "f(a)"),
-    ("a if b else c", "(c)"), ("a is not b", "a is b"), ("(a\n    * b)", "(a\n    / b)")])
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ("f(a, b)", "f(b, a)"),
+        ("min(a)", "max(a)"),
+        ("not a", "(a)"),
+        ("x.T", "x"),
+        ("a and b", "((a) or (b))"),
+        ("np.clip(a, 0)", "(a)"),
+        ("f(a, k=c)", "f(a)"),
+        ("a if b else c", "(c)"),
+        ("a is not b", "a is b"),
+        ("(a\n    * b)", "(a\n    / b)"),
+    ],
+)
 def test_operators(old, new):
     source = f"x = {old}\n".encode()
     assert f"x = {new}\n".encode() in [m.apply(source) for m in all_mutants("m.py", source)]
 
 
 def test_messages_annotations_and_docstrings_are_left_alone():
-    source = (b'def f(a: int | None = None) -> "list[3]":\n    """3"""\n'
-              b'    require(a, f"{a + 3}")\n    raise E(3 + 4)\n')
+    source = (
+        b'def f(a: int | None = None) -> "list[3]":\n    """3"""\n'
+        b'    require(a, f"{a + 3}")\n    raise E(3 + 4)\n'
+    )
     assert {m.kind for m in all_mutants("m.py", source)} == {"statement dropped", "returned early"}
 
 
@@ -153,8 +182,7 @@ def test_a_draw_is_by_the_seed_and_does_not_depend_on_other_lines():
     drawn = [m.lines(source) for m in draw(all_mutants("m.py", source), source, 1, 5)]
     longer = b"import os\n" + source
     assert [m.lines(longer) for m in draw(all_mutants("m.py", longer), longer, 1, 5)] == drawn
-    others = [[m.lines(source) for m in draw(all_mutants("m.py", source), source, s, 5)]
-              for s in range(2, 6)]
+    others = [[m.lines(source) for m in draw(all_mutants("m.py", source), source, s, 5)] for s in range(2, 6)]
     assert any(other != drawn for other in others)
 
 

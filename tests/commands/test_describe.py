@@ -9,8 +9,13 @@ import pytest
 
 def run(*arguments, cwd=None):
     """Runs the command in a process of its own."""
-    return subprocess.run([sys.executable, "-m", "nas_tf.describe", *arguments], cwd=cwd,
-                          capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "nas_tf.describe", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_facts_of_a_published_network(tmp_path):
@@ -35,15 +40,18 @@ def test_published_table_lacks_three_keys_of_the_mobile_net(shared_data):
     assert estimated.stdout.count("  estimated") == 4  # three layers and the line that counts them
 
 
-@pytest.mark.parametrize("arguments,message", [
-    (["--architecture=nope"], "'nope' is neither a file nor a published name"),
-    (["--architecture=mobilenet_v2", "--resolution=0"], "flag --resolution=0"),
-    (["--architecture=mobilenet_v2", "--num_classes=-1"], "flag --num_classes=-1"),
-    (["--architecture=mobilenet_v2", "--width_multiplier=0"], "flag --width_multiplier=0"),
-    (["--architecture=mobilenet_v2", "extra"], "Unexpected argument 'extra'"),
-    (["--architecture=mobilenet_v2", "--latency_table=none.json"], "no latency table 'none.json'"),
-    ([], "--architecture must have a value"),
-])
+@pytest.mark.parametrize(
+    "arguments,message",
+    [
+        (["--architecture=nope"], "'nope' is neither a file nor a published name"),
+        (["--architecture=mobilenet_v2", "--resolution=0"], "flag --resolution=0"),
+        (["--architecture=mobilenet_v2", "--num_classes=-1"], "flag --num_classes=-1"),
+        (["--architecture=mobilenet_v2", "--width_multiplier=0"], "flag --width_multiplier=0"),
+        (["--architecture=mobilenet_v2", "extra"], "Unexpected argument 'extra'"),
+        (["--architecture=mobilenet_v2", "--latency_table=none.json"], "no latency table 'none.json'"),
+        ([], "--architecture must have a value"),
+    ],
+)
 def test_mistakes_get_one_sentence(arguments, message):
     result = run(*arguments)
     assert result.returncode == 1

@@ -6,13 +6,26 @@ import sys
 import pytest
 
 COMMANDS = (
-    "nas_tf.pipeline", "nas_tf.build_latency_table", "nas_tf.check_latency_table",
-    "nas_tf.search", "nas_tf.train", "nas_tf.describe", "nas_tf.import_checkpoint",
-    "quant.finetune", "quant.audit", "quant.parity", "export.convert", "export.evaluate",
-    "export.benchmark", "export.table1", "export.report")
+    "nas_tf.pipeline",
+    "nas_tf.build_latency_table",
+    "nas_tf.check_latency_table",
+    "nas_tf.search",
+    "nas_tf.train",
+    "nas_tf.describe",
+    "nas_tf.import_checkpoint",
+    "quant.finetune",
+    "quant.audit",
+    "quant.parity",
+    "export.convert",
+    "export.evaluate",
+    "export.benchmark",
+    "export.table1",
+    "export.report",
+)
 # Rooms with a command of their name hold it in `__main__`.
-MODULES = tuple(f"{name}.__main__" if name in ("nas_tf.search", "nas_tf.train") else name
-                for name in COMMANDS)
+MODULES = tuple(
+    f"{name}.__main__" if name in ("nas_tf.search", "nas_tf.train") else name for name in COMMANDS
+)
 
 # Runs a command with --help in this process and then looks at what was imported.
 _PROBE = """
@@ -29,8 +42,9 @@ except SystemExit as ended:
 
 @pytest.mark.parametrize("module", COMMANDS)
 def test_help_is_shown_without_heavy_imports(module):
-    result = subprocess.run([sys.executable, "-c", _PROBE.format(module=module)],
-                            capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", _PROBE.format(module=module)], capture_output=True, text=True, check=False
+    )
     assert result.returncode == 0, result.stderr
     assert module.rsplit(".", maxsplit=1)[-1] in result.stdout  # the docstring names the command
     assert "--" in result.stdout
@@ -40,6 +54,5 @@ def test_help_is_shown_without_heavy_imports(module):
 def test_no_command_imports_a_command(module):
     """Commands are ends: what two of them need is in a library module."""
     probe = f"import sys, {module}; print(*[m for m in sys.modules if m in {MODULES!r}])"
-    result = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True,
-                            check=True)
+    result = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert result.stdout.split() == [module]

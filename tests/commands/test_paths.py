@@ -12,15 +12,36 @@ from flags import paths
 from tests.commands.test_help import COMMANDS
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
-BENCHMARKS = ("benchmarks.latency_objectives", "benchmarks.latency_prediction",
-              "benchmarks.quantization_loss", "benchmarks.search_step",
-              "benchmarks.searched_and_random")
+BENCHMARKS = (
+    "benchmarks.latency_objectives",
+    "benchmarks.latency_prediction",
+    "benchmarks.quantization_loss",
+    "benchmarks.search_step",
+    "benchmarks.searched_and_random",
+)
 # Words that are not paths. A new string flag must be put here, or be defined by DEFINE_path.
 NO_PATHS = {"train_split", "eval_split", "split", "adb_serial", "adb_cpu_mask", "only", "also"}
 PATHS = {
-    "adb_path", "architecture", "benchmark_binary", "cache_dir", "checkpoint", "config", "data_dir",
-    "dataset", "initial_model", "labels", "latency_cache_dir", "latency_table", "model", "output",
-    "output_html", "output_json", "plot", "tflite", "workdir"}
+    "adb_path",
+    "architecture",
+    "benchmark_binary",
+    "cache_dir",
+    "checkpoint",
+    "config",
+    "data_dir",
+    "dataset",
+    "initial_model",
+    "labels",
+    "latency_cache_dir",
+    "latency_table",
+    "model",
+    "output",
+    "output_html",
+    "output_json",
+    "plot",
+    "tflite",
+    "workdir",
+}
 
 # Sets every given flag of a command and prints the values, as well as all string flags.
 _PROBE = """
@@ -46,10 +67,20 @@ print(json.dumps([kinds, {name: flags.FLAGS[name].value for name in kinds if kin
 @pytest.mark.parametrize("module", (*COMMANDS, *BENCHMARKS))
 def test_every_path_of_every_command(module, in_flagfile, tmp_path):
     done = subprocess.run(
-        [sys.executable, "-c", _PROBE, module, "~/$STUDY/${PART}.x",
-         str(tmp_path / "preset.flags") if in_flagfile else ""],
-        cwd=REPOSITORY, capture_output=True, text=True, check=False,
-        env=os.environ | {"HOME": "/home/her", "STUDY": "birds", "PART": "two"})
+        [
+            sys.executable,
+            "-c",
+            _PROBE,
+            module,
+            "~/$STUDY/${PART}.x",
+            str(tmp_path / "preset.flags") if in_flagfile else "",
+        ],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"HOME": "/home/her", "STUDY": "birds", "PART": "two"},
+    )
     assert done.returncode == 0, done.stderr
     kinds, values = json.loads(done.stdout)
     words = {name for name, kind in kinds.items() if kind in ("string", "multi string")}
@@ -65,18 +96,32 @@ def _parse(monkeypatch):
     return paths.PathParser().parse
 
 
-@pytest.mark.parametrize("given, wanted", [
-    ("~", "/home/her"), ("~/a b", "/home/her/a b"), ("a/~/b", "a/~/b"), ("", ""), (None, None),
-    ("$HOME/x", "/home/her/x"), ("digits", "digits"), ("cost$", "cost$"),
-    ("s8x2 1_3c8 h16", "s8x2 1_3c8 h16")])
+@pytest.mark.parametrize(
+    "given, wanted",
+    [
+        ("~", "/home/her"),
+        ("~/a b", "/home/her/a b"),
+        ("a/~/b", "a/~/b"),
+        ("", ""),
+        (None, None),
+        ("$HOME/x", "/home/her/x"),
+        ("digits", "digits"),
+        ("cost$", "cost$"),
+        ("s8x2 1_3c8 h16", "s8x2 1_3c8 h16"),
+    ],
+)
 def test_what_is_expanded(parse, given, wanted):
     assert parse(given) == wanted
 
 
-@pytest.mark.parametrize("given, message", [
-    ("$NOWHERE/a", "no environment variable 'NOWHERE'"),
-    ("~/${NOWHERE}", "no environment variable 'NOWHERE'"),
-    ("~no_such_user/a", "no user '~no_such_user'")])
+@pytest.mark.parametrize(
+    "given, message",
+    [
+        ("$NOWHERE/a", "no environment variable 'NOWHERE'"),
+        ("~/${NOWHERE}", "no environment variable 'NOWHERE'"),
+        ("~no_such_user/a", "no user '~no_such_user'"),
+    ],
+)
 def test_what_cannot_be_expanded_is_refused(parse, given, message):
     with pytest.raises(ValueError, match=message):
         parse(given)
@@ -92,7 +137,11 @@ def test_a_file_may_have_such_a_name(parse, tmp_path, monkeypatch):
 def test_a_command_refuses_in_one_sentence():
     done = subprocess.run(
         [sys.executable, "-m", "nas_tf.describe", "--architecture=$NO_SUCH_ONE/net.json"],
-        cwd=REPOSITORY, capture_output=True, text=True, check=False)
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "flag --architecture=$NO_SUCH_ONE/net.json" in done.stderr
     assert "there is no environment variable 'NO_SUCH_ONE'" in done.stderr
@@ -100,10 +149,19 @@ def test_a_command_refuses_in_one_sentence():
 
 def test_files_are_written_where_the_path_leads(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "nas_tf.describe", "--architecture=mobilenet_v2",
-         "--output_json=$HERE/facts.json"],
-        cwd=REPOSITORY, capture_output=True, text=True, check=False,
-        env=os.environ | {"HERE": str(tmp_path)})
+        [
+            sys.executable,
+            "-m",
+            "nas_tf.describe",
+            "--architecture=mobilenet_v2",
+            "--output_json=$HERE/facts.json",
+        ],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"HERE": str(tmp_path)},
+    )
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "facts.json").read_text())["params"] == 3_504_872
 
@@ -121,14 +179,25 @@ print(json.dumps([config.data.dataset, config.data.data_dir, config.initial_mode
 
 
 def test_a_stages_settings_hold_expanded_paths():
-    done = subprocess.run([sys.executable, "-c", _SETTINGS], cwd=REPOSITORY, capture_output=True,
-                          text=True, check=True, env=os.environ | {"HOME": "/home/her", "STUDY": "/s"})
+    done = subprocess.run(
+        [sys.executable, "-c", _SETTINGS],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"HOME": "/home/her", "STUDY": "/s"},
+    )
     assert json.loads(done.stdout) == ["/home/her/photos", "/s/tfds", "/home/her/model"]
 
 
 def test_help_shows_path_flags():
     """They belong to the module that defines them, not to the one that makes them."""
-    done = subprocess.run([sys.executable, "-m", "quant.audit", "--help"], cwd=REPOSITORY,
-                          capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "quant.audit", "--help"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0
     assert all(f"--{name}:" in done.stdout for name in ("model", "output_json", "output_html"))

@@ -22,8 +22,9 @@ print(json.dumps([config.data.dataset, config.resolution, config.epochs, config.
 
 
 def read(preset):
-    done = subprocess.run([sys.executable, "-c", _READ, str(preset)], cwd=REPOSITORY,
-                          capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", _READ, str(preset)], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
     return json.loads(done.stdout)
 
 
@@ -42,7 +43,7 @@ def test_a_preset_says_how_it_is_run(preset):
     """The head comment is the recipe; no folder of one machine is left inside."""
     text = preset.read_text()
     assert text.startswith("#") and ("make quickstart" in text or f"flags/{preset.name}" in text)
-    assert "--data_dir=" not in "\n".join(l for l in text.splitlines() if not l.startswith("#"))
+    assert "--data_dir=" not in "\n".join(line for line in text.splitlines() if not line.startswith("#"))
 
 
 def test_imagenet_has_the_published_settings():

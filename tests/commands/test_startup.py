@@ -26,8 +26,13 @@ def _run(main: str, folder=None, **environment: str):
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("TF_")}
     if folder:
         inherited["PYTHONPATH"] = os.pathsep.join([str(folder), os.getcwd()])
-    return subprocess.run([sys.executable, "-c", _COMMAND.format(main=main)], check=False,
-                          capture_output=True, text=True, env=inherited | environment)
+    return subprocess.run(
+        [sys.executable, "-c", _COMMAND.format(main=main)],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=inherited | environment,
+    )
 
 
 def test_only_the_commands_own_words_are_shown():
@@ -37,8 +42,7 @@ def test_only_the_commands_own_words_are_shown():
 
 def _stand_in(folder, ending: str) -> None:
     """A `tensorflow` that prints from below Python when it is imported, and then `ending`."""
-    (folder / "tensorflow.py").write_text(
-        f"import os\nos.write(2, b'start-up line\\n')\n{ending}\n")
+    (folder / "tensorflow.py").write_text(f"import os\nos.write(2, b'start-up line\\n')\n{ending}\n")
 
 
 @pytest.mark.parametrize("environment, shown", [({}, False), ({"TF_CPP_MIN_LOG_LEVEL": "0"}, True)])

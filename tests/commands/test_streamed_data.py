@@ -40,12 +40,18 @@ def _dataset(tmp_path_factory) -> str:
 
     root = tmp_path_factory.mktemp("tfds")
     tfds.dataset_builders.store_as_tfds_dataset(
-        name="shards", version="1.0.0", data_dir=root,
+        name="shards",
+        version="1.0.0",
+        data_dir=root,
         features=tfds.features.FeaturesDict(
-            {"image": tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg"),
-             "label": tfds.features.ClassLabel(names=CLASSES)}),
+            {
+                "image": tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg"),
+                "label": tfds.features.ClassLabel(names=CLASSES),
+            }
+        ),
         split_datasets={"train": list(photos(NUM_TRAIN, 0)), "test": list(photos(NUM_TEST, 1))},
-        download_config=tfds.download.DownloadConfig(num_shards=SHARDS))
+        download_config=tfds.download.DownloadConfig(num_shards=SHARDS),
+    )
     folder = root / "shards" / "1.0.0"
     assert len(list(folder.glob("*train.tfrecord*"))) == SHARDS
     return str(folder)
@@ -54,8 +60,13 @@ def _dataset(tmp_path_factory) -> str:
 def run(module, *arguments):
     """Runs a command to its success; returns what it printed."""
     done = subprocess.run(
-        [sys.executable, "-m", module, *arguments], cwd=REPOSITORY, capture_output=True, text=True,
-        check=False, env=os.environ | {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"})
+        [sys.executable, "-m", module, *arguments],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"},
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -79,9 +90,20 @@ def test_train(workdir):
 
 def test_search(dataset, tmp_path):
     table = write_table(tmp_path / "table.json", "tiny", 32, len(CLASSES))
-    run("nas_tf.search", f"--workdir={tmp_path}", f"--dataset={dataset}", f"--latency_table={table}",
-        "--target_latency_ms=0.4", "--space=tiny", "--search_warmup_epochs=0", "--search_epochs=1",
-        "--search_held_out=6", "--search_batch_size=24", "--search_alpha_every=1", *SMALL)
+    run(
+        "nas_tf.search",
+        f"--workdir={tmp_path}",
+        f"--dataset={dataset}",
+        f"--latency_table={table}",
+        "--target_latency_ms=0.4",
+        "--space=tiny",
+        "--search_warmup_epochs=0",
+        "--search_epochs=1",
+        "--search_held_out=6",
+        "--search_batch_size=24",
+        "--search_alpha_every=1",
+        *SMALL,
+    )
     facts = summary(tmp_path, "search")
     assert facts["steps"] == 2 and facts["predicted_latency_ms"] <= 0.4
 
@@ -100,8 +122,16 @@ def test_fine_tuning_conversion_and_evaluation(dataset, workdir):
 
 @pytest.mark.slow
 def test_pipeline(dataset, tmp_path):
-    run("nas_tf.pipeline", f"--workdir={tmp_path}", f"--dataset={dataset}", ARCHITECTURE,
-        "--epochs=1", "--batch_size=27", "--finetune_calibration_images=32", *SMALL)
+    run(
+        "nas_tf.pipeline",
+        f"--workdir={tmp_path}",
+        f"--dataset={dataset}",
+        ARCHITECTURE,
+        "--epochs=1",
+        "--batch_size=27",
+        "--finetune_calibration_images=32",
+        *SMALL,
+    )
     assert summary(tmp_path, "pipeline")["evaluate"]["num_examples"] == NUM_TEST
 
 
@@ -109,6 +139,8 @@ def test_pipeline(dataset, tmp_path):
 def test_the_same_command_sees_the_same_images(dataset, workdir, tmp_path):
     """Another process, with the same seed, ends with the same loss to the last bit."""
     run(*TRAIN, f"--workdir={tmp_path}", f"--dataset={dataset}")
-    losses = [json.loads((folder / "train" / "metrics.jsonl").read_text().splitlines()[-1])["loss"]
-              for folder in (pathlib.Path(workdir), tmp_path)]
+    losses = [
+        json.loads((folder / "train" / "metrics.jsonl").read_text().splitlines()[-1])["loss"]
+        for folder in (pathlib.Path(workdir), tmp_path)
+    ]
     assert losses[0] == losses[1]

@@ -37,23 +37,28 @@ def tfds_dir(tmp_path_factory):
     labels = tfds.features.ClassLabel(names=["red", "green", "blue"])
 
     def photos(first, count):
-        return [(i, {"image": np.full((10 + i % 4, 14, 3), i, np.uint8), "label": i % 3})
-                for i in range(first, first + count)]
+        return [
+            (i, {"image": np.full((10 + i % 4, 14, 3), i, np.uint8), "label": i % 3})
+            for i in range(first, first + count)
+        ]
 
     def icons(count, feature="image"):
-        return [(i, {feature: np.full((8, 8, 1), i, np.uint8), "label": i % 3})
-                for i in range(count)]
+        return [(i, {feature: np.full((8, 8, 1), i, np.uint8), "label": i % 3}) for i in range(count)]
 
     def store(name, shape, splits, feature="image", shards=1):
         tfds.dataset_builders.store_as_tfds_dataset(
-            name=name, version="1.0.0", data_dir=root, disable_shuffling=False,
+            name=name,
+            version="1.0.0",
+            data_dir=root,
+            disable_shuffling=False,
             features=tfds.features.FeaturesDict(
-                {feature: tfds.features.Image(shape=shape, encoding_format="png"),
-                 "label": labels}), split_datasets=splits,
-            download_config=tfds.download.DownloadConfig(num_shards=shards))
+                {feature: tfds.features.Image(shape=shape, encoding_format="png"), "label": labels}
+            ),
+            split_datasets=splits,
+            download_config=tfds.download.DownloadConfig(num_shards=shards),
+        )
 
-    store("tiny_photos", (None, None, 3),
-          {"train": photos(0, NUM_TRAIN), "test": photos(100, NUM_TEST)})
+    store("tiny_photos", (None, None, 3), {"train": photos(0, NUM_TRAIN), "test": photos(100, NUM_TEST)})
     store("tiny_shards", (None, None, 3), {"train": photos(0, NUM_TRAIN)}, shards=5)
     store("tiny_icons", (8, 8, 1), {"train": icons(NUM_TRAIN), "validation": icons(NUM_TEST)})
     store("tiny_pictures", (8, 8, 1), {"train": icons(4, "picture")}, "picture")

@@ -77,8 +77,7 @@ def test_flips_mirror():
     images = noise(2, 8, 8, 3)
     found = augment.view_batch(images, 8, fixed([0, 0, 8, 8], flip=True, count=2)).numpy()
     assert (found == images[:, :, ::-1]).all()
-    assert (augment.view_image(images[0], 8, fixed([0, 0, 8, 8], True)).numpy()
-            == images[0][:, ::-1]).all()
+    assert (augment.view_image(images[0], 8, fixed([0, 0, 8, 8], True)).numpy() == images[0][:, ::-1]).all()
 
 
 def test_boxes_cut():

@@ -2,16 +2,18 @@
 
 import pytest
 
-from nas_tf.data.class_names import ClassList, are_numbers, match
 from nas_tf.base.errors import UserError
+from nas_tf.data.class_names import ClassList, are_numbers, match
 
 WORDS = ("eight", "five", "four", "nine", "one", "seven", "six", "three", "two", "zero")
 DIGITS = tuple("0123456789")
 
 
 def matched(model, dataset, policy="match", named=(True, True)):
-    sides = [ClassList(where, labels, known)
-             for where, labels, known in zip(("model 'm'", "dataset 'd'"), (model, dataset), named)]
+    sides = [
+        ClassList(where, labels, known)
+        for where, labels, known in zip(("model 'm'", "dataset 'd'"), (model, dataset), named)
+    ]
     return match(*sides, len(model or dataset), policy)
 
 
@@ -39,7 +41,8 @@ def test_other_names_are_refused_by_name():
     assert str(refused.value) == (
         "The classes of the model 'm' and of the dataset 'd' differ: only the model has '0', '1', "
         "'2', '3', '4' and 5 more; only the dataset has 'eight', 'five', 'four', 'nine', 'one' and 5 "
-        "more; if both are in the same order all the same, give --class_names=ignore.")
+        "more; if both are in the same order all the same, give --class_names=ignore."
+    )
     with pytest.raises(UserError, match="only the model has 'cow'; only the dataset has 'cat'"):
         matched(("cow", "dog"), ("cat", "dog"))
 
@@ -51,11 +54,15 @@ def test_ignoring_names_says_so():
         matched(DIGITS, WORDS, "guess")
 
 
-@pytest.mark.parametrize("model, dataset, named, who", [
-    (None, ("cat", "dog"), (True, True), "the model 'm' does not name"),
-    (("0", "1"), ("n01440764", "n01443537"), (False, True), "the model 'm' does not name"),
-    (("cat", "dog"), ("0", "1"), (True, False), "the dataset 'd' does not name"),
-    (None, ("0", "1"), (True, False), "the model 'm' and the dataset 'd' do not name")])
+@pytest.mark.parametrize(
+    "model, dataset, named, who",
+    [
+        (None, ("cat", "dog"), (True, True), "the model 'm' does not name"),
+        (("0", "1"), ("n01440764", "n01443537"), (False, True), "the model 'm' does not name"),
+        (("cat", "dog"), ("0", "1"), (True, False), "the dataset 'd' does not name"),
+        (None, ("0", "1"), (True, False), "the model 'm' and the dataset 'd' do not name"),
+    ],
+)
 def test_where_names_are_missing_the_note_says_so(model, dataset, named, who):
     matching = matched(model, dataset, named=named)
     assert matching.order == (0, 1) and who in matching.note and "by position" in matching.note

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from nas_tf.data.sources import open_source
 from nas_tf.base.errors import UserError
+from nas_tf.data.sources import open_source
 
 
 @pytest.fixture(scope="module")
@@ -27,15 +27,24 @@ def test_every_digit_is_in_exactly_one_split(digits):
 
 def test_labels_stay_with_their_images(digits):
     data = load_digits()
-    known = {np.round(i * 255 / 16).astype(np.uint8).tobytes(): t
-             for i, t in zip(data.images, data.target)}
+    known = {np.round(i * 255 / 16).astype(np.uint8).tobytes(): t for i, t in zip(data.images, data.target)}
     for image, label in digits.examples("test").take(50).as_numpy_iterator():
         assert known[image[..., 0].tobytes()] == label
 
 
-@pytest.mark.parametrize("split, size", [
-    ("train", 1437), ("test", 360), ("train[:99%]", 1423), ("train[99%:]", 14),
-    ("train[500:]", 937), ("train[-10:]", 10), ("train[:5]+test[:3]", 8), ("all", 1797)])
+@pytest.mark.parametrize(
+    "split, size",
+    [
+        ("train", 1437),
+        ("test", 360),
+        ("train[:99%]", 1423),
+        ("train[99%:]", 14),
+        ("train[500:]", 937),
+        ("train[-10:]", 10),
+        ("train[:5]+test[:3]", 8),
+        ("all", 1797),
+    ],
+)
 def test_split_syntax(digits, split, size):
     assert digits.split_size(split) == size
     assert len(digits.columns(split)[1]) == size

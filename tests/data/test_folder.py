@@ -7,24 +7,24 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from nas_tf.base.errors import UserError
 from nas_tf.data import batches, folder
 from nas_tf.data.config import DataConfig
 from nas_tf.data.sources import open_config, open_source
-from nas_tf.base.errors import UserError
 from tests.data.conftest import write_image
 
 
 def pairs(source, split):
     """(level, label) of every image."""
-    return [(int(image[0, 0, 0]), int(label))
-            for image, label in source.examples(split).as_numpy_iterator()]
+    return [(int(image[0, 0, 0]), int(label)) for image, label in source.examples(split).as_numpy_iterator()]
 
 
 def test_classes_and_images_are_found(image_folder):
     source = open_source(str(image_folder))
     assert source.labels == ("cat", "dog") and source.split_names() == ("train",)
     assert sorted(pairs(source, "train")) == sorted(
-        [(i, 0) for i in range(10)] + [(100 + i, 1) for i in range(10)])
+        [(i, 0) for i in range(10)] + [(100 + i, 1) for i in range(10)]
+    )
     assert source.image_size == 12
 
 
@@ -117,7 +117,8 @@ def refusal(root):
 def test_an_image_cut_short_is_named_at_once(image_folder, suffix, as_if_large):
     cut_short(write_image(image_folder / "dog" / f"broken{suffix}", 40, 40, 60))
     assert f"1 image file that cannot be decoded; repair or remove:\n  dog/broken{suffix}: " in refusal(
-        image_folder)
+        image_folder
+    )
 
 
 def test_all_bad_files_are_named_at_once(image_folder):
@@ -156,13 +157,15 @@ def test_bytes_after_the_end_are_no_fault(image_folder):
     assert open_source(str(image_folder)).split_size("train") == 21
 
 
-def test_in_a_large_folder_what_is_broken_inside_is_named_when_it_is_read(
-        image_folder, as_if_large):
+def test_in_a_large_folder_what_is_broken_inside_is_named_when_it_is_read(image_folder, as_if_large):
     for name in ("one", "two"):
         broken_inside(write_image(image_folder / "dog" / f"{name}.png", 64, 64, 60))
     source = open_source(str(image_folder))
-    with pytest.raises(UserError, match="holds 2 image files that cannot be decoded; repair or "
-                                        r"remove:\n  dog/(one|two).png: .*\n  dog/(one|two).png: "):
+    with pytest.raises(
+        UserError,
+        match="holds 2 image files that cannot be decoded; repair or "
+        r"remove:\n  dog/(one|two).png: .*\n  dog/(one|two).png: ",
+    ):
         list(batches.readable(source, batches.evaluation_batches(source, "train", 4, 8)))
 
 
@@ -205,19 +208,21 @@ def test_other_formats_are_refused_by_name(image_folder):
     write_image(image_folder / "cat" / "moving.gif")
     write_image(image_folder / "dog" / "scan.TIFF")
     message = refusal(image_folder)
-    assert "2 images of a format that is not read (.gif 1, .tiff 1: cat/moving.gif, dog/scan.TIFF" \
-        in message
+    assert "2 images of a format that is not read (.gif 1, .tiff 1: cat/moving.gif, dog/scan.TIFF" in message
     assert "convert to one of .jpg, " in message
 
 
-@pytest.mark.parametrize("content, words", [
-    (None, "empty"), ("x.gif", ".gif 1"), ("notes.txt", ".txt 1"), (".hidden.png", ".png 1")])
+@pytest.mark.parametrize(
+    "content, words",
+    [(None, "empty"), ("x.gif", ".gif 1"), ("notes.txt", ".txt 1"), (".hidden.png", ".png 1")],
+)
 def test_a_class_folder_without_images_is_refused(image_folder, content, words):
     (image_folder / "owl").mkdir()
     if content:
         (image_folder / "owl" / content).touch()
     assert f"1 class folder without an image that is read; fill or remove: owl/ ({words})" in refusal(
-        image_folder)
+        image_folder
+    )
 
 
 @pytest.fixture(name="split_folder")
@@ -233,8 +238,10 @@ def test_classes_and_splits_without_images_are_refused(split_folder):
     (split_folder / "test" / "c").mkdir()
     (split_folder / "validation" / "a").mkdir(parents=True)
     (split_folder / "dev").mkdir()
-    assert ("3 class folders without an image that is read; fill or remove: dev/ (empty), "
-            "test/c/ (empty), validation/a/ (empty)") in refusal(split_folder)
+    assert (
+        "3 class folders without an image that is read; fill or remove: dev/ (empty), "
+        "test/c/ (empty), validation/a/ (empty)"
+    ) in refusal(split_folder)
 
 
 def test_a_class_that_one_split_lacks_is_named(split_folder):
@@ -243,7 +250,9 @@ def test_a_class_that_one_split_lacks_is_named(split_folder):
     source = open_source(str(split_folder))
     assert source.labels == ("a", "b", "c")
     assert source.overview().splitlines()[-2:] == [
-        "  c: test 0, train 1", "  left out: 1 class folder without an image: test/c/ (empty)"]
+        "  c: test 0, train 1",
+        "  left out: 1 class folder without an image: test/c/ (empty)",
+    ]
 
 
 @pytest.mark.parametrize("stray", ["cat/more/0.png", "cat/a/b/0.png"])
@@ -254,17 +263,25 @@ def test_images_of_unclear_class_are_refused(image_folder, stray):
 
 
 def test_what_is_left_out_is_said(image_folder):
-    for name in ("notes.txt", "cat/list.csv", "cat/Thumbs.db", "cat/.DS_Store", "__MACOSX/cat/0.png",
-                 ".cache/0.png"):
+    for name in (
+        "notes.txt",
+        "cat/list.csv",
+        "cat/Thumbs.db",
+        "cat/.DS_Store",
+        "__MACOSX/cat/0.png",
+        ".cache/0.png",
+    ):
         (image_folder / name).parent.mkdir(parents=True, exist_ok=True)
         (image_folder / name).touch()
     write_image(image_folder / "cover.png")
     assert open_source(str(image_folder)).overview().splitlines() == [
-        f"{image_folder}: 2 classes; images: train 20", "  cat: train 10", "  dog: train 10",
+        f"{image_folder}: 2 classes; images: train 20",
+        "  cat: train 10",
+        "  dog: train 10",
         "  left out: 1 image outside class folders (.png 1: cover.png)",
-        "  left out: 3 hidden files (.png 2, no suffix 1: .cache/0.png, __MACOSX/cat/0.png, "
-        "cat/.DS_Store)",
-        "  left out: 3 other files (.db 1, .csv 1, .txt 1: cat/Thumbs.db, cat/list.csv, notes.txt)"]
+        "  left out: 3 hidden files (.png 2, no suffix 1: .cache/0.png, __MACOSX/cat/0.png, cat/.DS_Store)",
+        "  left out: 3 other files (.db 1, .csv 1, .txt 1: cat/Thumbs.db, cat/list.csv, notes.txt)",
+    ]
 
 
 def test_the_overview_is_printed_once_before_work(image_folder, capsys):
@@ -309,8 +326,11 @@ def test_webp_and_bmp_as_pillow_reads_them(image_folder, image_format, mode):
     path = image_folder / "cat" / f"0.{image_format.lower()}"
     picture.save(path, image_format, lossless=True)
     wanted = np.asarray(Image.open(path).convert("RGB"))
-    found = [image for image, _ in open_source(str(image_folder)).examples("train")
-             .as_numpy_iterator() if image.shape == (20, 30, 3)]
+    found = [
+        image
+        for image, _ in open_source(str(image_folder)).examples("train").as_numpy_iterator()
+        if image.shape == (20, 30, 3)
+    ]
     assert len(found) == 1 and (found[0] == wanted).all()
 
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from nas_tf.base.errors import UserError
 from nas_tf.data.holdout import hold_out
 from nas_tf.data.sources import open_source
-from nas_tf.base.errors import UserError
 
 
 @pytest.fixture(scope="module")

@@ -23,11 +23,19 @@ def _root(request, tmp_path_factory):
     side, root = request.param, tmp_path_factory.mktemp("sizes")
     for name, shape in (("declared", (side, side, 3)), ("undeclared", (None, None, 3))):
         tfds.dataset_builders.store_as_tfds_dataset(
-            name=name, version="1.0.0", data_dir=root, features=tfds.features.FeaturesDict(
-                {"image": tfds.features.Image(shape=shape, encoding_format="png"),
-                 "label": tfds.features.ClassLabel(names=["a", "b"])}),
-            split_datasets={"train": [(i, {"image": image, "label": i % 2})
-                                      for i, image in enumerate(pictures(side))]})
+            name=name,
+            version="1.0.0",
+            data_dir=root,
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(shape=shape, encoding_format="png"),
+                    "label": tfds.features.ClassLabel(names=["a", "b"]),
+                }
+            ),
+            split_datasets={
+                "train": [(i, {"image": image, "label": i % 2}) for i, image in enumerate(pictures(side))]
+            },
+        )
     for i, image in enumerate(pictures(side)):
         path = root / "files" / "ab"[i % 2] / f"{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)

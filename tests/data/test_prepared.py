@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from nas_tf.base.errors import UserError
 from nas_tf.data import batches
 from nas_tf.data.config import Part
 from nas_tf.data.sources import ArraySource, open_source
-from nas_tf.base.errors import UserError
 from tests.data.conftest import NUM_TEST, NUM_TRAIN
 
 
@@ -21,8 +21,7 @@ def photos(tfds_dir):
 
 def levels(examples, count=None):
     """Grey levels, which tell the images apart."""
-    return [int(image[0, 0, 0])
-            for image, _ in itertools.islice(examples.as_numpy_iterator(), count)]
+    return [int(image[0, 0, 0]) for image, _ in itertools.islice(examples.as_numpy_iterator(), count)]
 
 
 def test_sizes_and_labels(photos):
@@ -32,8 +31,9 @@ def test_sizes_and_labels(photos):
 
 
 def test_every_image_once_with_its_label(photos):
-    found = [(int(image[0, 0, 0]), int(label)) for image, label
-             in photos.examples("train").as_numpy_iterator()]
+    found = [
+        (int(image[0, 0, 0]), int(label)) for image, label in photos.examples("train").as_numpy_iterator()
+    ]
     assert sorted(found) == [(i, i % 3) for i in range(NUM_TRAIN)]
     assert [label for _, label in found] == list(photos.labels_in_order("train"))
 
@@ -45,7 +45,7 @@ def test_slices_follow_the_fixed_order(photos):
 
 def test_every_epoch_holds_every_image(photos):
     seen = levels(photos.endless("train", seed=1), 3 * NUM_TRAIN)
-    epochs = [seen[i * NUM_TRAIN:(i + 1) * NUM_TRAIN] for i in range(3)]
+    epochs = [seen[i * NUM_TRAIN : (i + 1) * NUM_TRAIN] for i in range(3)]
     assert all(sorted(epoch) == list(range(NUM_TRAIN)) for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2]
 
@@ -135,8 +135,11 @@ def test_an_unknown_name_lists_the_nearest(tmp_path):
 
 
 def test_a_folder_without_the_dataset(tmp_path):
-    with pytest.raises(UserError, match=r"No prepared 'cifar10' in .*cifar10/<version>/dataset_info"
-                       r".json\); give --data_dir .* or --download"):
+    with pytest.raises(
+        UserError,
+        match=r"No prepared 'cifar10' in .*cifar10/<version>/dataset_info"
+        r".json\); give --data_dir .* or --download",
+    ):
         open_source("cifar10", str(tmp_path))
 
 
@@ -162,7 +165,7 @@ def test_unknown_split(photos):
 
 def test_files_that_are_missing_or_damaged(tfds_dir, tmp_path):
     folder = shutil.copytree(tfds_dir / "tiny_photos" / "1.0.0", tmp_path / "1.0.0")
-    record, = folder.glob("*train*")
+    (record,) = folder.glob("*train*")
     content = bytearray(record.read_bytes())
     content[len(content) // 2] ^= 0xFF
     record.write_bytes(content)

@@ -26,7 +26,7 @@ def test_the_crop_is_central(height, width, top, left):
     """The short side has its size already, so nothing is resampled."""
     image = noise(height, width)
     found = preprocess.evaluation_image(image, 16, 20).numpy()
-    assert (found == image[top:top + 16, left:left + 16]).all()
+    assert (found == image[top : top + 16, left : left + 16]).all()
 
 
 @pytest.mark.parametrize("height, width", [(64, 64), (96, 128), (50, 40), (20, 20)])
@@ -38,7 +38,7 @@ def test_resizing_agrees_with_pillow(height, width):
     wanted = np.asarray(Image.fromarray(image).resize(scaled, Image.Resampling.BILINEAR)).astype(int)
     top, left = (scaled[1] - size) // 2, (scaled[0] - size) // 2
     found = preprocess.evaluation_image(image, size, size).numpy().astype(int)
-    assert np.abs(found - wanted[top:top + size, left:left + size]).max() <= 1
+    assert np.abs(found - wanted[top : top + size, left : left + size]).max() <= 1
 
 
 def test_a_batch_is_as_its_images():
@@ -48,16 +48,17 @@ def test_a_batch_is_as_its_images():
         assert (preprocess.evaluation_image(image, 16, 18).numpy() == found).all()
 
 
-@pytest.mark.parametrize("resolution, image_size, wanted", [
-    (224, None, 256), (176, None, 201), (160, 500, 183), (32, 32, 32), (16, 8, 16), (64, 64, 64)])
+@pytest.mark.parametrize(
+    "resolution, image_size, wanted",
+    [(224, None, 256), (176, None, 201), (160, 500, 183), (32, 32, 32), (16, 8, 16), (64, 64, 64)],
+)
 def test_default_resize_size(resolution, image_size, wanted):
     assert default_resize_size(resolution, image_size) == wanted
 
 
 def test_reference_images_are_reproduced(shared_data):
     """The images that the published network's authors fed, from the same stored photographs."""
-    reference = np.load(shared_data / "proxylessnas"
-                        / "proxyless-w0.3-r176_imagenet_reference_logits.npz")
+    reference = np.load(shared_data / "proxylessnas" / "proxyless-w0.3-r176_imagenet_reference_logits.npz")
     wanted = dict(zip(reference["labels"].tolist(), reference["images"].astype(int)))
     source = open_source("imagenet2012", str(shared_data / "tfds"))
     compared = 0

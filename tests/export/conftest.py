@@ -15,17 +15,17 @@ def noise_images_fixture():
 
 
 def _noise_images(count: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(
-        0, 256, (count, RESOLUTION, RESOLUTION, 3)).astype(np.uint8)
+    return np.random.default_rng(seed).integers(0, 256, (count, RESOLUTION, RESOLUTION, 3)).astype(np.uint8)
 
 
 @pytest.fixture(scope="session")
 def float_folder(tmp_path_factory):
     """Model folder of the float network, its batch norms and biases away from their start."""
     import tf_keras as keras
+
     from nas_tf.network import model_folder
-    from nas_tf.space.architecture import from_string
     from nas_tf.network.build import build_network
+    from nas_tf.space.architecture import from_string
 
     keras.utils.set_random_seed(1)
     architecture = from_string(ARCHITECTURE)
@@ -37,8 +37,11 @@ def float_folder(tmp_path_factory):
     kernel.assign(kernel * 50)
     bias.assign([0.4, -0.3, 0.1, -0.29])
     folder = tmp_path_factory.mktemp("float") / "model"
-    model_folder.save_model(folder, model, model_folder.ModelDescription(
-        "float", architecture, RESOLUTION, len(LABELS), LABELS, 18))
+    model_folder.save_model(
+        folder,
+        model,
+        model_folder.ModelDescription("float", architecture, RESOLUTION, len(LABELS), LABELS, 18),
+    )
     return folder
 
 

@@ -24,8 +24,9 @@ def nearest_brightness(mean, std, side=SIDE, channels=3):
     pooled = keras.layers.GlobalAveragePooling2D()(image)
     scores = keras.layers.Dense(len(CENTRES))
     model = keras.Model(image, scores(pooled))
-    scores.set_weights([np.outer(std / channels, 2 * centres) / 255 ** 2,
-                        (2 * centres * mean.mean() - centres ** 2) / 255 ** 2])
+    scores.set_weights(
+        [np.outer(std / channels, 2 * centres) / 255**2, (2 * centres * mean.mean() - centres**2) / 255**2]
+    )
     return model
 
 
@@ -47,7 +48,8 @@ def integer_file(path, model, mean, std, dtype):
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     ends = [np.full((1, SIDE, SIDE, 3), value, np.float32) for value in (0, 255)]
     converter.representative_dataset = lambda: (
-        [((end - np.array(mean)) / np.array(std)).astype(np.float32)] for end in ends)
+        [((end - np.array(mean)) / np.array(std)).astype(np.float32)] for end in ends
+    )
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.as_dtype(dtype)
     path.write_bytes(_converted(converter))

@@ -18,8 +18,11 @@ def tensor(dtype, values=None, scales=(0.1,), shape=None):
 def classifier(bias, scales=(0.02, 0.02, 0.03), rows=None, dtype="int8"):
     weights = np.array(rows if rows is not None else [[3, -4], [3, -4], [5, 6]], dtype)
     return Classifier(
-        tensor("int8", scales=(0.01,), shape=(1, 2)), tensor(dtype, weights, scales),
-        tensor("int32", np.array(bias, np.int32)), tensor("int8", scales=(0.05,), shape=(1, 3)))
+        tensor("int8", scales=(0.01,), shape=(1, 2)),
+        tensor(dtype, weights, scales),
+        tensor("int32", np.array(bias, np.int32)),
+        tensor("int8", scales=(0.05,), shape=(1, 3)),
+    )
 
 
 def test_choice_is_the_papers():
@@ -56,10 +59,14 @@ def test_margin_is_the_bias_gap_in_output_steps():
     assert background.margin_steps(classifier([0, 250, 7]), 0) == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("broken, message", [
-    (classifier([0, 250, 7], rows=[[3, -4], [3, -5], [5, 6]]), "weights differ"),
-    (classifier([0, 250, 7], scales=(0.02, 0.021, 0.03)), "weight scale differs"),
-    (classifier([0, 250, 7], dtype="int16"), "int16 weights")])
+@pytest.mark.parametrize(
+    "broken, message",
+    [
+        (classifier([0, 250, 7], rows=[[3, -4], [3, -5], [5, 6]]), "weights differ"),
+        (classifier([0, 250, 7], scales=(0.02, 0.021, 0.03)), "weight scale differs"),
+        (classifier([0, 250, 7], dtype="int16"), "int16 weights"),
+    ],
+)
 def test_nothing_is_proven_from_unequal_rows(broken, message):
     with pytest.raises(UserError, match=message):
         background.margin_steps(broken, 0)

@@ -30,8 +30,15 @@ def _classifier(weights, bias):
 
 def _graph(*operators, tensors=None):
     tensors = tensors or (
-        _tensor(name="x"), _weights([[1, 2], [3, 4]]), _bias([5, 6]), _tensor(name="a"),
-        _weights([[7, 8], [9, 10]]), _bias([11, 12]), _tensor(name="b"), _tensor(name="c"))
+        _tensor(name="x"),
+        _weights([[1, 2], [3, 4]]),
+        _bias([5, 6]),
+        _tensor(name="a"),
+        _weights([[7, 8], [9, 10]]),
+        _bias([11, 12]),
+        _tensor(name="b"),
+        _tensor(name="c"),
+    )
     return Graph("main", tensors, operators, (0,), (7,))
 
 
@@ -53,11 +60,13 @@ def test_a_bias_is_lowered_by_the_margin_and_two_percent():
     low = background.lowered(Background(1, 0.9), 1.0, 0.5, 10.0)
     assert low == Background(1, 1.0 - 1.02 * 10.0 * 0.5)
     assert background.lowered(Background(1, 0.9), 1.0, 0.5).bias == pytest.approx(
-        1.0 - 1.02 * DEFAULT_MARGIN_STEPS * 0.5)
+        1.0 - 1.02 * DEFAULT_MARGIN_STEPS * 0.5
+    )
 
 
-@pytest.mark.parametrize("shape, is_bias", [((4,), True), ((1, 1, 3, 4), False), ((3, 4), False),
-                                            ((2, 4), True)])
+@pytest.mark.parametrize(
+    "shape, is_bias", [((4,), True), ((1, 1, 3, 4), False), ((3, 4), False), ((2, 4), True)]
+)
 def test_the_background_comes_first_and_all_else_stays(shape, is_bias):
     values = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     wide = background.extend(values, Background(2, -7.0), is_bias)
@@ -69,13 +78,15 @@ def test_the_background_comes_first_and_all_else_stays(shape, is_bias):
 def test_the_classifier_is_the_last_convolution_or_dense_layer():
     first = Operator("CONV_2D", (0, 1, 2), (3,))
     for name in ("CONV_2D", "FULLY_CONNECTED"):
-        found = background.find_classifier(_graph(
-            first, Operator(name, (3, 4, 5), (6,)), Operator("RESHAPE", (6,), (7,))))
+        found = background.find_classifier(
+            _graph(first, Operator(name, (3, 4, 5), (6,)), Operator("RESHAPE", (6,), (7,)))
+        )
         assert (found.input.name, found.output.name) == ("a", "b")
         assert found.weights.values[0, 0] == 7 and found.bias.values[0] == 11
     with pytest.raises(UserError, match="no classifier"):
-        background.find_classifier(_graph(Operator("RESHAPE", (0,), (7,)),
-                                          Operator("DEPTHWISE_CONV_2D", (0, 1, 2), (3,))))
+        background.find_classifier(
+            _graph(Operator("RESHAPE", (0,), (7,)), Operator("DEPTHWISE_CONV_2D", (0, 1, 2), (3,)))
+        )
 
 
 def test_a_classifier_needs_a_bias_and_constants():
@@ -85,31 +96,28 @@ def test_a_classifier_needs_a_bias_and_constants():
         tensors = [_tensor(name="x"), _weights([[1, 2], [3, 4]]), _bias([5, 6]), _tensor(name="a")]
         tensors[missing] = dataclasses.replace(tensors[missing], values=None)
         with pytest.raises(UserError, match="no constant weights"):
-            background.find_classifier(_graph(Operator("CONV_2D", (0, 1, 2), (3,)),
-                                              tensors=tuple(tensors)))
+            background.find_classifier(_graph(Operator("CONV_2D", (0, 1, 2), (3,)), tensors=tuple(tensors)))
 
 
 @pytest.mark.parametrize("scales, steps", [((0.04,), 0.04), ((0.04, 0.9, 0.04), 0.04)])
 def test_the_margin_of_the_second_class(scales, steps):
     rows = [[3, -4], [5, 6], [3, -4]]
-    found = background.margin_steps(
-        _classifier(_weights(rows, scales=scales), _bias([-10, 999, 90])), 1)
+    found = background.margin_steps(_classifier(_weights(rows, scales=scales), _bias([-10, 999, 90])), 1)
     assert found == pytest.approx((90 - -10) * 0.5 * steps / 0.25)
 
 
 def test_weights_of_any_rank_are_compared_row_by_row():
     rows = np.array([[3, -4], [3, -4], [5, 6]], np.int8).reshape(3, 1, 1, 2)
     assert background.margin_steps(
-        _classifier(_tensor(values=rows, scales=(0.04,)), _bias([0, 50, 0])), 0) == pytest.approx(4.0)
+        _classifier(_tensor(values=rows, scales=(0.04,)), _bias([0, 50, 0])), 0
+    ) == pytest.approx(4.0)
     with pytest.raises(UserError, match="differ from those of its source class 1"):
-        background.margin_steps(
-            _classifier(_tensor(values=rows, scales=(0.04,)), _bias([0, 50, 0])), 1)
+        background.margin_steps(_classifier(_tensor(values=rows, scales=(0.04,)), _bias([0, 50, 0])), 1)
 
 
 def test_a_bias_of_another_type_proves_nothing():
     with pytest.raises(UserError, match="int8 weights and int64 bias; int8 and int32"):
-        background.margin_steps(
-            _classifier(_weights([[1], [1]]), _bias([0, 9], np.int64)), 0)
+        background.margin_steps(_classifier(_weights([[1], [1]]), _bias([0, 9], np.int64)), 0)
 
 
 def test_exactly_enough_is_enough():
@@ -121,6 +129,7 @@ def test_exactly_enough_is_enough():
 
 def test_a_model_without_a_classifier_is_refused():
     import tf_keras as keras
+
     x = keras.Input((4,))
     with pytest.raises(UserError, match="no layer named 'logits'"):
         background.classifier_biases(keras.Model(x, keras.layers.Dense(2, name="other")(x)))
@@ -139,6 +148,5 @@ def test_the_models_own_configuration_stays(kind, request):
         np.testing.assert_array_equal(old, new)
     for layer in model.layers:
         if not layer.name.endswith("logits"):
-            for old, new in zip(layer.get_weights(), wider.get_layer(layer.name).get_weights(),
-                                strict=True):
+            for old, new in zip(layer.get_weights(), wider.get_layer(layer.name).get_weights(), strict=True):
                 np.testing.assert_array_equal(old, new)

@@ -31,8 +31,11 @@ def classifier_inputs(path, classifier, images):
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     interpreter = Interpreter(
-        model_path=path, num_threads=1, experimental_preserve_all_tensors=True,
-        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
+        model_path=path,
+        num_threads=1,
+        experimental_preserve_all_tensors=True,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    )
     interpreter.allocate_tensors()
     features, outputs = [], []
     for image in images:
@@ -46,8 +49,8 @@ def classifier_inputs(path, classifier, images):
 @pytest.mark.slow
 def test_no_source_class_lets_background_win(shared_data, tmp_path):
     """All 999 possible sources on 400 images, computed from the file's integers."""
-    from nas_tf.network import model_folder
     from nas_tf.imported.import_run import ImportConfig, run_import
+    from nas_tf.network import model_folder
     from quant import ranges, scheme
     from quant.model import quantized_description
 
@@ -57,13 +60,11 @@ def test_no_source_class_lets_background_win(shared_data, tmp_path):
     qat_model, rewritten, _ = scheme.quantize(model)
     images = np.load(f"{published}_reference_logits.npz")["images"]
     ranges.calibrate(rewritten, qat_model, [(images.astype(np.float32) - 128) / 128])
-    model_folder.save_model(
-        tmp_path / "finetune" / "model", qat_model, quantized_description(description))
+    model_folder.save_model(tmp_path / "finetune" / "model", qat_model, quantized_description(description))
     summary = run_convert(str(tmp_path), ConvertConfig(num_classes=1000))
 
     classifier = background.find_classifier(flatbuffer.read_file(summary["output"]).main)
-    features, outputs = classifier_inputs(
-        summary["output"], classifier, validation_images(shared_data))
+    features, outputs = classifier_inputs(summary["output"], classifier, validation_images(shared_data))
     weights = classifier.weights.values.reshape(1000, -1).astype(np.int64)
     bias, zero_point = classifier.bias.values.astype(np.int64), classifier.output.zero_points[0]
     sums = (features - classifier.input.zero_points[0]) @ weights.T + bias
@@ -74,12 +75,11 @@ def test_no_source_class_lets_background_win(shared_data, tmp_path):
     assert np.abs(ours - outputs).max() <= 1 and (ours == outputs).mean() > 0.999
 
     best, biases = outputs.max(axis=1), bias * steps
-    wins = {margin: 0 for margin in (0.0, background.DEFAULT_MARGIN_STEPS)}
+    wins = dict.fromkeys((0.0, background.DEFAULT_MARGIN_STEPS), 0)
     for source in np.flatnonzero(biases > biases.min()):
         for margin in wins:
             chosen = background.Background(int(source), float(biases.min()))
-            chosen = background.lowered(
-                chosen, biases[source], float(classifier.output.scales[0]), margin)
+            chosen = background.lowered(chosen, biases[source], float(classifier.output.scales[0]), margin)
             shifted = sums[:, source] - bias[source] + np.int64(round(chosen.bias / steps[source]))
             output = np.clip(rescale(shifted, multipliers[source]) + zero_point, -128, 127)
             wins[margin] += int((output >= best).sum())  # index 0 wins ties

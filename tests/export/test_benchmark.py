@@ -74,8 +74,9 @@ def test_a_model_folder_is_converted(tmp_path):
 
 def test_on_a_phone(model, tmp_path):
     phone = StandInPhone(tmp_path / "phone")
-    config = BenchmarkConfig(str(model), AdbConfig(str(phone.binary), adb_path=str(phone.adb)),
-                             TimingConfig(num_rounds=3))
+    config = BenchmarkConfig(
+        str(model), AdbConfig(str(phone.binary), adb_path=str(phone.adb)), TimingConfig(num_rounds=3)
+    )
     summary = run_benchmark("", config)
     assert summary["median_ms"] == model.stat().st_size / 1000  # a microsecond a byte
     assert summary["device"] == "Pixel 2" and summary["runs"] == 3
@@ -95,27 +96,44 @@ def test_refuses_what_cannot_be_timed(tmp_path):
         run_benchmark("", BenchmarkConfig(str(tmp_path / "text.tflite")))
 
 
-@pytest.mark.parametrize("flags,expected", [
-    (["--model=absent.tflite"], "There is no model 'absent.tflite'"),
-    ([], "Give --model or --workdir"),
-    (["--model=setup.py", "--backend=adb"], "needs --benchmark_binary"),
-    (["--model=setup.py", "--backend=adb", "--benchmark_binary=absent"],
-     "There is no --benchmark_binary='absent'"),
-    (["--model=setup.py", "--num_runs=0"], "num_runs"),
-    (["--model=setup.py", "--backend=ios"], "backend"),
-    (["--model=setup.py", "--num_threads=63"], "num_threads=63; this machine offers")])
+@pytest.mark.parametrize(
+    "flags,expected",
+    [
+        (["--model=absent.tflite"], "There is no model 'absent.tflite'"),
+        ([], "Give --model or --workdir"),
+        (["--model=setup.py", "--backend=adb"], "needs --benchmark_binary"),
+        (
+            ["--model=setup.py", "--backend=adb", "--benchmark_binary=absent"],
+            "There is no --benchmark_binary='absent'",
+        ),
+        (["--model=setup.py", "--num_runs=0"], "num_runs"),
+        (["--model=setup.py", "--backend=ios"], "backend"),
+        (["--model=setup.py", "--num_threads=63"], "num_threads=63; this machine offers"),
+    ],
+)
 def test_command_refuses_in_one_sentence(flags, expected):
-    result = subprocess.run([sys.executable, "-m", "export.benchmark", *flags],
-                            capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        [sys.executable, "-m", "export.benchmark", *flags], capture_output=True, text=True, check=False
+    )
     assert result.returncode != 0 and expected in result.stderr
     assert "Traceback" not in result.stderr
 
 
 def test_command(model, tmp_path):
     result = subprocess.run(
-        [sys.executable, "-m", "export.benchmark", f"--model={model}", "--num_runs=5",
-         "--latency_extra_seconds=0", f"--output_json={tmp_path}/b.json"],
-        capture_output=True, text=True, check=False)
+        [
+            sys.executable,
+            "-m",
+            "export.benchmark",
+            f"--model={model}",
+            "--num_runs=5",
+            "--latency_extra_seconds=0",
+            f"--output_json={tmp_path}/b.json",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert result.returncode == 0, result.stderr
     assert "median_ms" in result.stdout
     assert {"median_ms", "p90_ms", "device"} <= json.loads((tmp_path / "b.json").read_text()).keys()

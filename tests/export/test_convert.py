@@ -36,8 +36,12 @@ def test_summary_says_what_the_file_holds(converted):
     assert output == workdir / "convert" / "model_int8.tflite"
     assert summary["bytes"] == output.stat().st_size
     assert summary["num_classes"] == 5
-    assert summary["input"] == {"dtype": "uint8", "shape": [1, 16, 16, 3],
-                                "scale": pytest.approx(1 / 128), "zero_point": 128}
+    assert summary["input"] == {
+        "dtype": "uint8",
+        "shape": [1, 16, 16, 3],
+        "scale": pytest.approx(1 / 128),
+        "zero_point": 128,
+    }
     assert summary["output_tensor"]["shape"] == [1, 5]
     assert summary["kernel_min_fill"] == 127
     assert summary["background_margin_steps"] >= 32
@@ -47,8 +51,7 @@ def test_summary_says_what_the_file_holds(converted):
 def test_every_tensor_inside_is_an_integer(converted):
     graph = flatbuffer.read_file(converted[1]["output"]).main
     assert {t.dtype for t in graph.tensors} <= {"uint8", "int8", "int32"}
-    kernels = [graph.tensors[o.inputs[1]] for o in graph.operators
-               if o.name == "DEPTHWISE_CONV_2D"]
+    kernels = [graph.tensors[o.inputs[1]] for o in graph.operators if o.name == "DEPTHWISE_CONV_2D"]
     assert len(kernels) == 2
     for kernel in kernels:  # every channel has its own range: its largest magnitude is 127
         assert (np.abs(kernel.values.astype(int)).max(axis=(0, 1, 2)) == 127).all()
@@ -72,8 +75,9 @@ def test_a_second_file_in_a_folder_leaves_the_labels_of_the_first(qat_folder, tm
 
 def test_labels_of_someone_else_are_not_overwritten(qat_folder, tmp_path):
     for config, workdir, name in (
-            (ConvertConfig(str(qat_folder), str(tmp_path / "m.tflite")), "", "m_labels.txt"),
-            (ConvertConfig(str(qat_folder)), str(tmp_path), "convert/labels.txt")):
+        (ConvertConfig(str(qat_folder), str(tmp_path / "m.tflite")), "", "m_labels.txt"),
+        (ConvertConfig(str(qat_folder)), str(tmp_path), "convert/labels.txt"),
+    ):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("precious\n")
         with pytest.raises(UserError, match=f"{name}' exists and holds other labels"):
@@ -171,8 +175,7 @@ def test_a_float_file_computes_what_keras_computes(float_folder, tmp_path, noise
     from nas_tf.network.model_folder import load_float_model
 
     output = tmp_path / "new" / "float.tflite"
-    summary = run_convert("", ConvertConfig(
-        str(float_folder), str(output), 0, "float32", "float32"))
+    summary = run_convert("", ConvertConfig(str(float_folder), str(output), 0, "float32", "float32"))
     assert summary["input"] == {"dtype": "float32", "shape": [1, 16, 16, 3]}
     x = (noise_images(8, seed=2).astype(np.float32) - 128) / 128
     logits = run_file(output, x)
@@ -194,12 +197,14 @@ def test_without_background_the_classes_stay(qat_folder, tmp_path):
 
 def test_equal_biases_cannot_make_a_tie(save_quantized, tmp_path, noise_images):
     """Where the paper's gap is zero the bias is lowered until the file's integers differ."""
+
     def flatten(model):
         model.get_layer("logits").bias.assign([0.25, 0.25, 0.25, 0.25])
 
     folder = save_quantized(tmp_path / "model", flatten)
-    summary = run_convert(str(tmp_path / "run"), ConvertConfig(
-        model=str(folder), seed=3, background_margin_steps=1.05))
+    summary = run_convert(
+        str(tmp_path / "run"), ConvertConfig(model=str(folder), seed=3, background_margin_steps=1.05)
+    )
     assert 1.05 <= summary["background_margin_steps"] < 2.5
     assert summary["background_bias"] < 0.25
     outputs = run_file(summary["output"], noise_images(64, seed=4)).astype(int)
@@ -219,10 +224,17 @@ def test_a_label_archive_that_unpacks_to_gigabytes_is_refused(tmp_path):
     assert labels.read_appended(__file__) is None
 
 
-@pytest.mark.parametrize("entry", [
-    "no json", "[]", '{"format": "nas_tf.file/2"}', '{"format": "nas_tf.file/1", "input_mean": "x"}',
-    '{"format": "nas_tf.file/1", "input_mean": 0, "input_std": 0, "resize_size": 1, "named": true}',
-    " " * (file_facts._MAX_BYTES + 1)])
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "no json",
+        "[]",
+        '{"format": "nas_tf.file/2"}',
+        '{"format": "nas_tf.file/1", "input_mean": "x"}',
+        '{"format": "nas_tf.file/1", "input_mean": 0, "input_std": 0, "resize_size": 1, "named": true}',
+        " " * (file_facts._MAX_BYTES + 1),
+    ],
+)
 def test_damaged_notes_are_refused(tmp_path, entry):
     path = tmp_path / "m.tflite"
     path.write_bytes(b"TFL3")

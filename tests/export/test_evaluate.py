@@ -15,9 +15,9 @@ from export.convert_run import ConvertConfig, run_convert
 from export.evaluate_run import EvaluateConfig, background_classes, evaluate_model, run_evaluate
 from export.tflite_classifier import FileOptions, TFLiteClassifier
 from nas_tf.base import files
+from nas_tf.base.errors import UserError
 from nas_tf.data.config import DataConfig
 from nas_tf.data.preprocess import to_network_input
-from nas_tf.base.errors import UserError
 from nas_tf.network.model_folder import load_float_model
 
 CLASSES = ("apple", "bear", "chair", "dog")
@@ -81,8 +81,7 @@ def test_a_qat_folder_is_evaluated(qat_folder, folder):
     assert summary["kind"] == "qat" and summary["top1"] == pytest.approx(0.75, abs=0.125)
 
 
-def test_a_file_with_background_agrees_with_its_own_interpreter(tflite, config, folder, crops,
-                                                                predictions):
+def test_a_file_with_background_agrees_with_its_own_interpreter(tflite, config, folder, crops, predictions):
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(tflite)
@@ -127,8 +126,11 @@ def test_class_counts_decide_about_background():
     assert background_classes(1000, 1000, "m") == 0
     assert background_classes(1001, 1000, "m") == 1
     for outputs in (10, 999, 1002):
-        with pytest.raises(UserError, match=f"'m' has {outputs} outputs, but the dataset has 1000 "
-                           "classes; a model for it has 1000, or 1001 with background"):
+        with pytest.raises(
+            UserError,
+            match=f"'m' has {outputs} outputs, but the dataset has 1000 "
+            "classes; a model for it has 1000, or 1001 with background",
+        ):
             background_classes(outputs, 1000, "m")
 
 
@@ -141,19 +143,34 @@ def test_another_class_count_is_refused(kind, tflite, float_folder):
 
 def test_background_answers_are_counted(float_folder, folder, monkeypatch):
     """A stand-in that always says background, and is never right."""
+
     def stand_in(*_):
-        return evaluate_run._Classifier("tflite", 16, 18, 5, "uint8", "builtin",
-                                        lambda pixels: np.eye(5, dtype=np.uint8)[[0] * len(pixels)],
-                                        None, False, {})
+        return evaluate_run._Classifier(
+            "tflite",
+            16,
+            18,
+            5,
+            "uint8",
+            "builtin",
+            lambda pixels: np.eye(5, dtype=np.uint8)[[0] * len(pixels)],
+            None,
+            False,
+            {},
+        )
+
     monkeypatch.setattr(evaluate_run, "_load", stand_in)
     summary = evaluate_model(str(float_folder), EvaluateConfig(DataConfig(str(folder))))
     assert summary["background_predictions"] == COUNT and summary["top1"] == 0.0
 
 
-@pytest.mark.parametrize("content, message", [
-    (b"", "not a TensorFlow Lite file"),
-    (b"a letter to a friend", "not a TensorFlow Lite file"),
-    (b"\x1c\0\0\0TFL3" + b"\xff" * 200, "truncated or damaged|is damaged")])
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"", "not a TensorFlow Lite file"),
+        (b"a letter to a friend", "not a TensorFlow Lite file"),
+        (b"\x1c\0\0\0TFL3" + b"\xff" * 200, "truncated or damaged|is damaged"),
+    ],
+)
 def test_files_that_are_no_models(tmp_path, config, content, message):
     path = tmp_path / "model.tflite"
     path.write_bytes(content)
@@ -165,7 +182,7 @@ def test_a_file_cut_short_is_refused(tmp_path, tflite, config):
     content = open(tflite, "rb").read()
     path = tmp_path / "model.tflite"
     for share in (0.1, 0.5, 0.9):
-        path.write_bytes(content[:int(len(content) * share)])
+        path.write_bytes(content[: int(len(content) * share)])
         with pytest.raises(UserError, match="damaged|does not run here"):
             evaluate_model(path, config)
 
@@ -192,8 +209,18 @@ def test_the_stage_writes_its_summary_once(converted, config, monkeypatch):
 def test_the_command_writes_json(float_folder, folder, tmp_path):
     output = tmp_path / "out.json"
     subprocess.run(
-        [sys.executable, "-m", "export.evaluate", f"--model={float_folder}", f"--dataset={folder}",
-         "--split=test", f"--output_json={output}"], check=True, capture_output=True)
+        [
+            sys.executable,
+            "-m",
+            "export.evaluate",
+            f"--model={float_folder}",
+            f"--dataset={folder}",
+            "--split=test",
+            f"--output_json={output}",
+        ],
+        check=True,
+        capture_output=True,
+    )
     assert json.loads(output.read_text())["top1"] == 0.75
 
 
@@ -213,19 +240,20 @@ def test_one_runs_models_are_cropped_alike(float_folder, qat_folder, folder, tmp
     shutil.copy(summary["int8"]["model"], tmp_path / "copy.tflite")
     alone = evaluate_model(tmp_path / "copy.tflite", EvaluateConfig(DataConfig(str(folder))))
     assert alone["resize_size"] == 18 and alone["top1"] == summary["top1"]
-    asked = evaluate_model(tmp_path / "copy.tflite",
-                           EvaluateConfig(DataConfig(str(folder), resize_size=17)))
+    asked = evaluate_model(tmp_path / "copy.tflite", EvaluateConfig(DataConfig(str(folder), resize_size=17)))
     assert asked["resize_size"] == 17
     assert asked["resize_origin"] == "--resize_size; the model was made with 18"
 
 
-def test_models_of_one_run_made_for_different_crops_are_refused(float_folder, converted, folder,
-                                                                tmp_path):
+def test_models_of_one_run_made_for_different_crops_are_refused(float_folder, converted, folder, tmp_path):
     shutil.copytree(converted[0] / "convert", tmp_path / "convert")
     shutil.copytree(float_folder, tmp_path / "train" / "model")
     _edit_description(tmp_path / "train" / "model", resize_size=16)
-    with pytest.raises(UserError, match="made for different crops, a short side of 16 pixels "
-                       r".*train/model'\), 18 pixels .*int8.tflite'\); give --resize_size"):
+    with pytest.raises(
+        UserError,
+        match="made for different crops, a short side of 16 pixels "
+        r".*train/model'\), 18 pixels .*int8.tflite'\); give --resize_size",
+    ):
         run_evaluate(str(tmp_path), EvaluateConfig(DataConfig(str(folder))))
     data = DataConfig(str(folder), resize_size=18)
     assert run_evaluate(str(tmp_path / "."), EvaluateConfig(data))["float"]["resize_size"] == 18
@@ -243,8 +271,7 @@ def test_files_from_before_they_had_notes_are_known_by_their_run(qat_folder, fol
     _without_notes(file)
     files.write_json(file.parent / "written.json", {"sha256": files.sha256(file)})
     summary = evaluate_model(file, EvaluateConfig(DataConfig(str(folder))))
-    assert summary["resize_size"] == 18 and summary["input_scaling"]["formula"] == (
-        "(pixel - 128) / 128")
+    assert summary["resize_size"] == 18 and summary["input_scaling"]["formula"] == ("(pixel - 128) / 128")
     moved = tmp_path / "elsewhere.tflite"
     shutil.copy(file, moved)
     with pytest.raises(UserError, match="128 and 128 for this project's files"):
@@ -256,7 +283,7 @@ def _without_notes(path):
     from export import labels
 
     names, content = labels.read_appended(path), path.read_bytes()
-    path.write_bytes(content[:content.index(b"PK\x03\x04")])
+    path.write_bytes(content[: content.index(b"PK\x03\x04")])
     labels.append(path, names)
 
 
@@ -294,8 +321,10 @@ def test_other_classes_are_refused(float_folder, folder, tflite, tmp_path):
     for split in ("train", "test"):
         (tmp_path / "other" / split / "apple").rename(tmp_path / "other" / split / "zebra")
     for model in (float_folder, tflite):
-        with pytest.raises(UserError, match="only the model has 'apple'; only the dataset has "
-                           "'zebra'; .*--class_names=ignore"):
+        with pytest.raises(
+            UserError,
+            match="only the model has 'apple'; only the dataset has 'zebra'; .*--class_names=ignore",
+        ):
             evaluate_model(model, EvaluateConfig(DataConfig(str(tmp_path / "other"))))
 
 
@@ -318,9 +347,14 @@ def test_the_published_network_on_real_photographs(shared_data, tmp_path):
     """62.75 % on these 400 images is the authors' own implementation's figure."""
     from nas_tf.imported import import_run
 
-    summary = import_run.run_import(str(tmp_path), import_run.ImportConfig(
-        str(shared_data / "proxylessnas" / "proxyless-w0.3-r176_imagenet.json"),
-        str(shared_data / "proxylessnas" / "proxyless-w0.3-r176_imagenet.pth"), "half"))
+    summary = import_run.run_import(
+        str(tmp_path),
+        import_run.ImportConfig(
+            str(shared_data / "proxylessnas" / "proxyless-w0.3-r176_imagenet.json"),
+            str(shared_data / "proxylessnas" / "proxyless-w0.3-r176_imagenet.pth"),
+            "half",
+        ),
+    )
     data = DataConfig("imagenet2012", str(shared_data / "tfds"), eval_split="validation")
     found = evaluate_model(summary["model"], EvaluateConfig(data))
     assert found["num_examples"] == 400

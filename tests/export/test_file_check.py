@@ -24,25 +24,29 @@ def changed_bias(content: bytes, steps: int) -> bytes:
 
 @pytest.mark.parametrize("types", [("uint8", "uint8"), ("int8", "float32"), ("float32", "int8")])
 def test_file_and_simulation_are_equal_and_the_summary_says_so(qat_folder, tmp_path, types):
-    summary = run_convert(str(tmp_path), ConvertConfig(
-        model=str(qat_folder), input_type=types[0], output_type=types[1]))
+    summary = run_convert(
+        str(tmp_path), ConvertConfig(model=str(qat_folder), input_type=types[0], output_type=types[1])
+    )
     assert summary["checked_images"] == 16
     assert summary["checked_agreement"] == 1.0 and summary["checked_differing"] == 0.0
     assert summary["checked_snr_db"] is None
     facts = convert_run.facts_for_people(summary)
     assert facts["against its network, 16 synthetic images"] == (
-        "100% of the answers agree, all logits are equal")
+        "100% of the answers agree, all logits are equal"
+    )
 
 
 def test_a_float_file_is_compared_with_the_float_network(float_folder, tmp_path):
-    summary = run_convert(str(tmp_path), ConvertConfig(
-        model=str(float_folder), input_type="float32", output_type="float32"))
+    summary = run_convert(
+        str(tmp_path), ConvertConfig(model=str(float_folder), input_type="float32", output_type="float32")
+    )
     assert summary["checked_agreement"] == 1.0 and summary["checked_snr_db"] > 90
 
 
 @pytest.mark.parametrize("kind", ["qat", "float"])
 def test_a_file_that_computes_something_else_is_refused_and_nothing_written(
-        qat_folder, float_folder, tmp_path, monkeypatch, kind):
+    qat_folder, float_folder, tmp_path, monkeypatch, kind
+):
     original = converter.convert_keras
 
     def wrong(model, *arguments):
@@ -55,8 +59,11 @@ def test_a_file_that_computes_something_else_is_refused_and_nothing_written(
             kernel.assign(before)
 
     monkeypatch.setattr(converter, "convert_keras", wrong)
-    config = ConvertConfig(model=str(qat_folder)) if kind == "qat" else ConvertConfig(
-        model=str(float_folder), input_type="float32", output_type="float32")
+    config = (
+        ConvertConfig(model=str(qat_folder))
+        if kind == "qat"
+        else ConvertConfig(model=str(float_folder), input_type="float32", output_type="float32")
+    )
     with pytest.raises(UserError, match="does not compute what its network does: on 16 synthetic"):
         run_convert(str(tmp_path / "run"), config)
     assert not list(pathlib.Path(tmp_path).rglob("*.tflite"))
@@ -75,8 +82,7 @@ def test_one_wrong_bias_is_seen(qat_folder):
         file_check.compare_with_network(clipped, model, True)
 
 
-def test_a_bias_that_32_bits_do_not_hold_is_refused_before_the_converter_clips_it(
-        save_quantized, tmp_path):
+def test_a_bias_that_32_bits_do_not_hold_is_refused_before_the_converter_clips_it(save_quantized, tmp_path):
     from nas_tf.network import model_folder
     from quant.model import load_qat_model
     from quant.quantizer_list import kernel_ranges
@@ -97,23 +103,23 @@ def test_a_bias_that_32_bits_do_not_hold_is_refused_before_the_converter_clips_i
 
 def test_weights_halfway_between_two_integers_are_no_reason_to_refuse(save_quantized, tmp_path):
     """A model that was never put on its grid: converter and simulation would break ties apart."""
+
     def halfway(model):
         kernel = model.get_layer("block1_expand_conv").kernel
         values = np.random.default_rng(0).integers(-20, 20, kernel.shape) + 0.5
         values[..., 0, :] = 127.0  # an int8 step of one
         kernel.assign(values / 127)
         norm = model.get_layer("block1_expand_bn")
-        norm.set_weights([np.ones(24), np.linspace(-1, 1, 24), np.zeros(24),
-                          np.full(24, 1 - norm.epsilon)])
+        norm.set_weights([np.ones(24), np.linspace(-1, 1, 24), np.zeros(24), np.full(24, 1 - norm.epsilon)])
 
     folder = save_quantized(tmp_path / "model", halfway)
     summary = run_convert(str(tmp_path / "run"), ConvertConfig(model=str(folder)))
     assert summary["checked_differing"] == 0.0
 
 
-def test_equal_biases_of_a_convolution_are_converted_rightly_or_refused(
-        save_quantized, tmp_path):
+def test_equal_biases_of_a_convolution_are_converted_rightly_or_refused(save_quantized, tmp_path):
     """The converter gives a bias that is one number for all channels the first channel's scale."""
+
     def flatten(model):
         model.get_layer("stem_bn").beta.assign(np.full(8, 0.3))
         model.get_layer("stem_bn").moving_mean.assign(np.zeros(8))
@@ -123,8 +129,7 @@ def test_equal_biases_of_a_convolution_are_converted_rightly_or_refused(
 
     model, _ = load_qat_model(folder)
     with pytest.raises(UserError, match="does not compute what its network does"):
-        file_check.compare_with_network(
-            converter.convert_keras(model, "uint8", "uint8", True), model, True)
+        file_check.compare_with_network(converter.convert_keras(model, "uint8", "uint8", True), model, True)
     # Each on its own channel's grid, they are no longer one number.
     summary = run_convert(str(tmp_path / "run"), ConvertConfig(model=str(folder)))
     assert summary["checked_differing"] == 0.0

@@ -9,15 +9,14 @@ from PIL import Image
 
 from export import tflite_metadata
 from export.evaluate_run import EvaluateConfig, evaluate_model, facts_for_people
-from nas_tf.data.config import DataConfig
 from nas_tf.base.errors import UserError
+from nas_tf.data.config import DataConfig
 from tests.export import foreign_models as foreign
 
 NAMES = ("a", "b", "c", "d")
 IMAGENET = ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375])
 # Networks that read [0, 1], [−1, 1], [0, 255], and by ImageNet's means.
-KINDS = {"unit": ([0.0], [255.0]), "half": ([127.5], [127.5]), "pixels": ([0.0], [1.0]),
-         "imagenet": IMAGENET}
+KINDS = {"unit": ([0.0], [255.0]), "half": ([127.5], [127.5]), "pixels": ([0.0], [1.0]), "imagenet": IMAGENET}
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +27,7 @@ def folder(tmp_path_factory):
         (root / "test" / name).mkdir(parents=True)
         for index in range(8):
             noise = random.integers(-20, 21, (foreign.SIDE, foreign.SIDE, 3))
-            Image.fromarray((centre + noise).astype(np.uint8)).save(
-                root / "test" / name / f"{index}.png")
+            Image.fromarray((centre + noise).astype(np.uint8)).save(root / "test" / name / f"{index}.png")
     return root
 
 
@@ -42,9 +40,10 @@ def config(folder):
 def floats(tmp_path_factory):
     """Float files by the key of `KINDS`."""
     root = tmp_path_factory.mktemp("floats")
-    return {kind: foreign.float_file(root / f"{kind}.tflite",
-                                     foreign.nearest_brightness(*scaling))
-            for kind, scaling in KINDS.items()}
+    return {
+        kind: foreign.float_file(root / f"{kind}.tflite", foreign.nearest_brightness(*scaling))
+        for kind, scaling in KINDS.items()
+    }
 
 
 def asked(config, mean, std):
@@ -82,20 +81,25 @@ def test_flags_come_before_metadata_and_say_so(floats, config, tmp_path):
     summary = evaluate_model(path, asked(config, ["0"], ["255"]))
     assert summary["top1"] == 1.0
     assert summary["input_scaling"]["reason"].endswith(
-        "(the TFLite metadata of 'm.tflite' would be (pixel - 0) / 1)")
+        "(the TFLite metadata of 'm.tflite' would be (pixel - 0) / 1)"
+    )
 
 
 def test_a_float_input_of_which_nothing_is_known_is_refused(floats, config):
-    with pytest.raises(UserError, match="unit.tflite' takes float32, and nothing in the file says "
-                       "how pixels are scaled; give --input_mean and --input_std"):
+    with pytest.raises(
+        UserError,
+        match="unit.tflite' takes float32, and nothing in the file says "
+        "how pixels are scaled; give --input_mean and --input_std",
+    ):
         evaluate_model(floats["unit"], config)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8"])
 @pytest.mark.parametrize("kind", ["unit", "half", "pixels"])
 def test_integer_inputs_get_the_pixels(kind, dtype, config, tmp_path):
-    path = foreign.integer_file(tmp_path / "m.tflite", foreign.nearest_brightness(*KINDS[kind]),
-                                *KINDS[kind], dtype)
+    path = foreign.integer_file(
+        tmp_path / "m.tflite", foreign.nearest_brightness(*KINDS[kind]), *KINDS[kind], dtype
+    )
     summary = evaluate_model(path, config)
     assert summary["top1"] == 1.0 and summary["input_type"] == dtype
     assert summary["input_scaling"]["formula"] == {"uint8": "pixel", "int8": "pixel - 128"}[dtype]
@@ -107,20 +111,21 @@ def test_integer_inputs_get_the_pixels(kind, dtype, config, tmp_path):
 def test_integer_inputs_with_means_by_channel(dtype, config, tmp_path):
     """Channels so far apart that pixels as they are would be wrong."""
     apart = ([40.0, 128.0, 200.0], [40.0, 64.0, 128.0])
-    path = foreign.integer_file(tmp_path / "m.tflite", foreign.nearest_brightness(*apart),
-                                *apart, dtype)
+    path = foreign.integer_file(tmp_path / "m.tflite", foreign.nearest_brightness(*apart), *apart, dtype)
     assert evaluate_model(path, config)["top1"] <= 0.5
     by_flags = evaluate_model(path, asked(config, *apart))
-    assert by_flags["top1"] == 1.0 and f"the {dtype} input's own scale" in (
-        by_flags["input_scaling"]["reason"])
+    assert (
+        by_flags["top1"] == 1.0 and f"the {dtype} input's own scale" in (by_flags["input_scaling"]["reason"])
+    )
     foreign.with_metadata(path, foreign.metadata(*apart))
     by_metadata = evaluate_model(path, config)
     assert by_metadata["top1"] == 1.0 and "TFLite metadata" in by_metadata["input_scaling"]["reason"]
 
 
 def test_a_range_like_that_of_imagenets_means_gets_a_word(config, tmp_path):
-    path = foreign.integer_file(tmp_path / "m.tflite", foreign.nearest_brightness(*IMAGENET),
-                                *IMAGENET, "int8")
+    path = foreign.integer_file(
+        tmp_path / "m.tflite", foreign.nearest_brightness(*IMAGENET), *IMAGENET, "int8"
+    )
     reason = evaluate_model(path, config)["input_scaling"]["reason"]
     assert "looks like ImageNet's means" in reason and "--input_mean=123.675,116.28,103.53" in reason
 
@@ -184,11 +189,15 @@ def test_metadata_as_they_are_read(floats, tmp_path):
     assert found.label_file == "names.txt"
 
 
-@pytest.mark.parametrize("mean, std, units, message", [
-    ([0.0, 0.0], [1.0], 1, r"The mean of the TFLite metadata of 'm.tflite' is \[0, 0\]; needed is"),
-    ([0.485], [0.229], 1, "The std of the TFLite metadata .* is 0.229; it is meant in pixel units"),
-    ([float("nan")], [1.0], 1, "is nan; needed is one number"),
-    ([0.0], [1.0], 2, "cannot be used: it normalizes the input 2 times")])
+@pytest.mark.parametrize(
+    "mean, std, units, message",
+    [
+        ([0.0, 0.0], [1.0], 1, r"The mean of the TFLite metadata of 'm.tflite' is \[0, 0\]; needed is"),
+        ([0.485], [0.229], 1, "The std of the TFLite metadata .* is 0.229; it is meant in pixel units"),
+        ([float("nan")], [1.0], 1, "is nan; needed is one number"),
+        ([0.0], [1.0], 2, "cannot be used: it normalizes the input 2 times"),
+    ],
+)
 def test_metadata_that_make_no_sense(mean, std, units, message, floats, config, tmp_path):
     path = tmp_path / "m.tflite"
     path.write_bytes(floats["unit"].read_bytes())
@@ -217,12 +226,16 @@ def test_damaged_metadata_end_in_one_sentence_or_in_numbers(floats, tmp_path):
     assert refused > len(content) // 5
 
 
-@pytest.mark.parametrize("mean, std, message", [
-    (["0"], [], "Give both --input_mean and --input_std, or neither"),
-    (["a"], ["1"], "--input_mean=a and --input_std=1 must be numbers in pixel units"),
-    (["0", "1"], ["255"], r"mean of --input_mean and --input_std is \[0, 1\]; needed is one number"),
-    (["0.485", "0.456", "0.406"], ["0.229", "0.224", "0.225"], "to be multiplied by 255"),
-    (["0"], ["0"], "The std .* is 0; it is meant in pixel units")])
+@pytest.mark.parametrize(
+    "mean, std, message",
+    [
+        (["0"], [], "Give both --input_mean and --input_std, or neither"),
+        (["a"], ["1"], "--input_mean=a and --input_std=1 must be numbers in pixel units"),
+        (["0", "1"], ["255"], r"mean of --input_mean and --input_std is \[0, 1\]; needed is one number"),
+        (["0.485", "0.456", "0.406"], ["0.229", "0.224", "0.225"], "to be multiplied by 255"),
+        (["0"], ["0"], "The std .* is 0; it is meant in pixel units"),
+    ],
+)
 def test_flags_that_make_no_sense(mean, std, message, floats, config):
     with pytest.raises(UserError, match=message):
         evaluate_model(floats["unit"], asked(config, mean, std))

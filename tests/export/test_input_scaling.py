@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from export.input_scaling import InputTensor, Normalization, decide
-from nas_tf.data.preprocess import to_network_input
 from nas_tf.base.errors import UserError
+from nas_tf.data.preprocess import to_network_input
 
 PIXELS = np.arange(256)
 OURS = Normalization((128.0,), (128.0,), "ours")
@@ -18,8 +18,9 @@ def test_our_float_input_is_what_the_network_was_trained_on():
     assert found.dtype == np.float32 and (found == to_network_input(images).numpy()).all()
 
 
-@pytest.mark.parametrize("scale, zero_point", [
-    (1 / 128, 128), (1 / 255, 0), (1.0, 0), (0.0, 0), (1 / 127.5, 127)])
+@pytest.mark.parametrize(
+    "scale, zero_point", [(1 / 128, 128), (1 / 255, 0), (1.0, 0), (0.0, 0), (1 / 127.5, 127)]
+)
 @pytest.mark.parametrize("own", [None, OURS])
 def test_an_integer_input_gets_the_pixels_whatever_its_scale(scale, zero_point, own):
     unsigned = decide(InputTensor("uint8", scale, zero_point), None, own, "m")
@@ -28,11 +29,11 @@ def test_an_integer_input_gets_the_pixels_whatever_its_scale(scale, zero_point, 
     assert (signed.table == PIXELS[:, None] - 128).all() and signed.table.dtype == np.int8
 
 
-@pytest.mark.parametrize("given, scale, zero_point", [
-    (Normalization((0.0,), (255.0,), "flags"), 1 / 255, 0), (OURS, 1 / 128, 128)])
+@pytest.mark.parametrize(
+    "given, scale, zero_point", [(Normalization((0.0,), (255.0,), "flags"), 1 / 255, 0), (OURS, 1 / 128, 128)]
+)
 def test_a_scale_that_undoes_the_normalization_gives_pixels(given, scale, zero_point):
-    assert (decide(InputTensor("uint8", scale, zero_point), given, None, "m").table
-            == PIXELS[:, None]).all()
+    assert (decide(InputTensor("uint8", scale, zero_point), given, None, "m").table == PIXELS[:, None]).all()
 
 
 def test_means_by_channel_go_through_the_tensors_own_scale():
@@ -56,8 +57,11 @@ def test_what_lies_beyond_the_tensors_range_is_clipped_and_counted():
 
 def test_a_normalization_that_does_not_fit_the_tensor_is_refused():
     pixels = Normalization((0.0,), (1.0,), "flags")
-    with pytest.raises(UserError, match=r"\(pixel - 0\) / 1 of flags does not fit the uint8 input of "
-                       "the model 'm' .*: the 256 pixel values would become 2 there"):
+    with pytest.raises(
+        UserError,
+        match=r"\(pixel - 0\) / 1 of flags does not fit the uint8 input of "
+        "the model 'm' .*: the 256 pixel values would become 2 there",
+    ):
         decide(InputTensor("uint8", 1 / 255, 0), pixels, None, "m")
     with pytest.raises(UserError, match="has no scale, so flags cannot be put on its grid"):
         decide(InputTensor("uint8"), pixels, None, "m")

@@ -19,9 +19,16 @@ from nas_tf.space.search_space import TINY
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 SMALL = (
-    f"--flagfile={REPOSITORY}/flags/quickstart.flags", "--train_split=train[:30%]",
-    "--search_warmup_epochs=1", "--search_epochs=2", "--search_alpha_every=2", "--epochs=4",
-    "--steps=10", "--finetune_calibration_images=64", "--num_runs=5")
+    f"--flagfile={REPOSITORY}/flags/quickstart.flags",
+    "--train_split=train[:30%]",
+    "--search_warmup_epochs=1",
+    "--search_epochs=2",
+    "--search_alpha_every=2",
+    "--epochs=4",
+    "--steps=10",
+    "--finetune_calibration_images=64",
+    "--num_runs=5",
+)
 
 
 SUMMARIES = ("search", "train", "finetune", "convert", "evaluate", "benchmark")
@@ -50,24 +57,30 @@ def refusal(*arguments):
     return str(refused.value)
 
 
-@pytest.mark.parametrize("arguments,message", [
-    (["--dataset=no_such_set"], "no_such_set"),
-    (["--train_split=lesson"], "lesson"),
-    (["--train_split=train[:80%]", "--eval_split=train[50%:]"], "--eval_split='train[50%:]' share 432"),
-    (["--train_split=train[:80%]", "--eval_split=train[80%:]", "--split=train[:9]"],
-     "--split='train[:9]' share 9 images"),
-    (["--target_latency_ms=5"], "either --target_latency_ms or --target_latency_share"),
-    (["--target_latency_share=0"], "either --target_latency_ms or --target_latency_share"),
-    (["--architecture=resnet50"], "'resnet50' is neither a file nor a published name"),
-    (["--latency_table=none.json"], "no latency table 'none.json'"),
-])
+@pytest.mark.parametrize(
+    "arguments,message",
+    [
+        (["--dataset=no_such_set"], "no_such_set"),
+        (["--train_split=lesson"], "lesson"),
+        (["--train_split=train[:80%]", "--eval_split=train[50%:]"], "--eval_split='train[50%:]' share 432"),
+        (
+            ["--train_split=train[:80%]", "--eval_split=train[80%:]", "--split=train[:9]"],
+            "--split='train[:9]' share 9 images",
+        ),
+        (["--target_latency_ms=5"], "either --target_latency_ms or --target_latency_share"),
+        (["--target_latency_share=0"], "either --target_latency_ms or --target_latency_share"),
+        (["--architecture=resnet50"], "'resnet50' is neither a file nor a published name"),
+        (["--latency_table=none.json"], "no latency table 'none.json'"),
+    ],
+)
 def test_mistakes_are_refused_before_any_work(tmp_path, arguments, message):
     assert message in refusal(f"--workdir={tmp_path}/run", *arguments)
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("flag", [
-    "--target_latency_share=1.5", "--epochs=0", "--batch_size=-4", "--resolution=-32"])
+@pytest.mark.parametrize(
+    "flag", ["--target_latency_share=1.5", "--epochs=0", "--batch_size=-4", "--resolution=-32"]
+)
 def test_impossible_values_are_refused_by_their_flag(tmp_path, flag):
     result = run(f"--workdir={tmp_path}/run", flag, cwd=tmp_path)
     assert result.returncode == 1
@@ -79,19 +92,25 @@ def test_targets_out_of_reach_name_the_range(tmp_path, target):
     specs = TINY.latency_specs(32, 10)
     table = LatencyTable(
         Identity("a phone", "host", "runtime 1", "builtin", 1, "int8", "tiny", 32, 1.0, 10),
-        {key: Entry(1.0) for key in specs})
+        {key: Entry(1.0) for key in specs},
+    )
     save_table(tmp_path / "table.json", table)
     # One ms an entry: four fixed layers, and five blocks of which two can be skipped.
-    message = refusal(f"--workdir={tmp_path}/run", f"--latency_table={tmp_path}/table.json",
-                      "--target_latency_share=0", f"--target_latency_ms={target}")
+    message = refusal(
+        f"--workdir={tmp_path}/run",
+        f"--latency_table={tmp_path}/table.json",
+        "--target_latency_share=0",
+        f"--target_latency_ms={target}",
+    )
     assert "--target_latency_ms" in message and "7 to 9 ms" in message
 
 
 def _start_and_kill(tmp_path, workdir, stage):
     """Starts the pipeline and kills it without warning once `stage` has begun its work."""
     with open(tmp_path / "log", "w", encoding="utf-8") as log:
-        process = subprocess.Popen(command(f"--workdir={workdir}"), cwd=tmp_path,
-                                   stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(
+            command(f"--workdir={workdir}"), cwd=tmp_path, stdout=log, stderr=log, start_new_session=True
+        )
         metrics = workdir / stage / "metrics.jsonl"
         deadline = time.monotonic() + 600
         while not (metrics.exists() and metrics.read_text()):

@@ -56,9 +56,15 @@ def run_folder(tmp_path):
         "search": {"predicted_latency_ms": 0.75, "target_latency_ms": 0.8, "seconds": 61.0},
         "train": {"top1": 0.97, "seconds": 20.0},
         "convert": {"output": "m.tflite", "bytes": 20480, "seconds": 1.0},
-        "evaluate": {kind: {"top1": top1, "top5": 1.0, "num_examples": 360,
-                            "background_predictions": 0 if kind == "int8" else None}
-                     for kind, top1 in (("float", 0.975), ("qat", 0.9725), ("int8", 0.97))},
+        "evaluate": {
+            kind: {
+                "top1": top1,
+                "top5": 1.0,
+                "num_examples": 360,
+                "background_predictions": 0 if kind == "int8" else None,
+            }
+            for kind, top1 in (("float", 0.975), ("qat", 0.9725), ("int8", 0.97))
+        },
         "benchmark": {"median_ms": 0.6, "p90_ms": 0.7, "device": "<b>test & device</b>"},
     }
     for stage, summary in stages.items():
@@ -66,14 +72,22 @@ def run_folder(tmp_path):
         (tmp_path / stage / "summary.json").write_text(json.dumps(summary))
     settings = {"space": "tiny", "resolution": 32, "num_classes": 10}
     (tmp_path / "search/settings.json").write_text(json.dumps(settings))
-    (tmp_path / "search/architecture.json").write_text(
-        json.dumps(TINY.architecture(operations).to_json()))
-    rows = [{"epoch": e, "loss": 2.0 - e, "alpha_loss": 2.1 - e, "entropy": 1.9,
-             "expected_latency_ms": 0.9, "top1": 0.5,
-             "probabilities": [[1 / len(c.specs)] * len(c.specs) for c in choices]}
-            for e in range(2)]
+    (tmp_path / "search/architecture.json").write_text(json.dumps(TINY.architecture(operations).to_json()))
+    rows = [
+        {
+            "epoch": e,
+            "loss": 2.0 - e,
+            "alpha_loss": 2.1 - e,
+            "entropy": 1.9,
+            "expected_latency_ms": 0.9,
+            "top1": 0.5,
+            "probabilities": [[1 / len(c.specs)] * len(c.specs) for c in choices],
+        }
+        for e in range(2)
+    ]
     (tmp_path / "search/metrics.jsonl").write_text(
-        "".join(json.dumps(row) + "\n" for row in rows) + '{"epoch": 2, "lo')
+        "".join(json.dumps(row) + "\n" for row in rows) + '{"epoch": 2, "lo'
+    )
     return tmp_path
 
 

@@ -12,15 +12,22 @@ from nas_tf.latency.timing import TimingConfig
 from nas_tf.space.architecture import from_string
 from tests.latency.fake_device import FakeDevice
 
-SMALL = tuple(Row(from_string(f"s8x2 1_3c8 3_3c{width}x2 3_5c{width} h16"), 16, 1.0, 60.0, 59.0,
-                  published) for width, published in ((8, 20.0), (16, 30.0)))
+SMALL = tuple(
+    Row(from_string(f"s8x2 1_3c8 3_3c{width}x2 3_5c{width} h16"), 16, 1.0, 60.0, 59.0, published)
+    for width, published in ((8, 20.0), (16, 30.0))
+)
 
 
 def test_rows_are_the_papers():
     """Cai et al. 2019, Table 1, and the costs of MobileNetV2 1.0 and Proxyless mobile."""
     names = [row.name for row in ROWS]
-    assert names == ["mobilenet_v2 224-0.5", "mobilenet_v2 192-0.75", "mobilenet_v2 160-1.0",
-                     "proxyless_mobile 224-0.5", "proxyless_mobile 160-1.0"]
+    assert names == [
+        "mobilenet_v2 224-0.5",
+        "mobilenet_v2 192-0.75",
+        "mobilenet_v2 160-1.0",
+        "proxyless_mobile 224-0.5",
+        "proxyless_mobile 160-1.0",
+    ]
     assert [row.published_ms for row in ROWS] == [28, 36, 31, 31, 35]
     assert [row.int8_top1 for row in ROWS] == [63.7, 67.4, 67.4, 65.7, 69.2]
     macs = {row.name: row.architecture.macs(row.resolution, 1000) / 1e6 for row in ROWS}
@@ -40,14 +47,15 @@ def truth_ms(name):
 
 
 def test_predictions_and_ratios_by_hand():
-    names = {EMPTY} | {row.model_name for row in SMALL} | {
-        layer.key for row in SMALL for layer in row.layers}
+    names = {EMPTY} | {row.model_name for row in SMALL} | {layer.key for row in SMALL for layer in row.layers}
     rows = make_rows(SMALL, {name: [truth_ms(name)] * 3 for name in names})
     # Stem, three blocks, head, classifier: 0.5 + 6 · 2 ms.
     assert [row["predicted_ms"] for row in rows] == [12.5, 12.5]
     assert [row["measured_ms"] for row in rows] == [9.0, 18.0]
-    assert [(row["published_ratio"], row["measured_ratio"], row["predicted_ratio"])
-            for row in rows] == [(1, 1, 1), (1.5, 2, 1)]
+    assert [(row["published_ratio"], row["measured_ratio"], row["predicted_ratio"]) for row in rows] == [
+        (1, 1, 1),
+        (1.5, 2, 1),
+    ]
 
 
 def test_written_as_json_and_text(tmp_path, monkeypatch):

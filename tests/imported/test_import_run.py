@@ -6,10 +6,10 @@ import pathlib
 import numpy as np
 import pytest
 
-from nas_tf.network import model_folder
 from nas_tf.base.errors import UserError
 from nas_tf.imported import proxyless_config, weights
 from nas_tf.imported.import_run import ImportConfig, build, run_import
+from nas_tf.network import model_folder
 from tests.imported import torch_writer
 from tests.imported.test_proxyless_config import small_config
 
@@ -23,7 +23,8 @@ _CONVOLUTIONS = {  # of `small_config`: name → shape of the PyTorch kernel
     "blocks.2.mobile_inverted_conv.inverted_bottleneck": (24, 8, 1, 1),
     "blocks.2.mobile_inverted_conv.depth_conv": (24, 1, 5, 5),
     "blocks.2.mobile_inverted_conv.point_linear": (16, 24, 1, 1),
-    "feature_mix_layer": (24, 16, 1, 1)}
+    "feature_mix_layer": (24, 16, 1, 1),
+}
 
 
 def random_tensors(seed=0):
@@ -48,7 +49,7 @@ def convolve(x, kernel, stride):
     result = np.zeros((outputs, size, size))
     for i in range(size):
         for j in range(size):
-            patch = padded[:, i * stride:i * stride + k, j * stride:j * stride + k]
+            patch = padded[:, i * stride : i * stride + k, j * stride : j * stride + k]
             if inputs == 1:
                 result[:, i, j] = (patch * kernel[:, 0]).sum(axis=(1, 2))
             else:
@@ -58,11 +59,13 @@ def convolve(x, kernel, stride):
 
 def reference_logits(tensors, image, epsilon=1e-5):
     """`small_config`'s network in numpy, from PyTorch's definitions."""
+
     def layer(x, name, stride=1, relu=True):
         x = convolve(x, tensors[f"{name}.conv.weight"].astype(np.float64), stride)
         gamma, beta, mean, variance = (
             tensors[f"{name}.bn.{part}"].astype(np.float64)[:, None, None]
-            for part in ("weight", "bias", "running_mean", "running_var"))
+            for part in ("weight", "bias", "running_mean", "running_var")
+        )
         x = gamma * (x - mean) / np.sqrt(variance + epsilon) + beta
         return np.clip(x, 0, 6) if relu else x
 
@@ -73,8 +76,7 @@ def reference_logits(tensors, image, epsilon=1e-5):
     x = layer(x, f"{block}.inverted_bottleneck")
     x = layer(x, f"{block}.depth_conv", 2)
     x = layer(layer(x, f"{block}.point_linear", relu=False), "feature_mix_layer")
-    return tensors["classifier.linear.weight"] @ x.mean(axis=(1, 2)) + (
-        tensors["classifier.linear.bias"])
+    return tensors["classifier.linear.weight"] @ x.mean(axis=(1, 2)) + (tensors["classifier.linear.bias"])
 
 
 @pytest.fixture(name="files")
@@ -82,8 +84,7 @@ def files_fixture(tmp_path):
     """(configuration, checkpoint) of a small network with random weights."""
     config, checkpoint = tmp_path / "net.json", tmp_path / "net.pth"
     config.write_text(json.dumps(small_config()))
-    checkpoint.write_bytes(torch_writer.zip_bytes(
-        {"state_dict": torch_writer.as_views(random_tensors())}))
+    checkpoint.write_bytes(torch_writer.zip_bytes({"state_dict": torch_writer.as_views(random_tensors())}))
     return str(config), str(checkpoint)
 
 
@@ -94,8 +95,7 @@ def test_any_input_scaling_is_folded_exactly(files, scaling, resolution):
     network, tensors = proxyless_config.read_config(files[0]), random_tensors()
     model, _ = build(network, tensors, scaling, resolution)
     pixels = np.random.default_rng(1).integers(0, 256, (2, resolution, resolution, 3))
-    mean, std = {"half": (0.5, 0.5), "imagenet": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])}[
-        scaling]
+    mean, std = {"half": (0.5, 0.5), "imagenet": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])}[scaling]
     logits = model((pixels.astype(np.float32) - 128) / 128).numpy()
     for image, ours in zip(pixels, logits):
         theirs = reference_logits(tensors, (image / 255 - np.array(mean)) / np.array(std))
@@ -106,7 +106,8 @@ def test_half_is_the_scaling_of_the_published_networks():
     half = weights.SCALINGS["half"]
     ours = (np.arange(256) - 128) / 128
     np.testing.assert_allclose(
-        half.slope()[0] * ours + half.offset()[0], np.arange(256) / 127.5 - 1, atol=1e-15)
+        half.slope()[0] * ours + half.offset()[0], np.arange(256) / 127.5 - 1, atol=1e-15
+    )
     np.testing.assert_allclose(half.zero(), -1 / 256)
 
 
@@ -116,7 +117,8 @@ def test_folder_goes_on_like_a_trained_one(files, tmp_path):
     config = ImportConfig(*files, "half", labels=str(labels))
     summary = run_import(str(tmp_path / "run"), config)
     assert summary["params"] == sum(
-        v.size for k, v in random_tensors().items() if "running" not in k and "num_" not in k)
+        v.size for k, v in random_tensors().items() if "running" not in k and "num_" not in k
+    )
     assert (summary["resolution"], summary["resize_size"]) == (32, 37)  # 32 · 256 / 224
     model, description = model_folder.load_float_model(summary["model"])
     assert description.labels == ("a", "b", "c", "d", "e") and description.named
@@ -127,17 +129,24 @@ def test_folder_goes_on_like_a_trained_one(files, tmp_path):
     image = np.random.default_rng(3).integers(0, 256, (32, 32, 3))
     ours = model((image[None].astype(np.float32) - 128) / 128).numpy()[0]
     np.testing.assert_allclose(
-        ours, reference_logits(random_tensors(), image / 127.5 - 1), atol=2e-4, rtol=1e-4)
+        ours, reference_logits(random_tensors(), image / 127.5 - 1), atol=2e-4, rtol=1e-4
+    )
     assert run_import(str(tmp_path / "run"), config) == summary
 
 
-@pytest.mark.parametrize("change, message", [
-    (lambda t: t.pop("classifier.linear.bias"), "has no tensor 'classifier.linear.bias'"),
-    (lambda t: t.update({"extra.weight": np.ones(2, np.float32)}), "1 tensors .*'extra.weight'"),
-    (lambda t: t.update({"first_conv.conv.weight": np.ones((8, 3, 5, 5), np.float32)}),
-     r"'first_conv.conv.weight' .*shape \[8, 3, 5, 5\].*needs \[8, 3, 3, 3\]"),
-    (lambda t: t["feature_mix_layer.bn.bias"].fill(np.nan), "not finite"),
-    (lambda t: t["feature_mix_layer.bn.running_var"].fill(-1), "variance .*negative")])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda t: t.pop("classifier.linear.bias"), "has no tensor 'classifier.linear.bias'"),
+        (lambda t: t.update({"extra.weight": np.ones(2, np.float32)}), "1 tensors .*'extra.weight'"),
+        (
+            lambda t: t.update({"first_conv.conv.weight": np.ones((8, 3, 5, 5), np.float32)}),
+            r"'first_conv.conv.weight' .*shape \[8, 3, 5, 5\].*needs \[8, 3, 3, 3\]",
+        ),
+        (lambda t: t["feature_mix_layer.bn.bias"].fill(np.nan), "not finite"),
+        (lambda t: t["feature_mix_layer.bn.running_var"].fill(-1), "variance .*negative"),
+    ],
+)
 def test_every_tensor_must_fit(files, tmp_path, change, message):
     tensors = random_tensors()
     change(tensors)
@@ -147,10 +156,14 @@ def test_every_tensor_must_fit(files, tmp_path, change, message):
     assert not (tmp_path / "run" / "train" / "model").exists()
 
 
-@pytest.mark.parametrize("settings, message", [
-    ({"resize_size": 16}, "resize_size=16 is smaller than the resolution 32"),
-    ({"input_scaling": "tanh"}, "input_scaling='tanh' is not one of"),
-    ({"labels": "absent.txt"}, "Cannot read the label file 'absent.txt'")])
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"resize_size": 16}, "resize_size=16 is smaller than the resolution 32"),
+        ({"input_scaling": "tanh"}, "input_scaling='tanh' is not one of"),
+        ({"labels": "absent.txt"}, "Cannot read the label file 'absent.txt'"),
+    ],
+)
 def test_settings_are_checked_before_work(files, tmp_path, settings, message):
     with pytest.raises(UserError, match=message):
         run_import(str(tmp_path / "run"), ImportConfig(*files, **{"input_scaling": "half", **settings}))
@@ -167,8 +180,9 @@ def test_a_label_file_of_another_length(files, tmp_path):
 def published_fixture(shared_data, tmp_path_factory):
     """Model folder of the published network with its ImageNet weights."""
     source = shared_data / "proxylessnas" / PUBLISHED
-    return run_import(str(tmp_path_factory.mktemp("published")), ImportConfig(
-        f"{source}.json", f"{source}.pth", "half"))
+    return run_import(
+        str(tmp_path_factory.mktemp("published")), ImportConfig(f"{source}.json", f"{source}.pth", "half")
+    )
 
 
 def test_published_network_gives_the_reference_logits(shared_data, published):

@@ -15,7 +15,6 @@ from nas_tf.imported.torch_file import read_tensors
 from tests.imported import torch_writer
 from tests.imported.torch_writer import FORMATS, View
 
-
 each_format = pytest.mark.parametrize("to_bytes", FORMATS.values(), ids=FORMATS.keys())
 
 
@@ -38,9 +37,13 @@ class Calls:
 @each_format
 def test_tensors_come_back_bit_for_bit(tmp_path, to_bytes):
     rng = np.random.default_rng(0)
-    tensors = {"conv.weight": rng.normal(size=(4, 3, 3, 3)).astype(np.float32),
-               "bn.count": np.array(7, np.int64), "wide": rng.normal(size=(2, 5)),
-               "half": rng.normal(size=3).astype(np.float16), "empty": np.zeros((0, 3), np.float32)}
+    tensors = {
+        "conv.weight": rng.normal(size=(4, 3, 3, 3)).astype(np.float32),
+        "bn.count": np.array(7, np.int64),
+        "wide": rng.normal(size=(2, 5)),
+        "half": rng.normal(size=3).astype(np.float16),
+        "empty": np.zeros((0, 3), np.float32),
+    }
     content = {"state_dict": torch_writer.as_views(tensors)}
     for state in (content, content["state_dict"]):
         found = read_tensors(write(tmp_path, to_bytes(state)))
@@ -61,18 +64,28 @@ def test_views_of_one_storage(tmp_path, to_bytes):
 
 
 @each_format
-@pytest.mark.parametrize("view", [
-    View(np.zeros(4, np.float32), 1, (4,), (1,)), View(np.zeros(4, np.float32), 0, (2, 3), (3, 1)),
-    View(np.zeros(4, np.float32), 0, (1 << 40,), (0,))])
+@pytest.mark.parametrize(
+    "view",
+    [
+        View(np.zeros(4, np.float32), 1, (4,), (1,)),
+        View(np.zeros(4, np.float32), 0, (2, 3), (3, 1)),
+        View(np.zeros(4, np.float32), 0, (1 << 40,), (0,)),
+    ],
+)
 def test_a_tensor_outside_of_its_storage(tmp_path, to_bytes, view):
     with pytest.raises(UserError, match="truncated or damaged .*outside its storage"):
         read_tensors(write(tmp_path, to_bytes({"w": view})))
 
 
 @each_format
-@pytest.mark.parametrize("wrap", [
-    lambda evil: {"state_dict": {"w": evil}}, lambda evil: evil,
-    lambda evil: collections.OrderedDict(a=collections.OrderedDict(b=[evil]))])
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda evil: {"state_dict": {"w": evil}},
+        lambda evil: evil,
+        lambda evil: collections.OrderedDict(a=collections.OrderedDict(b=[evil])),
+    ],
+)
 def test_a_call_of_os_system_is_refused_and_not_made(tmp_path, to_bytes, wrap):
     trap = tmp_path / "trap"
     path = write(tmp_path, to_bytes(wrap(Calls(os.system, f"touch {trap}"))))
@@ -85,11 +98,15 @@ def test_a_call_of_os_system_is_refused_and_not_made(tmp_path, to_bytes, wrap):
 def test_every_pickle_of_the_older_format_is_guarded(tmp_path, position):
     trap = tmp_path / "trap"
     evil = pickle.dumps(Calls(os.system, f"touch {trap}"), 2)
-    parts = [pickle.dumps(torch_writer.MAGIC, 2), pickle.dumps(1001, 2),
-             pickle.dumps({"little_endian": True}, 2), pickle.dumps({"w": 1}, 2)]
+    parts = [
+        pickle.dumps(torch_writer.MAGIC, 2),
+        pickle.dumps(1001, 2),
+        pickle.dumps({"little_endian": True}, 2),
+        pickle.dumps({"w": 1}, 2),
+    ]
     if position == 4:
         content = FORMATS["legacy"]({"w": View(np.zeros(1, np.float32))})
-        content = content[:content.rindex(b"\x80\x02]")] + evil  # in place of the list of keys
+        content = content[: content.rindex(b"\x80\x02]")] + evil  # in place of the list of keys
     else:
         content = b"".join([*parts[:position], evil])
     with pytest.raises(UserError, match="posix.system"):
@@ -97,9 +114,16 @@ def test_every_pickle_of_the_older_format_is_guarded(tmp_path, position):
     assert not trap.exists()
 
 
-@pytest.mark.parametrize("function, arguments", [
-    (eval, ("1",)), (getattr, (dict, "get")), (np.zeros, (3,)), (bytearray, (1 << 40,)),
-    (pickle.loads, (b"",))])
+@pytest.mark.parametrize(
+    "function, arguments",
+    [
+        (eval, ("1",)),
+        (getattr, (dict, "get")),
+        (np.zeros, (3,)),
+        (bytearray, (1 << 40,)),
+        (pickle.loads, (b"",)),
+    ],
+)
 def test_harmless_looking_calls_are_refused_too(tmp_path, function, arguments):
     path = write(tmp_path, FORMATS["zip"]({"w": Calls(function, *arguments)}))
     with pytest.raises(UserError, match="only tensors and containers"):
@@ -109,8 +133,14 @@ def test_harmless_looking_calls_are_refused_too(tmp_path, function, arguments):
 def test_a_pickle_cannot_change_what_the_reader_uses():
     """BUILD with slot state sets attributes of the object on top of the stack."""
     for module, name in torch_pickle._STAND_INS:
-        program = (b"\x80\x02c" + module.encode() + b"\n" + name.encode() + b"\n"
-                   + b"N}X\x08\x00\x00\x00__call__K\x01s\x86b.")
+        program = (
+            b"\x80\x02c"
+            + module.encode()
+            + b"\n"
+            + name.encode()
+            + b"\n"
+            + b"N}X\x08\x00\x00\x00__call__K\x01s\x86b."
+        )
         with pytest.raises(UserError):
             torch_pickle.load(io.BytesIO(program), "file")
 
@@ -152,9 +182,15 @@ def test_a_storage_of_another_length_is_refused(tmp_path):
         read_tensors(bomb)
 
 
-@pytest.mark.parametrize("content, message", [
-    (b"", "truncated or damaged"), (b"hello there", "not a PyTorch checkpoint"),
-    (pickle.dumps(17), "magic number"), (b"PK\x03\x04....", "truncated or damaged")])
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"", "truncated or damaged"),
+        (b"hello there", "not a PyTorch checkpoint"),
+        (pickle.dumps(17), "magic number"),
+        (b"PK\x03\x04....", "truncated or damaged"),
+    ],
+)
 def test_what_is_no_checkpoint(tmp_path, content, message):
     with pytest.raises(UserError, match=message):
         read_tensors(write(tmp_path, content))

@@ -15,7 +15,6 @@ from nas_tf.imported.torch_file import read_tensors
 from tests.imported import torch_writer
 from tests.imported.torch_writer import FORMATS, View
 
-
 each_format = pytest.mark.parametrize("to_bytes", FORMATS.values(), ids=FORMATS.keys())
 
 
@@ -31,9 +30,11 @@ def peak_bytes(read) -> int:
 
 def refused(message: str, read):
     """`read` as a function that expects a refusal."""
+
     def reading():
         with pytest.raises(UserError, match=message):
             read()
+
     return reading
 
 
@@ -51,17 +52,18 @@ def test_a_storage_that_many_tensors_share_is_held_once(tmp_path, to_bytes):
 
 def test_a_small_archive_with_large_storages_is_refused_before_it_is_unpacked(tmp_path):
     size = 4_000_000
-    plain = torch_writer.zip_bytes(
-        {f"w{i}": View(np.zeros(size, np.float32)) for i in range(2)})
+    plain = torch_writer.zip_bytes({f"w{i}": View(np.zeros(size, np.float32)) for i in range(2)})
     path = tmp_path / "net.pth"
-    with zipfile.ZipFile(io.BytesIO(plain)) as old, zipfile.ZipFile(
-            path, "w", zipfile.ZIP_DEFLATED) as new:
+    with zipfile.ZipFile(io.BytesIO(plain)) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
         for entry in old.namelist():
             new.writestr(entry, old.read(entry))
     assert path.stat().st_size < 100_000
-    peak = peak_bytes(refused(
-        f"unpacks to {2 * 4 * size + 1024:,} bytes; at most .* for a file of its size",
-        lambda: read_tensors(path)))
+    peak = peak_bytes(
+        refused(
+            f"unpacks to {2 * 4 * size + 1024:,} bytes; at most .* for a file of its size",
+            lambda: read_tensors(path),
+        )
+    )
     assert peak < 2_000_000
 
 
@@ -69,16 +71,23 @@ def test_an_archive_whose_pickle_is_larger_than_the_file_is_refused(tmp_path):
     path = tmp_path / "net.pth"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("net/data.pkl", bytes(30_000_000))
-    peak = peak_bytes(refused("describes its tensors in 30,000,000 bytes, more than it has",
-                              lambda: read_tensors(path)))
+    peak = peak_bytes(
+        refused("describes its tensors in 30,000,000 bytes, more than it has", lambda: read_tensors(path))
+    )
     assert peak < 2_000_000
 
 
 def test_a_pickle_cannot_have_one_list_copied_again_and_again():
     # A list of 20,000 pairs, number 0; then OrderedDict(list) 2,000 times.
     pairs = b"".join(b"(K\x01M" + struct.pack("<H", i) + b"l" for i in range(20_000))
-    program = (b"\x80\x02(](" + pairs + b"eq\x000"
-               + b"ccollections\nOrderedDict\nq\x01" + b"h\x01h\x00\x85R" * 2000 + b"l.")
+    program = (
+        b"\x80\x02(]("
+        + pairs
+        + b"eq\x000"
+        + b"ccollections\nOrderedDict\nq\x01"
+        + b"h\x01h\x00\x85R" * 2000
+        + b"l."
+    )
     peak = peak_bytes(lambda: torch_pickle.load(io.BytesIO(program), "file"))
     assert peak < 60 * len(program)  # a list of two numbers is some 90 bytes, and took 6
     sizes = b"\x80\x02(](" + b"K\x01" * 40 + b"eq\x000" + b"ctorch\nSize\nh\x00\x85Rl."
@@ -88,8 +97,7 @@ def test_a_pickle_cannot_have_one_list_copied_again_and_again():
 
 def test_numbers_beyond_the_length_of_the_pickle_are_refused():
     program = b"\x80\x02}r" + struct.pack("<I", 50_000_000) + b"."  # a table of 400 MB
-    peak = peak_bytes(refused("truncated or damaged",
-                              lambda: torch_pickle.load(io.BytesIO(program), "file")))
+    peak = peak_bytes(refused("truncated or damaged", lambda: torch_pickle.load(io.BytesIO(program), "file")))
     assert peak < 1_000_000
 
 

@@ -11,8 +11,13 @@ import zipfile
 import numpy as np
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
-_STORAGES = {"float32": "FloatStorage", "float64": "DoubleStorage", "int64": "LongStorage",
-             "float16": "HalfStorage", "bfloat16": "BFloat16Storage"}
+_STORAGES = {
+    "float32": "FloatStorage",
+    "float64": "DoubleStorage",
+    "int64": "LongStorage",
+    "float16": "HalfStorage",
+    "bfloat16": "BFloat16Storage",
+}
 
 
 def _fake_torch() -> dict[str, types.ModuleType]:
@@ -38,21 +43,29 @@ class View:
     def __init__(self, storage: np.ndarray, offset=0, shape=None, strides=None, dtype=None):
         self.storage, self.offset = storage, offset
         self.shape = storage.shape if shape is None else shape
-        self.strides = strides if strides is not None else tuple(
-            int(np.prod(self.shape[i + 1:])) for i in range(len(self.shape)))
+        self.strides = (
+            strides
+            if strides is not None
+            else tuple(int(np.prod(self.shape[i + 1 :])) for i in range(len(self.shape)))
+        )
         self.dtype = dtype or str(storage.dtype)
 
 
 class _Pickler(pickle.Pickler):
-
     def __init__(self, file, torch, with_view_metadata):
         super().__init__(file, protocol=2)
         self.torch, self.storages, self._legacy = torch, {}, with_view_metadata
 
     def reducer_override(self, value):
         if isinstance(value, View):
-            arguments = (_Storage(value), value.offset, tuple(value.shape), tuple(value.strides),
-                         False, collections.OrderedDict())
+            arguments = (
+                _Storage(value),
+                value.offset,
+                tuple(value.shape),
+                tuple(value.strides),
+                False,
+                collections.OrderedDict(),
+            )
             return self.torch["torch._utils"]._rebuild_tensor_v2, arguments
         return NotImplemented
 
@@ -92,7 +105,8 @@ def as_views(tensors: dict[str, np.ndarray]) -> collections.OrderedDict:
     """Contiguous tensors in storages of their own."""
     return collections.OrderedDict(
         (name, View(np.ascontiguousarray(values).reshape(-1), 0, values.shape))
-        for name, values in tensors.items())
+        for name, values in tensors.items()
+    )
 
 
 def zip_bytes(content) -> bytes:
@@ -110,8 +124,11 @@ def zip_bytes(content) -> bytes:
 def legacy_bytes(content) -> bytes:
     """The format before: pickles in a row, then the storages."""
     pickled, storages = _pickled(content, legacy=True)
-    head = [pickle.dumps(MAGIC, 2), pickle.dumps(PROTOCOL, 2),
-            pickle.dumps({"protocol_version": PROTOCOL, "little_endian": True}, 2)]
+    head = [
+        pickle.dumps(MAGIC, 2),
+        pickle.dumps(PROTOCOL, 2),
+        pickle.dumps({"protocol_version": PROTOCOL, "little_endian": True}, 2),
+    ]
     body = b"".join(struct.pack("<q", v.size) + v.tobytes() for v in storages.values())
     return b"".join([*head, pickled, pickle.dumps(list(storages), 2), body])
 

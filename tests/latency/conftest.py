@@ -1,6 +1,7 @@
 """Fixtures of the latency tests."""
 
 import pytest
+
 from tests.latency.stand_in_phone import StandInPhone
 
 

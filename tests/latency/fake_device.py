@@ -17,8 +17,14 @@ class FakeDevice:
     def __init__(self, truth_ms, noise=0.0, fail_after=None, **identity):
         self._truth_ms, self._noise, self._fail_after = truth_ms, noise, fail_after
         self._random = random.Random(0)
-        self._identity = {"device": "fake", "backend": "host", "runtime": "none 1",
-                          "kernels": "builtin", "num_threads": 1, "details": {}} | identity
+        self._identity = {
+            "device": "fake",
+            "backend": "host",
+            "runtime": "none 1",
+            "kernels": "builtin",
+            "num_threads": 1,
+            "details": {},
+        } | identity
         self.rounds, self.closed = [], False
 
     def identity_fields(self):
@@ -28,8 +34,9 @@ class FakeDevice:
         if self._fail_after is not None and len(self.rounds) >= self._fail_after:
             raise KeyboardInterrupt
         self.rounds.append(list(models))
-        return {name: [self._truth_ms(name) * (1 + self._noise * self._random.gauss(0, 1))]
-                for name in models}
+        return {
+            name: [self._truth_ms(name) * (1 + self._noise * self._random.gauss(0, 1))] for name in models
+        }
 
     def close(self):
         self.closed = True

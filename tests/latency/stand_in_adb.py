@@ -63,8 +63,9 @@ def shell(state: pathlib.Path, words: list[str]) -> int:
     command = " ".join(words).replace(REMOTE, str(state / "device"))
     tools = f"{state / 'bin'}:{os.environ['PATH']}"
     environment = {**os.environ, "STATE": str(state), "PATH": tools}
-    result = subprocess.run(["sh", "-c", command], capture_output=True, text=True,
-                            env=environment, check=False)
+    result = subprocess.run(
+        ["sh", "-c", command], capture_output=True, text=True, env=environment, check=False
+    )
     sys.stdout.write(result.stdout)
     sys.stderr.write(result.stderr)
     return 255 if (state / "lost").exists() else result.returncode

@@ -42,13 +42,13 @@ Inference (avg): MICROSECONDS
 """
 _TOOLS = {
     "getprop": 'case "$1" in ro.product.model) echo "Pixel 2";; '
-               "ro.build.fingerprint) echo google/walleye/walleye:11/RP1A/1:user;; "
-               'ro.build.version.release) echo 11;; ro.product.cpu.abi) cat "$STATE/abi";; esac',
+    "ro.build.fingerprint) echo google/walleye/walleye:11/RP1A/1:user;; "
+    'ro.build.version.release) echo 11;; ro.product.cpu.abi) cat "$STATE/abi";; esac',
     "nproc": "echo 8",
     "taskset": '[ -e "$STATE/no_such_core" ] && { echo "taskset: failed"; exit 1; }; shift; "$@"',
     # Each call reads the next line; the last one stays.
     "dumpsys": 'echo "  level: 80"; echo "  temperature: $(head -1 "$STATE/heat")"; '
-               '[ "$(wc -l < "$STATE/heat")" -gt 1 ] && sed -i 1d "$STATE/heat"; true',
+    '[ "$(wc -l < "$STATE/heat")" -gt 1 ] && sed -i 1d "$STATE/heat"; true',
 }
 
 
@@ -87,7 +87,8 @@ class StandInPhone:
     def write_binary(self, machine: int) -> None:
         """A file with the head of an ELF program for this machine number."""
         self.binary.write_bytes(
-            b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HHI", 3, machine, 1) + bytes(40))
+            b"\x7fELF\x02\x01\x01" + bytes(9) + struct.pack("<HHI", 3, machine, 1) + bytes(40)
+        )
 
     def calls(self, verb: str) -> list[list[str]]:
         """Arguments of the calls with this verb so far."""

@@ -51,7 +51,8 @@ def test_correction_finds_the_factor_and_ignores_one_disturbed_network():
     networks[0] = dataclasses.replace(networks[0], median_ms=10 * networks[0].median_ms)
     correction = accuracy.fit_correction(table, networks)
     assert correction == Correction(
-        pytest.approx(1.25), 0.0, 7, tuple(n.architecture.to_string() for n in networks))
+        pytest.approx(1.25), 0.0, 7, tuple(n.architecture.to_string() for n in networks)
+    )
     corrected = dataclasses.replace(table, correction=correction)
     others = networks_of(tiny_table(), 1.25, count=9, seed=3)
     assert accuracy.report(corrected, others)["mape_percent"] == pytest.approx(0, abs=1e-9)
@@ -86,8 +87,15 @@ def check(table, tmp_path, expected, num_networks, num_fit, seed):
         total = plain.predict_ms(network, 32, 10) - plain.baseline_ms
         truth[network_name(network, 32, 10)] = plain.baseline_ms + 1.25 * total
     device = FakeDevice(truth.get, device="cpu", runtime="runtime 1")
-    return accuracy.check_table(table, device, TimingConfig(num_rounds=4),
-                                prepared_cache(tmp_path, expected), num_networks, num_fit, seed)
+    return accuracy.check_table(
+        table,
+        device,
+        TimingConfig(num_rounds=4),
+        prepared_cache(tmp_path, expected),
+        num_networks,
+        num_fit,
+        seed,
+    )
 
 
 @pytest.mark.parametrize("noted", [True, False])
@@ -98,9 +106,9 @@ def test_no_network_is_judged_by_that_the_correction_was_fitted_on(tmp_path, not
     correction = Correction(1.25, 0.0, 4, tuple(n.to_string() for n in fitted_on) if noted else ())
     # A table that does not say so: all that its build can have drawn are left out.
     others = accuracy.random_architectures(
-        TINY, 6, accuracy.BUILD_SEED, other_than=fitted_on if noted else drawn)
-    facts, _, judged = check(tiny_table(correction=correction), tmp_path, others, 6, 0,
-                             accuracy.BUILD_SEED)
+        TINY, 6, accuracy.BUILD_SEED, other_than=fitted_on if noted else drawn
+    )
+    facts, _, judged = check(tiny_table(correction=correction), tmp_path, others, 6, 0, accuracy.BUILD_SEED)
     assert not {n.architecture for n in judged} & set(fitted_on)
     assert ("note" in facts["as_it_is"]) == (not noted)
 
@@ -129,7 +137,8 @@ def test_checking_a_table(tmp_path):
     assert -20 < facts["uncorrected"]["bias_percent"] < -19
     assert facts["corrected"]["mape_percent"] == pytest.approx(0, abs=1e-9)
     assert corrected.correction == Correction(
-        pytest.approx(1.25), 0.0, 5, tuple(n.to_string() for n in fitted_on))
+        pytest.approx(1.25), 0.0, 5, tuple(n.to_string() for n in fitted_on)
+    )
     assert facts["corrected"]["noise_floor_percent"] == 0
     save_plot(tmp_path / "plot.svg", corrected, networks)
     assert "<svg" in (tmp_path / "plot.svg").read_text()
@@ -146,5 +155,6 @@ def test_refuses_to_check_another_device(tmp_path):
 def test_refuses_to_check_a_published_table(tmp_path):
     identity = dataclasses.replace(tiny_table().identity, backend="published")
     with pytest.raises(UserError, match="cannot be checked here"):
-        accuracy.check_table(tiny_table(identity=identity), FakeDevice(None), TimingConfig(),
-                             str(tmp_path), 5, 0, 0)
+        accuracy.check_table(
+            tiny_table(identity=identity), FakeDevice(None), TimingConfig(), str(tmp_path), 5, 0, 0
+        )

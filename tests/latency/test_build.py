@@ -34,11 +34,19 @@ def _config(tmp_path):
     """A tiny table whose models are there already, as empty files."""
     cache = ModelCache(tmp_path / "models", "int8")
     for name in (EMPTY, *KEYS):
-        cache.path(name).write_bytes(b"\x1c\0\0\0TFL3" + bytes(92 + 8 * KEYS.index(name)
-                                                               if name in KEYS else 42))
-    return BuildConfig(str(tmp_path / "table.json"), "tiny", 32, 1.0, 10,
-                       cache_dir=str(cache.folder), correction_networks=0,
-                       timing=TimingConfig(num_rounds=6))
+        cache.path(name).write_bytes(
+            b"\x1c\0\0\0TFL3" + bytes(92 + 8 * KEYS.index(name) if name in KEYS else 42)
+        )
+    return BuildConfig(
+        str(tmp_path / "table.json"),
+        "tiny",
+        32,
+        1.0,
+        10,
+        cache_dir=str(cache.folder),
+        correction_networks=0,
+        timing=TimingConfig(num_rounds=6),
+    )
 
 
 @pytest.fixture(name="device")
@@ -56,8 +64,7 @@ def test_entries_are_medians_without_the_empty_graph(config, device):
     for index, key in enumerate(KEYS):
         assert table.entries[key].median_ms == pytest.approx(1 + index / 8)
         assert table.entries[key].runs == 6 and not table.entries[key].unsteady
-    assert dataclasses.replace(load_table(config.output), path="") == dataclasses.replace(
-        table, path="")
+    assert dataclasses.replace(load_table(config.output), path="") == dataclasses.replace(table, path="")
     table.check_fits("tiny", 32, 1.0, 10)
     assert device[0].closed and len(device[0].rounds) == 6
     assert not list(pathlib.Path(config.output).parent.glob("*partial*"))
@@ -86,8 +93,11 @@ def test_an_unfinished_table_of_something_else_is_refused(config, device):
     device[0] = FakeDevice(truth_ms)
     partial = pathlib.Path(f"{config.output}.partial.json")
     content = json.loads(partial.read_text())
-    for damage, expected in (({"samples": {KEYS[0]: [-1.0]}}, "not above 0"),
-                             ({"samples": [1]}, "damaged"), ({"format": "x"}, "has format 'x'")):
+    for damage, expected in (
+        ({"samples": {KEYS[0]: [-1.0]}}, "not above 0"),
+        ({"samples": [1]}, "damaged"),
+        ({"format": "x"}, "has format 'x'"),
+    ):
         partial.write_text(json.dumps(content | damage))
         with pytest.raises(UserError, match=expected):
             build_table(config)
@@ -131,10 +141,16 @@ def test_in_a_run_folder(config, device, tmp_path):
         run_build_table(str(tmp_path / "run"), dataclasses.replace(config, dtype="float32"))
 
 
-@pytest.mark.parametrize("change,expected", [
-    ({"dtype": "int4"}, "allowed: int8, float32"), ({"output": "t.yaml"}, "ends in .json"),
-    ({"resolution": 0}, "above 0"), ({"num_classes": -1}, "above 0"),
-    ({"correction_networks": 2}, "0, or 6 and more")])
+@pytest.mark.parametrize(
+    "change,expected",
+    [
+        ({"dtype": "int4"}, "allowed: int8, float32"),
+        ({"output": "t.yaml"}, "ends in .json"),
+        ({"resolution": 0}, "above 0"),
+        ({"num_classes": -1}, "above 0"),
+        ({"correction_networks": 2}, "0, or 6 and more"),
+    ],
+)
 def test_refuses_senseless_settings(config, change, expected):
     with pytest.raises(UserError, match=expected):
         dataclasses.replace(config, **change)
@@ -153,7 +169,8 @@ def test_on_a_phone(config, stand_in_phone):
     assert table.identity.device == "Pixel 2" and table.identity.backend == "adb"
     assert table.identity.details["hottest_c"] == 25.0
     assert [round(1000 * e.median_ms) for e in table.entries.values()] == [
-        50 + 8 * i for i in range(len(KEYS))]
+        50 + 8 * i for i in range(len(KEYS))
+    ]
     # 35 models thrice; of the 61 runs before the loss, 35 + 16 were kept.
     assert len(stand_in_phone.runs()) == 61 + 3 * 35 - (35 + 16)
     assert not list((stand_in_phone.folder / "device").iterdir())
@@ -162,9 +179,18 @@ def test_on_a_phone(config, stand_in_phone):
 @pytest.mark.slow
 def test_command_on_this_machine(tmp_path):
     """The whole way with real models, killed half-way and run again."""
-    command = [sys.executable, "-m", "nas_tf.build_latency_table", f"--output={tmp_path}/t.json",
-               "--space=tiny", "--resolution=12", "--num_classes=5", "--num_runs=5",
-               "--latency_extra_seconds=0", "--correction_networks=6"]
+    command = [
+        sys.executable,
+        "-m",
+        "nas_tf.build_latency_table",
+        f"--output={tmp_path}/t.json",
+        "--space=tiny",
+        "--resolution=12",
+        "--num_classes=5",
+        "--num_runs=5",
+        "--latency_extra_seconds=0",
+        "--correction_networks=6",
+    ]
     models = tmp_path / "t.json.models"
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as killed:
         while len(list(models.glob("[!.]*.tflite"))) < 4:

@@ -21,12 +21,20 @@ def test_keys_read_back(space, resolution):
             assert parse_key(key) == spec
 
 
-@pytest.mark.parametrize("key", [
-    "", "Conv", "Conv-input:0x0x3-output:0x0x8", "Conv-input:8x9x3-output:4x4x8",
-    "Conv-input:8x8x3-output:5x5x8",
-    "expanded_conv-input:8x8x8-output:8x8x8-expand:3-kernel:3-stride:1-idskip:0",
-    "expanded_conv-input:8x8x8-output:4x4x8-expand:3-kernel:3-stride:1-idskip:1",
-    "Logits-input:7x7x1280-output:-5", "x" * 10_000])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "Conv",
+        "Conv-input:0x0x3-output:0x0x8",
+        "Conv-input:8x9x3-output:4x4x8",
+        "Conv-input:8x8x3-output:5x5x8",
+        "expanded_conv-input:8x8x8-output:8x8x8-expand:3-kernel:3-stride:1-idskip:0",
+        "expanded_conv-input:8x8x8-output:4x4x8-expand:3-kernel:3-stride:1-idskip:1",
+        "Logits-input:7x7x1280-output:-5",
+        "x" * 10_000,
+    ],
+)
 def test_refuses_what_is_no_key(key):
     with pytest.raises(UserError, match="is not the key of a layer"):
         parse_key(key)
@@ -43,8 +51,9 @@ def test_nearest_prefers_the_same_kind_and_shape():
 def test_estimates_recover_a_linear_device():
     """Entries made by non-negative coefficients are found again exactly, on other layers too."""
     coefficients = np.array([0.01, 2e-8, 5e-8, 4e-8, 3e-8, 1e-8, 1e-7])
-    entries = {key: float(layer_features(spec) @ coefficients)
-               for key, spec in FULL.latency_specs(224, 1000).items()}
+    entries = {
+        key: float(layer_features(spec) @ coefficients) for key, spec in FULL.latency_specs(224, 1000).items()
+    }
     other = BlockSpec(28, 64, 96, 2, InvertedBottleneck(4, 5))
     expected = float(layer_features(other) @ coefficients)
     assert Estimator(entries).estimate_ms(other) == pytest.approx(expected, rel=1e-6)

@@ -17,8 +17,15 @@ from nas_tf.space.search_space import TINY
 
 RESOLUTION, CLASSES = 12, 5
 # A shortcut, a ZeroOp, a change of shape without expansion 3.
-NETWORK = TINY.architecture((InvertedBottleneck(3, 3), ZERO, InvertedBottleneck(6, 5),
-                             InvertedBottleneck(3, 7), InvertedBottleneck(3, 3)))
+NETWORK = TINY.architecture(
+    (
+        InvertedBottleneck(3, 3),
+        ZERO,
+        InvertedBottleneck(6, 5),
+        InvertedBottleneck(3, 7),
+        InvertedBottleneck(3, 3),
+    )
+)
 
 
 @pytest.fixture(scope="module", name="caches")
@@ -27,8 +34,10 @@ def _caches(tmp_path_factory):
     caches = {}
     for dtype in ("int8", "float32"):
         caches[dtype] = ModelCache(tmp_path_factory.mktemp(dtype), dtype)
-        caches[dtype].convert(layer_builders(NETWORK.layers(RESOLUTION, CLASSES))
-                              | network_builders([NETWORK], RESOLUTION, CLASSES))
+        caches[dtype].convert(
+            layer_builders(NETWORK.layers(RESOLUTION, CLASSES))
+            | network_builders([NETWORK], RESOLUTION, CLASSES)
+        )
     return caches
 
 
@@ -95,8 +104,10 @@ def test_only_models_that_follow_each_other_are_joined(caches):
 
 def test_cached_models_are_not_converted_again(caches, monkeypatch):
     cache = caches["int8"]
-    builders = {name: lambda: pytest.fail("built again")
-                for name in layer_builders(NETWORK.layers(RESOLUTION, CLASSES))}
+    builders = {
+        name: lambda: pytest.fail("built again")
+        for name in layer_builders(NETWORK.layers(RESOLUTION, CLASSES))
+    }
     paths = cache.convert(builders)
     assert all(path.exists() for path in paths.values())
     monkeypatch.setattr(cache, "_dtype", "float32")
@@ -132,8 +143,11 @@ def test_refusals(tmp_path):
         HostDevice(HostConfig(kernels="gpu"))
     device = HostDevice(HostConfig())
     broken = tmp_path / "broken.tflite"
-    for content, expected in ((b"", "has 0 bytes"), (b"hello world", "is not a .tflite file"),
-                              (b"\x1c\0\0\0TFL3" + b"\xff" * 200, "does not run here")):
+    for content, expected in (
+        (b"", "has 0 bytes"),
+        (b"hello world", "is not a .tflite file"),
+        (b"\x1c\0\0\0TFL3" + b"\xff" * 200, "does not run here"),
+    ):
         broken.write_bytes(content)
         with pytest.raises(UserError, match=expected):
             device.time_round({"m": broken})

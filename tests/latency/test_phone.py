@@ -3,12 +3,12 @@
 import dataclasses
 
 import pytest
-from tests.latency.stand_in_phone import OLD_OUTPUT
 
 from nas_tf.base.errors import UserError
 from nas_tf.latency import phone as phone_module
 from nas_tf.latency.phone import FOLDER, AdbConfig, Phone
 from nas_tf.latency.timing import TimingConfig, time_models
+from tests.latency.stand_in_phone import OLD_OUTPUT
 
 
 def config_of(phone, **changes) -> AdbConfig:
@@ -28,8 +28,10 @@ def test_times_every_model_and_cleans_up(stand_in_phone, models, output):
     assert len(stand_in_phone.calls("push")) == 2  # the binary, then all models together
     trips = [c for c in stand_in_phone.calls("shell") if "--graph=" in c[-1]]
     assert len(trips) == 2 and all("taskset f0 ./benchmark_model" in c[-1] for c in trips)
-    assert all("--num_threads=2" in run and "--num_runs=33" in run and "--use_xnnpack=true" in run
-               for run in stand_in_phone.runs())
+    assert all(
+        "--num_threads=2" in run and "--num_runs=33" in run and "--use_xnnpack=true" in run
+        for run in stand_in_phone.runs()
+    )
     phone.close()
     assert not list((stand_in_phone.folder / "device").iterdir())
 
@@ -41,8 +43,13 @@ def test_says_what_it_runs_on(stand_in_phone, models):
     assert (fields["device"], fields["backend"], fields["kernels"]) == ("Pixel 2", "adb", "xnnpack")
     assert fields["runtime"].startswith("benchmark_model ")
     assert fields["details"] == {
-        "android": "11", "build": "google/walleye/walleye:11/RP1A/1:user", "abi": "arm64-v8a",
-        "cores": "8", "cpu_mask": "f0", "hottest_c": 25.0}
+        "android": "11",
+        "build": "google/walleye/walleye:11/RP1A/1:user",
+        "abi": "arm64-v8a",
+        "cores": "8",
+        "cpu_mask": "f0",
+        "hottest_c": 25.0,
+    }
 
 
 def test_many_models_need_few_trips(stand_in_phone, tmp_path):
@@ -61,8 +68,7 @@ def test_many_models_need_few_trips(stand_in_phone, tmp_path):
     for name in ("lost", "lose_after"):
         (stand_in_phone.folder / name).unlink()
     time_models(phone, models, TimingConfig(num_rounds=1), samples, kept.append)
-    assert {name: times for name, times in samples.items()} == {
-        str(index): [(100 + index) / 1000] for index in range(40)}
+    assert dict(samples) == {str(index): [(100 + index) / 1000] for index in range(40)}
     trips = [c for c in stand_in_phone.calls("shell")[before:] if "--graph=" in c[-1]]
     assert len(trips) == 4 and trips[3][-1].count("--graph=") == 8
     assert len(stand_in_phone.calls("push")) == 4  # the binary, and the models by batches
@@ -107,10 +113,16 @@ def test_several_devices(stand_in_phone, models):
     assert Phone(config_of(stand_in_phone, serial="ONE")).time_round(models)["a"] == [1.0]
 
 
-@pytest.mark.parametrize("state,expected", [
-    ("unauthorized", "allow USB debugging"), ("offline", "is offline"),
-    ("no permissions (user in plugdev group; are your udev rules wrong?)", "udev rules"),
-    ("recovery", "recovery mode"), ("strange", "state 'strange'")])
+@pytest.mark.parametrize(
+    "state,expected",
+    [
+        ("unauthorized", "allow USB debugging"),
+        ("offline", "is offline"),
+        ("no permissions (user in plugdev group; are your udev rules wrong?)", "udev rules"),
+        ("recovery", "recovery mode"),
+        ("strange", "state 'strange'"),
+    ],
+)
 def test_device_not_ready(stand_in_phone, state, expected):
     stand_in_phone.set_devices(FA79X1A00123=state)
     assert expected in refusal(stand_in_phone)

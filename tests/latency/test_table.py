@@ -9,8 +9,8 @@ import pytest
 from nas_tf.base.errors import UserError
 from nas_tf.latency.entries import Correction, Entry, Identity
 from nas_tf.latency.table import LatencyTable, load_table, save_table
-from nas_tf.space.operations import ZERO, InvertedBottleneck
 from nas_tf.space.layer_spec import BlockSpec
+from nas_tf.space.operations import ZERO, InvertedBottleneck
 from nas_tf.space.published import PROXYLESS_MOBILE
 from nas_tf.space.search_space import FULL, TINY
 
@@ -23,8 +23,7 @@ def _published(shared_data):
 def tiny_table(**changes) -> LatencyTable:
     """A table of the tiny space in which entry i takes 1 + i/8 ms."""
     identity = Identity("cpu", "host", "runtime 1", "builtin", 1, "int8", "tiny", 32, 1.0, 10)
-    entries = {key: Entry(1 + i / 8, 0.01, 50)
-               for i, key in enumerate(TINY.latency_specs(32, 10))}
+    entries = {key: Entry(1 + i / 8, 0.01, 50) for i, key in enumerate(TINY.latency_specs(32, 10))}
     return dataclasses.replace(LatencyTable(identity, entries, 0.25), **changes)
 
 
@@ -43,8 +42,11 @@ def test_published_network_lacks_three_entries(published):
         load_table(published).predict_ms(PROXYLESS_MOBILE, 224, 1000)
     message = str(caught.value)
     assert "lacks 3 entries" in message and message.count("'expanded_conv-") == 3
-    for shapes in ("input:112x112x16-output:56x56x32", "input:56x56x32-output:56x56x32",
-                   "input:56x56x32-output:28x28x40"):
+    for shapes in (
+        "input:112x112x16-output:56x56x32",
+        "input:56x56x32-output:56x56x32",
+        "input:56x56x32-output:28x28x40",
+    ):
         assert shapes in message
 
 
@@ -64,10 +66,11 @@ def test_published_table_fits_its_own_space_only(published):
     table = load_table(published)
     table.check_fits("full", 224, 1.0, num_classes=1000)
     for arguments, expected in (
-            (("full", 160, 1.0), "resolution 224 there, 160 asked"),
-            (("tiny", 224, 1.0), "space full there, tiny asked"),
-            (("full", 224, 0.5), "width_multiplier 1.0 there, 0.5 asked"),
-            (("full", 224, 1.0, 10), "num_classes 1000 there, 10 asked")):
+        (("full", 160, 1.0), "resolution 224 there, 160 asked"),
+        (("tiny", 224, 1.0), "space full there, tiny asked"),
+        (("full", 224, 0.5), "width_multiplier 1.0 there, 0.5 asked"),
+        (("full", 224, 1.0, 10), "num_classes 1000 there, 10 asked"),
+    ):
         with pytest.raises(UserError, match=expected):
             table.check_fits(*arguments)
 
@@ -85,8 +88,7 @@ def test_a_missing_entry_names_the_nearest():
 
 def test_prediction_is_baseline_plus_scaled_sum():
     table = tiny_table(correction=Correction(1.5, 0.125, 4))
-    operations = (InvertedBottleneck(3, 3), ZERO, InvertedBottleneck(6, 7), ZERO,
-                  InvertedBottleneck(3, 5))
+    operations = (InvertedBottleneck(3, 3), ZERO, InvertedBottleneck(6, 7), ZERO, InvertedBottleneck(3, 5))
     network = TINY.architecture(operations)
     keys = list(TINY.latency_specs(32, 10))
     total = sum(1 + keys.index(key) / 8 for key in network.latency_keys(32, 10))
@@ -132,45 +134,63 @@ def damaged(tmp_path, change) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("value,expected", [
-    (float("nan"), "finite number"), (float("inf"), "finite number"), ("1", "finite number"),
-    (True, "finite number"), (None, "finite number"), (0, "above 0"), (-1.5, "above 0"),
-    (1e9, "at most")])
+@pytest.mark.parametrize(
+    "value,expected",
+    [
+        (float("nan"), "finite number"),
+        (float("inf"), "finite number"),
+        ("1", "finite number"),
+        (True, "finite number"),
+        (None, "finite number"),
+        (0, "above 0"),
+        (-1.5, "above 0"),
+        (1e9, "at most"),
+    ],
+)
 def test_refuses_senseless_latencies(tmp_path, value, expected):
     def change(content):
         next(iter(content["entries"].values()))["median_ms"] = value
+
     message = damaged(tmp_path, change)
     assert expected in message and "t.json" in message and "Conv-input:32x32x3" in message
 
 
-@pytest.mark.parametrize("change,expected", [
-    (lambda c: c.update(format="other/9"), "has format 'other/9'"),
-    (lambda c: c.update(entries={}), "needs 1 to"),
-    (lambda c: c.update(entries=[1]), "needs 1 to"),
-    (lambda c: c["entries"].update({"Conv-nonsense": {}}), "is not the key of a layer"),
-    (lambda c: c.update(baseline_ms="fast"), "baseline_ms = 'fast'"),
-    (lambda c: c["identity"].update(num_threads="many"), "no valid 'num_threads'"),
-    (lambda c: c["identity"].pop("device"), "no valid 'device'"),
-    (lambda c: c.update(identity=None), "no valid 'device'"),
-    (lambda c: c["correction"].update(scale=50), "a scale is 0.1 to 10"),
-    (lambda c: c.update(prediction_error=[1]), "not a list of figures")])
+@pytest.mark.parametrize(
+    "change,expected",
+    [
+        (lambda c: c.update(format="other/9"), "has format 'other/9'"),
+        (lambda c: c.update(entries={}), "needs 1 to"),
+        (lambda c: c.update(entries=[1]), "needs 1 to"),
+        (lambda c: c["entries"].update({"Conv-nonsense": {}}), "is not the key of a layer"),
+        (lambda c: c.update(baseline_ms="fast"), "baseline_ms = 'fast'"),
+        (lambda c: c["identity"].update(num_threads="many"), "no valid 'num_threads'"),
+        (lambda c: c["identity"].pop("device"), "no valid 'device'"),
+        (lambda c: c.update(identity=None), "no valid 'device'"),
+        (lambda c: c["correction"].update(scale=50), "a scale is 0.1 to 10"),
+        (lambda c: c.update(prediction_error=[1]), "not a list of figures"),
+    ],
+)
 def test_refuses_damaged_tables(tmp_path, change, expected):
     assert expected in damaged(tmp_path, change)
 
 
-@pytest.mark.parametrize("name,text,expected", [
-    ("t.json", "[" * 100_000, "nested too deeply"),
-    ("t.json", '{"format": ', "not valid JSON"),
-    ("t.yaml", "a: &x [1]\nb: *x\n", "nested or aliased"),
-    ("t.yaml", "a: {b: {c: {d: 1}}}\n", "nested or aliased"),
-    ("t.yaml", "- " * 50_000, "nested or aliased"),
-    ("t.yaml", "!!python/object/apply:os.system ['touch /tmp/never']\n", "not valid YAML"),
-    ("t.yaml", "a: [1\n", "not valid YAML"),
-    ("t.yaml", "just words\n", "not a mapping"),
-    ("t.yaml", "Conv-input:8x8x3-output:4x4x8:\n  count: 3\n  mean: .nan\n  var: 0.1\n", "finite"),
-    ("t.yaml", "Conv-input:8x8x3-output:4x4x8:\n  mean: 1.0\n", "needs count, mean and var"),
-    ("t.yaml", "Conv-input:8x8x3-output:4x4x8:\n  count: 3\n  mean: 1.0\n  var: -1\n", "spread"),
-    ("t.yaml", "oops:\n  count: 3\n  mean: 1.0\n  var: 1\n", "not the key of a layer")])
+@pytest.mark.parametrize(
+    "name,text,expected",
+    [
+        ("t.json", "[" * 100_000, "nested too deeply"),
+        ("t.json", '{"format": ', "not valid JSON"),
+        ("t.yaml", "a: &x [1]\nb: *x\n", "nested or aliased"),
+        ("t.yaml", "a: {b: {c: {d: 1}}}\n", "nested or aliased"),
+        ("t.yaml", "- " * 50_000, "nested or aliased"),
+        ("t.yaml", "!!python/object/apply:os.system ['touch /tmp/never']\n", "not valid YAML"),
+        ("t.yaml", "a: [1\n", "not valid YAML"),
+        ("t.yaml", "just words\n", "not a mapping"),
+        ("t.yaml", "Conv-input:8x8x3-output:4x4x8:\n  count: 3\n  mean: .nan\n  var: 0.1\n", "finite"),
+        ("t.yaml", "Conv-input:8x8x3-output:4x4x8:\n  mean: 1.0\n", "needs count, mean and var"),
+        ("t.yaml", "Conv-input:8x8x3-output:4x4x8:\n  count: 3\n  mean: 1.0\n  var: -1\n", "spread"),
+        ("t.yaml", "oops:\n  count: 3\n  mean: 1.0\n  var: 1\n", "not the key of a layer"),
+    ],
+)
 def test_refuses_hostile_files(tmp_path, name, text, expected):
     (tmp_path / name).write_text(text)
     with pytest.raises(UserError) as caught:

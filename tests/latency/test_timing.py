@@ -34,8 +34,13 @@ def test_error_is_that_of_the_median():
 def test_passes_are_interleaved_in_changing_order():
     device = FakeDevice({"a": 1.0, "b": 2.0, "c": 3.0}.get)
     seen = []
-    samples = time_with_progress("t", device, dict.fromkeys("abc"), TimingConfig(num_rounds=30),
-                                 save=lambda s: seen.append(len(s["a"])))
+    samples = time_with_progress(
+        "t",
+        device,
+        dict.fromkeys("abc"),
+        TimingConfig(num_rounds=30),
+        save=lambda s: seen.append(len(s["a"])),
+    )
     assert len(device.rounds) == 30 and seen == list(range(1, 31))
     assert all(sorted(r) == ["a", "b", "c"] for r in device.rounds)
     assert len({tuple(r) for r in device.rounds}) == 6, "every order occurs"
@@ -60,9 +65,13 @@ def test_only_what_spreads_is_timed_again():
     assert summarize(samples["noisy"]).error <= 0.03
 
 
-@pytest.mark.parametrize("config", [
-    TimingConfig(num_rounds=5, max_error=1e-9, max_rounds=12),
-    TimingConfig(num_rounds=12, max_error=1e-9, max_extra_seconds=0.0)])
+@pytest.mark.parametrize(
+    "config",
+    [
+        TimingConfig(num_rounds=5, max_error=1e-9, max_rounds=12),
+        TimingConfig(num_rounds=12, max_error=1e-9, max_extra_seconds=0.0),
+    ],
+)
 def test_gives_up_in_the_end(config):
     device, samples = FakeDevice(lambda name: 1.0, noise=0.5), {}
     time_models(device, {"a": None}, config, samples, lambda done: None)

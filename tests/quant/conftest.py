@@ -29,8 +29,9 @@ def images() -> np.ndarray:
 def float_network():
     """Network whose batch norms change what passes through them."""
     import tf_keras as keras
-    from nas_tf.space.architecture import from_string
+
     from nas_tf.network.build import build_network
+    from nas_tf.space.architecture import from_string
 
     keras.utils.set_random_seed(3)
     network = build_network(from_string(ARCHITECTURE), RESOLUTION, CLASSES)
@@ -38,8 +39,14 @@ def float_network():
     for layer in network.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             size = layer.gamma.shape
-            layer.set_weights([random.uniform(0.5, 2, size), random.normal(0, 0.3, size),
-                               random.normal(0, 0.3, size), random.uniform(0.5, 2, size)])
+            layer.set_weights(
+                [
+                    random.uniform(0.5, 2, size),
+                    random.normal(0, 0.3, size),
+                    random.normal(0, 0.3, size),
+                    random.uniform(0.5, 2, size),
+                ]
+            )
     return network
 
 
@@ -49,8 +56,9 @@ def description():
     from nas_tf.network.model_folder import ModelDescription
     from nas_tf.space.architecture import from_string
 
-    return ModelDescription("float", from_string(ARCHITECTURE), RESOLUTION, CLASSES,
-                            tuple("abcde"), RESOLUTION)
+    return ModelDescription(
+        "float", from_string(ARCHITECTURE), RESOLUTION, CLASSES, tuple("abcde"), RESOLUTION
+    )
 
 
 @pytest.fixture(scope="session")

@@ -60,8 +60,9 @@ def convert(qat_model) -> bytes:
 def biases_of(content: bytes) -> np.ndarray:
     """Every int32 bias of the file's convolutions."""
     graph = flatbuffer.parse(content).main
-    return np.concatenate([graph.tensors[op.inputs[2]].values for op in graph.operators
-                           if "CONV" in op.name]).astype(np.int64)
+    return np.concatenate(
+        [graph.tensors[op.inputs[2]].values for op in graph.operators if "CONV" in op.name]
+    ).astype(np.int64)
 
 
 def test_the_file_is_the_simulation_and_near_the_float_network(calibrated):

@@ -57,14 +57,14 @@ def ours_fixture():
     model, rewritten, _ = scheme.quantize(network())
     uncalibrated = audit_keras(model, "uncalibrated")
     ranges.calibrate(rewritten, model, [images()])
-    return (audit_keras(model, "ours"), audit_flatbuffer(to_flatbuffer(model), "ours"),
-            uncalibrated)
+    return (audit_keras(model, "ours"), audit_flatbuffer(to_flatbuffer(model), "ours"), uncalibrated)
 
 
 @pytest.fixture(scope="module", name="defaults")
 def defaults_fixture():
     """tfmot's default scheme after a few steps of range collection."""
     import tensorflow_model_optimization as tfmot
+
     from quant.audit_keras import audit_keras
 
     model = tfmot.quantization.keras.quantize_model(network())
@@ -76,8 +76,9 @@ def defaults_fixture():
 @pytest.fixture(scope="module", name="gaps")
 def gaps_fixture():
     """A bare `x + y`, and a convolution left out of the annotation."""
-    import tf_keras as keras
     import tensorflow_model_optimization as tfmot
+    import tf_keras as keras
+
     from quant.audit_keras import audit_keras
 
     def annotate(layer):
@@ -131,8 +132,7 @@ def test_dead_channels_are_no_evidence():
 
 def test_ranges_near_tfmots_start_are_reported(defaults):
     for audit in defaults:
-        names = {f.name.removeprefix("quant_") for f in audit.range_faults
-                 if f.fault == "never set"}
+        names = {f.name.removeprefix("quant_") for f in audit.range_faults if f.fault == "never set"}
         assert {"stem_relu", "depth_relu", "add"} <= names
 
 
@@ -145,12 +145,18 @@ def test_gaps_in_the_keras_graph(gaps):
 
 def test_a_kernel_that_tfmot_forgets():
     """Between a convolution and its ReLU without batch norm tfmot drops the kernel's quantizer."""
-    import tf_keras as keras
     import tensorflow_model_optimization as tfmot
+    import tf_keras as keras
+
     from quant.audit_keras import audit_keras
 
-    model = keras.Sequential([keras.layers.Conv2D(4, 3, input_shape=(8, 8, 3), name="conv"),
-                              keras.layers.ReLU(6.0), keras.layers.Flatten()])
+    model = keras.Sequential(
+        [
+            keras.layers.Conv2D(4, 3, input_shape=(8, 8, 3), name="conv"),
+            keras.layers.ReLU(6.0),
+            keras.layers.Flatten(),
+        ]
+    )
     audit = audit_keras(tfmot.quantization.keras.quantize_model(model), "model")
     assert audit.missing == ("quant_conv",)
     (node,) = [node for node in audit.nodes if node.name == "quant_conv"]
@@ -166,10 +172,21 @@ def test_gaps_in_the_file(gaps):
     assert audit.to_json()["missing"] == list(audit.missing) != []
 
 
-@pytest.mark.parametrize("low, high, fault", [
-    (0.0, 0.0, "never set"), (-6.0, 6.0, "never set"), (-5.95, 5.99, "never set"),
-    (0.0, 6.0, None), (-3.0, 6.0, None), (0.0, 1e-7, "dead"), (-1e5, 1.0, "exploded"),
-    (0.0, float("inf"), "exploded"), (float("nan"), 1.0, "exploded"), (-1.0, 127 / 128, None)])
+@pytest.mark.parametrize(
+    "low, high, fault",
+    [
+        (0.0, 0.0, "never set"),
+        (-6.0, 6.0, "never set"),
+        (-5.95, 5.99, "never set"),
+        (0.0, 6.0, None),
+        (-3.0, 6.0, None),
+        (0.0, 1e-7, "dead"),
+        (-1e5, 1.0, "exploded"),
+        (0.0, float("inf"), "exploded"),
+        (float("nan"), 1.0, "exploded"),
+        (-1.0, 127 / 128, None),
+    ],
+)
 def test_range_faults(low, high, fault):
     found = range_fault("x", low, high)
     assert (found.fault if found else None) == fault
@@ -227,9 +244,18 @@ def test_command_writes_json_and_picture(tmp_path):
     converter = tf.lite.TFLiteConverter.from_concrete_functions([double.get_concrete_function()])
     (tmp_path / "m.tflite").write_bytes(converter.convert())
     result = subprocess.run(
-        [sys.executable, "-m", "quant.audit", f"--model={tmp_path / 'm.tflite'}",
-         f"--output_json={tmp_path / 'a.json'}", f"--output_html={tmp_path / 'a.html'}"],
-        capture_output=True, text=True, check=True)
+        [
+            sys.executable,
+            "-m",
+            "quant.audit",
+            f"--model={tmp_path / 'm.tflite'}",
+            f"--output_json={tmp_path / 'a.json'}",
+            f"--output_html={tmp_path / 'a.html'}",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     found = json.loads((tmp_path / "a.json").read_text())
     assert len(found["missing"]) == 2 and len(found["float_islands"]) == 1
     assert set(found) >= {"missing", "float_tensors", "interior_quantize_ops", "per_channel"}
@@ -243,8 +269,7 @@ def test_a_float_model_folder_is_refused(tmp_path):
     from nas_tf.space.architecture import from_string
     from quant.audit_run import run_audit
 
-    description = model_folder.ModelDescription(
-        "float", from_string("s8x2 1_3c8 h8"), 16, 2, ("a", "b"), 18)
+    description = model_folder.ModelDescription("float", from_string("s8x2 1_3c8 h8"), 16, 2, ("a", "b"), 18)
     files.write_json(tmp_path / "model.json", description.to_json())
     with pytest.raises(UserError, match="float model, which has no fake quantizers"):
         run_audit(str(tmp_path))

@@ -10,8 +10,9 @@ from nas_tf.data.sources import open_source
 from quant import calibration, reconstruction
 from quant.finetune_config import FinetuneConfig
 
-CONFIG = FinetuneConfig(data=DataConfig("digits", train_split="train[:20]"),
-                        augmentation=NO_AUGMENTATION, calibration_images=70)
+CONFIG = FinetuneConfig(
+    data=DataConfig("digits", train_split="train[:20]"), augmentation=NO_AUGMENTATION, calibration_images=70
+)
 
 
 def test_equal_images_have_equal_numbers_however_often_the_split_is_gone_through():
@@ -24,8 +25,9 @@ def test_equal_images_have_equal_numbers_however_often_the_split_is_gone_through
     assert len(set(found.pictures[:20])) == 20
 
 
-@pytest.mark.parametrize("views", [
-    Augmentation(min_crop_area=0.4, flip=True), Augmentation(min_crop_area=1.0, flip=True)])
+@pytest.mark.parametrize(
+    "views", [Augmentation(min_crop_area=0.4, flip=True), Augmentation(min_crop_area=1.0, flip=True)]
+)
 def test_a_view_has_the_number_of_the_picture_it_shows(views):
     source = open_source("digits")
     plain = calibration.read_images(source, CONFIG, 8, 8)
@@ -71,8 +73,7 @@ def test_no_view_of_a_held_out_picture_is_fitted_to(quantized, random_images, mo
     def counting(kernel, given, wanted, kernels, chosen, judges):
         starts = range(0, len(given), reconstruction._CHUNK)
         per_image = wanted.shape[1] * wanted.shape[2]
-        of = np.concatenate([pictures[start + where // per_image]
-                             for start, where in zip(starts, chosen)])
+        of = np.concatenate([pictures[start + where // per_image] for start, where in zip(starts, chosen)])
         assert not set(of[judges]) & set(of[~judges])
         assert set(of[judges]) == {3, 7} and set(of[~judges]) == {0, 1, 2, 4, 5, 6, 8, 9}
         shares.append(int(np.sum(~judges)))

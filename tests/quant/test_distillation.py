@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from quant.distillation import (
-    FineTuner, LossShares, distillation_loss, feature_loss, trainable_units)
+from quant.distillation import FineTuner, LossShares, distillation_loss, feature_loss, trainable_units
 from quant.quantizer_list import following_range, kernel_ranges
 
 
@@ -68,8 +67,7 @@ def test_training_undoes_a_shift_of_the_biases_and_keeps_the_ranges(quantized, i
     qat_model, folded = quantized
     ranges_before = [w.numpy() for w in qat_model.non_trainable_weights]
     for entry in kernel_ranges(qat_model):
-        entry.bias.assign_add(
-            tf.fill(entry.bias.shape, 2.0 * following_range(qat_model, entry.layer).scale))
+        entry.bias.assign_add(tf.fill(entry.bias.shape, 2.0 * following_range(qat_model, entry.layer).scale))
     tuner = FineTuner(folded, qat_model, LossShares(1.0, 1.0))
     pixels = tf.cast(tf.round(images * 128 + 128), tf.uint8)
     losses = [float(tuner.step(pixels, tf.zeros([24], tf.int64), 0.1)) for _ in range(30)]

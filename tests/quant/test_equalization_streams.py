@@ -27,26 +27,29 @@ def _streams(model):
 def test_plain_convolutions_are_linear_streams():
     found = _streams(_network())
     assert {t: (s.producers, s.consumers, s.limit) for t, s in found.items()} == {
-        ("a",): (("a",), ("b",), None), ("b",): (("b",), ("c",), None)}  # c is the output
+        ("a",): (("a",), ("b",), None),
+        ("b",): (("b",), ("c",), None),
+    }  # c is the output
 
 
 def test_a_relu_with_a_limit_is_a_stream_of_its_convolution():
     found = _streams(_network(layers.ReLU(6.0, name="r")))
     assert ("a",) not in found  # by the ReLU's own stream
-    assert (found[("r",)].producers, found[("r",)].consumers, found[("r",)].limit) == (
-        ("a",), ("b",), 6.0)
+    assert (found[("r",)].producers, found[("r",)].consumers, found[("r",)].limit) == (("a",), ("b",), 6.0)
 
 
-@pytest.mark.parametrize("relu", [
-    {"max_value": None}, {"max_value": 6.0, "negative_slope": 0.1},
-    {"max_value": 6.0, "threshold": 0.5}])
+@pytest.mark.parametrize(
+    "relu",
+    [{"max_value": None}, {"max_value": 6.0, "negative_slope": 0.1}, {"max_value": 6.0, "threshold": 0.5}],
+)
 def test_relus_that_do_not_scale_are_left_alone(relu):
     found = _streams(_network(layers.ReLU(name="r", **relu)))
     assert set(found) == {("b",)}
 
 
-@pytest.mark.parametrize("name, layer", [
-    ("tanh", layers.Activation("tanh")), ("pool", layers.MaxPooling2D(1))])
+@pytest.mark.parametrize(
+    "name, layer", [("tanh", layers.Activation("tanh")), ("pool", layers.MaxPooling2D(1))]
+)
 def test_other_layers_between_are_left_alone(name, layer):
     assert set(_streams(_network(layer))) == {("b",)}, name
 
@@ -129,13 +132,15 @@ def test_linear_channels_are_brought_together(x, power):
     model = _network()
     peak = _peaks(model, x, "a")  # over both batches
     changed, gain, difference = _scaled(model, x, linear_power=power)
-    np.testing.assert_allclose(gain, np.minimum((peak.max() / peak)**power, 16.0), rtol=1e-4)
+    np.testing.assert_allclose(gain, np.minimum((peak.max() / peak) ** power, 16.0), rtol=1e-4)
     # The largest of 4 channels stays, and the larger of the 2 of b.
     assert sum(np.count_nonzero(g != 1) for g in changed.values()) == 3 + 1 and difference < 1e-4
 
 
-@pytest.mark.parametrize("consumer, power", [
-    (lambda: layers.Conv2D(2, 1, name="b"), 0.3), (lambda: layers.DepthwiseConv2D(1, name="b"), 1.0)])
+@pytest.mark.parametrize(
+    "consumer, power",
+    [(lambda: layers.Conv2D(2, 1, name="b"), 0.3), (lambda: layers.DepthwiseConv2D(1, name="b"), 1.0)],
+)
 def test_a_depthwise_kernel_pays_nothing_for_a_gain(x, consumer, power):
     keras.utils.set_random_seed(1)
     given = keras.Input((4, 4, 3))
@@ -144,7 +149,7 @@ def test_a_depthwise_kernel_pays_nothing_for_a_gain(x, consumer, power):
     model = keras.Model(given, layers.Conv2D(2, 1, name="c")(y))
     peak = _peaks(model, x, "r")
     _, gain, difference = _scaled(model, x, linear_power=0.0, pointwise_power=0.3)
-    np.testing.assert_allclose(gain, np.clip((0.9 * 6 / peak)**power, 1, 16), rtol=1e-4)
+    np.testing.assert_allclose(gain, np.clip((0.9 * 6 / peak) ** power, 1, 16), rtol=1e-4)
     assert difference < 1e-4
 
 
@@ -166,5 +171,6 @@ def test_biases_are_scaled_along():
     np.testing.assert_array_equal(layer.get_weights()[1], [2.0, -3.0])
     equalization._scale_inputs(layer, np.array([1.0, 10.0, 100.0]))
     np.testing.assert_array_equal(
-        layer.get_weights()[0], kernel * [2.0, 3.0] * np.array([1.0, 10.0, 100.0])[:, None])
+        layer.get_weights()[0], kernel * [2.0, 3.0] * np.array([1.0, 10.0, 100.0])[:, None]
+    )
     np.testing.assert_array_equal(layer.get_weights()[1], [2.0, -3.0])

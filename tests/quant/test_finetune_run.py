@@ -8,9 +8,9 @@ import shutil
 import numpy as np
 import pytest
 
-from nas_tf.network import model_folder
-from nas_tf.data.config import NO_AUGMENTATION, Augmentation, DataConfig
 from nas_tf.base.errors import UserError
+from nas_tf.data.config import NO_AUGMENTATION, Augmentation, DataConfig
+from nas_tf.network import model_folder
 from nas_tf.space.architecture import from_string
 from quant import finetune_run, reconstruction
 from quant.finetune_config import FinetuneConfig
@@ -20,21 +20,28 @@ from quant.quantizer_list import activation_ranges, kernel_ranges
 
 SMALL = FinetuneConfig(
     data=DataConfig("digits", train_split="train[:128]", eval_split="test[:64]"),
-    augmentation=NO_AUGMENTATION, steps=4, batch_size=16, calibration_images=32)
+    augmentation=NO_AUGMENTATION,
+    steps=4,
+    batch_size=16,
+    calibration_images=32,
+)
 
 
 @pytest.fixture(scope="module")
 def float_folder(tmp_path_factory) -> str:
     """A float model for the digits."""
     import tf_keras as keras
+
     from nas_tf.network.build import build_network
 
     keras.utils.set_random_seed(0)
     architecture = from_string("s8x2 1_3c8 3_3c16x2 h24")
     folder = tmp_path_factory.mktemp("float") / "model"
     model_folder.save_model(
-        folder, build_network(architecture, 8, 10),
-        model_folder.ModelDescription("float", architecture, 8, 10, tuple("0123456789"), 8))
+        folder,
+        build_network(architecture, 8, 10),
+        model_folder.ModelDescription("float", architecture, 8, 10, tuple("0123456789"), 8),
+    )
     return str(folder)
 
 
@@ -67,8 +74,7 @@ def test_the_model_reloads_bit_for_bit(finished):
     assert description.kind == "qat" and np.any(first(images))
 
 
-def test_a_run_killed_half_way_ends_as_an_uninterrupted_one(
-        finished, float_folder, tmp_path, monkeypatch):
+def test_a_run_killed_half_way_ends_as_an_uninterrupted_one(finished, float_folder, tmp_path, monkeypatch):
     class Killed(BaseException):
         """Stands for kill -9: nothing in the code catches it."""
 
@@ -93,7 +99,8 @@ def test_a_run_killed_half_way_ends_as_an_uninterrupted_one(
 
 @pytest.mark.parametrize("killed_after", [1, 2])
 def test_a_run_killed_while_layers_are_rounded_takes_up_the_next_layer(
-        finished, float_folder, tmp_path, monkeypatch, killed_after):
+    finished, float_folder, tmp_path, monkeypatch, killed_after
+):
     class Killed(BaseException):
         """Stands for kill -9: nothing in the code catches it."""
 
@@ -127,7 +134,8 @@ def test_a_moved_run_folder_is_still_that_run(float_folder, tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     assert run_finetune(str(tmp_path / "there" / "run"), config) == summary
     (tmp_path / "there/run/train/model/model.json").write_text(
-        (tmp_path / "there/run/train/model/model.json").read_text() + " ")
+        (tmp_path / "there/run/train/model/model.json").read_text() + " "
+    )
     with pytest.raises(UserError, match="other settings .*model: there"):
         run_finetune(str(tmp_path / "there" / "run"), config)
 
@@ -188,12 +196,18 @@ def test_calibration_sees_views_where_images_are_too_few(float_folder, tmp_path,
     def calibrate(float_model, qat_model, batches, method):
         seen.extend(np.concatenate(batches))
         return original(float_model, qat_model, batches, method)
+
     original = finetune_run.ranges.calibrate
     monkeypatch.setattr(finetune_run.ranges, "calibrate", calibrate)
     few = dataclasses.replace(
-        SMALL, model=float_folder, steps=0, rounding="nearest", calibration_images=30,
+        SMALL,
+        model=float_folder,
+        steps=0,
+        rounding="nearest",
+        calibration_images=30,
         data=dataclasses.replace(SMALL.data, train_split="train[:20]"),
-        augmentation=Augmentation(min_crop_area=0.4, flip=False))
+        augmentation=Augmentation(min_crop_area=0.4, flip=False),
+    )
     run_finetune(str(tmp_path), few)
     assert len(seen) == 30
     # The first 20 are the images themselves, each once; the others are none of them.
@@ -217,8 +231,9 @@ def test_classes_in_another_order_are_taken_by_name(float_folder, finished, tmp_
     summary = run_finetune(str(tmp_path / "run"), config)
     model, _ = model_folder.load_float_model(float_folder)
     source = finetune_run.open_config(SMALL.data)
-    images, labels = (np.concatenate(c) for c in zip(*(
-        (i.numpy(), t.numpy()) for i, t in source.batches("test[:64]", 64))))
+    images, labels = (
+        np.concatenate(c) for c in zip(*((i.numpy(), t.numpy()) for i, t in source.batches("test[:64]", 64)))
+    )
     predicted = model((images.astype(np.float32) - 128) / 128).numpy().argmax(1)
     by_name, by_position = (np.mean(p == labels) for p in ((predicted + 1) % 10, predicted))
     assert summary["float_top1"] == by_name != by_position
@@ -241,7 +256,8 @@ def test_other_classes_are_refused_before_the_stage(float_folder, tmp_path):
 
 
 def test_the_teacher_is_the_network_given_and_its_features_have_the_students_gains(
-        float_folder, tmp_path, monkeypatch):
+    float_folder, tmp_path, monkeypatch
+):
     seen = {}
 
     class Recording(finetune_run.FineTuner):
@@ -259,8 +275,7 @@ def test_the_teacher_is_the_network_given_and_its_features_have_the_students_gai
 
     monkeypatch.setattr(finetune_run, "FineTuner", Recording)
     monkeypatch.setattr(finetune_run, "equalize", equalizing)
-    run_finetune(str(tmp_path), dataclasses.replace(
-        SMALL, model=float_folder, steps=0, rounding="nearest"))
+    run_finetune(str(tmp_path), dataclasses.replace(SMALL, model=float_folder, steps=0, rounding="nearest"))
     # Brighter and darker than any digit, so that channels go beyond what calibration has shown.
     pixels = np.random.default_rng(0).integers(0, 256, (64, 8, 8, 3))
     images = np.sign((pixels - 128) / 128).astype(np.float32)
@@ -270,21 +285,28 @@ def test_the_teacher_is_the_network_given_and_its_features_have_the_students_gai
     assert np.abs(seen["equalized"](images).numpy() - expected).max() > 1e-3
     checked = 0
     for name, gain in seen["gains"].items():
-        ours, theirs = (_tensor(seen[model], name, seen["shown"])
-                        for model in ("teacher", "equalized"))
+        ours, theirs = (_tensor(seen[model], name, seen["shown"]) for model in ("teacher", "equalized"))
         np.testing.assert_allclose(ours * gain, theirs, rtol=1e-4, atol=1e-4)
         checked += bool(np.any(gain > 1.01))
     assert checked >= 2
 
 
-@pytest.mark.parametrize("broken, message", [
-    ("loss", "fine-tuning loss became nan in step 3, .*use a lower --finetune_learning_rate or fewer "
-             "--steps in another --workdir"),
-    ("range", "state is no longer finite .weights: '.*max"),
-    ("kernel", "state is no longer finite .weights: '.*logits.*kernel"),
-    ("step", "state is no longer finite .weights: '.*stem_conv.*max")])
+@pytest.mark.parametrize(
+    "broken, message",
+    [
+        (
+            "loss",
+            "fine-tuning loss became nan in step 3, .*use a lower --finetune_learning_rate or fewer "
+            "--steps in another --workdir",
+        ),
+        ("range", "state is no longer finite .weights: '.*max"),
+        ("kernel", "state is no longer finite .weights: '.*logits.*kernel"),
+        ("step", "state is no longer finite .weights: '.*stem_conv.*max"),
+    ],
+)
 def test_what_is_not_finite_is_named_and_the_last_good_checkpoint_stays(
-        finished, float_folder, tmp_path, monkeypatch, broken, message):
+    finished, float_folder, tmp_path, monkeypatch, broken, message
+):
     step, calls = finetune_run.FineTuner.step, []
 
     def breaking(self, *arguments):
@@ -296,7 +318,8 @@ def test_what_is_not_finite_is_named_and_the_last_good_checkpoint_stays(
             next(r for r in activation_ranges(self._qat) if r.fixed is None).maximum.assign(np.inf)
         elif broken == "kernel":
             kernel_ranges(self._qat)[-1].kernel.assign_add(
-                np.full(kernel_ranges(self._qat)[-1].kernel.shape, np.nan))
+                np.full(kernel_ranges(self._qat)[-1].kernel.shape, np.nan)
+            )
         elif broken == "step":
             maximum = kernel_ranges(self._qat)[0].maximum
             maximum.assign(np.full(maximum.shape, np.inf))

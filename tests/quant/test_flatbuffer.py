@@ -38,7 +38,8 @@ def quantized_fixture():
     converter = tf.lite.TFLiteConverter.from_concrete_functions([network.get_concrete_function()])
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: (
-        [rng.uniform(-1, 1, (1, 8, 8, 3)).astype(np.float32)] for _ in range(3))
+        [rng.uniform(-1, 1, (1, 8, 8, 3)).astype(np.float32)] for _ in range(3)
+    )
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.int8
     return converter.convert()
@@ -50,8 +51,8 @@ def test_agrees_with_the_runtimes_own_reader(name, request):
 
     content = request.getfixturevalue(name)
     interpreter = Interpreter(
-        model_content=content,
-        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
+        model_content=content, experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    )
     interpreter.allocate_tensors()
     graph = flatbuffer.parse(content).main
     theirs = {d["index"]: d for d in interpreter.get_tensor_details()}
@@ -63,8 +64,7 @@ def test_agrees_with_the_runtimes_own_reader(name, request):
         np.testing.assert_array_equal(tensor.scales.astype(np.float32), parameters["scales"])
         np.testing.assert_array_equal(tensor.zero_points, parameters["zero_points"])
         if tensor.values is not None:
-            np.testing.assert_array_equal(
-                tensor.values, interpreter.get_tensor(tensor.index))
+            np.testing.assert_array_equal(tensor.values, interpreter.get_tensor(tensor.index))
     assert list(graph.inputs) == [d["index"] for d in interpreter.get_input_details()]
     assert list(graph.outputs) == [d["index"] for d in interpreter.get_output_details()]
 
@@ -72,7 +72,10 @@ def test_agrees_with_the_runtimes_own_reader(name, request):
 def test_operators_and_their_neighbours(content):
     graph = flatbuffer.parse(content).main
     assert [(o.name, o.activation) for o in graph.operators] == [
-        ("CONV_2D", "RELU6"), ("RELU", "NONE"), ("ADD", "NONE")]
+        ("CONV_2D", "RELU6"),
+        ("RELU", "NONE"),
+        ("ADD", "NONE"),
+    ]
     convolution, relu, addition = graph.operators
     assert graph.producers[convolution.outputs[0]] == 0
     assert graph.consumers[convolution.outputs[0]] == [1, 2]

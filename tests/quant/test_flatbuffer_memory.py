@@ -118,8 +118,9 @@ def test_an_honest_file_is_far_from_the_limit():
         schema.QuantizationParametersAddZeroPoint(builder, zeros)
         quantization = schema.QuantizationParametersEnd(builder)
         name = builder.CreateString(f"tensor{index}")
-        tensors.append(_tensor(builder, name, builder.CreateNumpyVector(np.int32([1, 8, 8, 16])),
-                               quantization))
+        tensors.append(
+            _tensor(builder, name, builder.CreateNumpyVector(np.int32([1, 8, 8, 16])), quantization)
+        )
     content = _file(builder, tensors)
     peak = peak_bytes(content)
     assert peak < flatbuffer._BYTES_PER_FILE_BYTE * len(content)

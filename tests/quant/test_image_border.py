@@ -10,12 +10,11 @@ IMAGENET_ZERO = tuple(255 * mean / 128 - 1 for mean in (0.485, 0.456, 0.406))
 
 def quantized(border):
     """(float model, fake-quantized model, changes) of a small network with this border."""
-    from nas_tf.space.architecture import from_string
     from nas_tf.network.build import build_network
+    from nas_tf.space.architecture import from_string
     from quant import ranges, scheme
 
-    architecture = dataclasses.replace(
-        from_string("s8x2 1_3c8 h8 symmetric"), image_border=border)
+    architecture = dataclasses.replace(from_string("s8x2 1_3c8 h8 symmetric"), image_border=border)
     model = build_network(architecture, 16, 3)
     qat_model, rewritten, changes = scheme.quantize(model)
     x = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 3)).astype(np.float32)
@@ -25,20 +24,24 @@ def quantized(border):
 
 def test_a_border_is_what_it_says():
     import tensorflow as tf
+
     from nas_tf.network.layers import BorderPadding2D
 
     image = np.random.default_rng(0).normal(size=(2, 3, 4, 3)).astype(np.float32)
     padded = BorderPadding2D(2, IMAGENET_ZERO)(tf.constant(image)).numpy()
-    expected = np.stack([np.pad(image[..., c], ((0, 0), (2, 2), (2, 2)),
-                                constant_values=IMAGENET_ZERO[c]) for c in range(3)], axis=-1)
+    expected = np.stack(
+        [np.pad(image[..., c], ((0, 0), (2, 2), (2, 2)), constant_values=IMAGENET_ZERO[c]) for c in range(3)],
+        axis=-1,
+    )
     np.testing.assert_array_equal(padded, expected.astype(np.float32))
 
 
 def test_half_a_step_becomes_plain_padding():
     _, qat_model, changes = quantized((-1 / 256,) * 3)
     assert [change.layer for change in changes] == ["stem_pad"]
-    assert "BorderPadding2D" not in {type(getattr(layer, "layer", layer)).__name__
-                                     for layer in qat_model.layers}
+    assert "BorderPadding2D" not in {
+        type(getattr(layer, "layer", layer)).__name__ for layer in qat_model.layers
+    }
 
 
 def test_another_border_goes_to_the_nearest_pixel_value():
@@ -52,9 +55,13 @@ def test_another_border_goes_to_the_nearest_pixel_value():
     assert audit.missing == audit.interior_quantize_ops == audit.float_tensors == ()
     joins = [o for o in flat.main.operators if o.name == "CONCATENATION"]
     assert len(joins) == 2
-    values = {tuple(pixel) for join in joins for i in join.inputs
-              if flat.main.tensors[i].values is not None
-              for pixel in flat.main.tensors[i].values.reshape(-1, 3).tolist()}
+    values = {
+        tuple(pixel)
+        for join in joins
+        for i in join.inputs
+        if flat.main.tensors[i].values is not None
+        for pixel in flat.main.tensors[i].values.reshape(-1, 3).tolist()
+    }
     # 255 · mean − 128, to the nearest whole number
     assert values == {(-4, -12, -24)}
     x = (np.random.default_rng(1).integers(0, 256, (4, 16, 16, 3)).astype(np.float32) - 128) / 128

@@ -107,8 +107,12 @@ def test_grids_are_those_of_the_file(converted):
     qat_model, content = converted
     graph = flatbuffer.parse(content).main
     names = [layer.name for layer in qat_model.layers]
-    found = {layer_of_tensor(t.name, names): t for op in graph.operators
-             for t in [graph.tensors[op.outputs[0]]] if t.dtype == "int8"}
+    found = {
+        layer_of_tensor(t.name, names): t
+        for op in graph.operators
+        for t in [graph.tensors[op.outputs[0]]]
+        if t.dtype == "int8"
+    }
     checked = 0
     for entry in activation_ranges(qat_model):
         if entry.layer.name in found and entry.fixed is None:
@@ -127,8 +131,7 @@ def test_the_simulation_is_in_integers_where_every_layer_has_an_integer_form(con
     names = [layer.name for layer in qat_model.layers]
     logits = file_tensors(content, pixels, names, "xnnpack")["quant_logits"]
     scale = grid_of(activation_ranges(qat_model)[-1]).scale
-    np.testing.assert_array_equal(simulated(inputs, training=False).numpy().ravel(),
-                                  (logits * scale).ravel())
+    np.testing.assert_array_equal(simulated(inputs, training=False).numpy().ravel(), (logits * scale).ravel())
 
 
 def test_elsewhere_it_is_the_fake_quant_graph_itself():

@@ -18,6 +18,7 @@ def _histogram(values: np.ndarray) -> Histogram:
 def test_minmax_is_the_extreme_of_the_float_activations(quantized, images):
     qat_model, folded = quantized
     import tf_keras as keras
+
     for entry in activation_ranges(qat_model):
         if entry.fixed:
             continue
@@ -42,8 +43,7 @@ def test_percentile_of_a_uniform_distribution():
 def test_error_of_a_uniform_distribution_is_a_twelfth_of_the_squared_step():
     values = np.linspace(0.0, 1.0, 2_000_001)
     # A range off the bins' raster, so that centers fall evenly between levels.
-    assert quantization_error(_histogram(values), 0.0, 1.0) == pytest.approx(
-        (1 / 255) ** 2 / 12, rel=0.03)
+    assert quantization_error(_histogram(values), 0.0, 1.0) == pytest.approx((1 / 255) ** 2 / 12, rel=0.03)
 
 
 def test_mse_range_clips_an_outlier_and_beats_minmax():
@@ -62,8 +62,11 @@ def test_mse_range_is_near_brute_force():
     histogram = _histogram(values)
     found = quantization_error(histogram, *mse_range(histogram))
     fractions = np.linspace(0.2, 1.0, 40)
-    best = min(quantization_error(histogram, a * histogram.low, b * histogram.high)
-               for a in fractions for b in fractions)
+    best = min(
+        quantization_error(histogram, a * histogram.low, b * histogram.high)
+        for a in fractions
+        for b in fractions
+    )
     assert found <= 1.1 * best
 
 

@@ -22,7 +22,11 @@ def test_values_fall_into_the_bins_that_hold_them():
     histogram.add(np.array([[-1024.0, -1023.5, -1023.0], [0.25, 1023.9, 1024.0]]))
     histogram.add(np.array([0.75]))
     assert {int(b): int(histogram.counts[b]) for b in histogram.counts.nonzero()[0]} == {
-        0: 2, 1: 1, 1024: 2, 2047: 2}
+        0: 2,
+        1: 1,
+        1024: 2,
+        2047: 2,
+    }
     assert len(histogram.counts) == len(histogram.centers) == 2048
     np.testing.assert_array_equal(histogram.centers, np.arange(2048) - 1023.5)
 
@@ -49,11 +53,15 @@ def test_a_range_holds_zero():
     assert mse_range(above)[0] == 0.0 and mse_range(below)[1] == 0.0
 
 
-@pytest.mark.parametrize("low, high, error", [
-    (0.0, 255.0, 0.25),  # 0.5 lies between 0 and 1
-    (0.0, 127.5, 0.0),  # steps of a half
-    (-255.0, 0.0, 0.25),  # clipped at 0
-    (-64.0, 191.0, 0.25)])
+@pytest.mark.parametrize(
+    "low, high, error",
+    [
+        (0.0, 255.0, 0.25),  # 0.5 lies between 0 and 1
+        (0.0, 127.5, 0.0),  # steps of a half
+        (-255.0, 0.0, 0.25),  # clipped at 0
+        (-64.0, 191.0, 0.25),
+    ],
+)
 def test_the_error_of_one_value(low, high, error):
     assert quantization_error(_single(0.0, 2048.0, b0=3), low, high) == pytest.approx(error)
 
@@ -61,8 +69,7 @@ def test_the_error_of_one_value(low, high, error):
 def test_errors_are_weighed_by_their_counts_and_clipping_counts():
     histogram = _single(0.0, 2048.0, b0=3, b300=1)  # 0.5 and 300.5
     # Within [0, 255]: 3 of 4 are off by 0.5; 300.5 ends at 255, off by 45.5.
-    assert quantization_error(histogram, 0.0, 255.0) == pytest.approx(
-        (3 * 0.25 + 45.5**2) / 4)
+    assert quantization_error(histogram, 0.0, 255.0) == pytest.approx((3 * 0.25 + 45.5**2) / 4)
     # On a grid of step 2 from −100 on, 0.5 is rounded to 0 and 300.5 to 300.
     assert quantization_error(histogram, -100.0, 410.0) == pytest.approx((3 * 0.25 + 0.25) / 4)
 
@@ -89,11 +96,13 @@ def test_least_error_shrinks_the_side_that_has_the_outlier():
         assert near <= 1.1 * np.abs(values).max() and near > 0.29 * np.abs(values).max()
         assert 0.3 * 60 - 1e-6 <= far < 60.0
         assert quantization_error(histogram, low, high) < quantization_error(
-            histogram, histogram.low, histogram.high)
+            histogram, histogram.low, histogram.high
+        )
 
 
 def _activations(folded, source, images):
     import tf_keras as keras
+
     return keras.Model(folded.input, folded.get_layer(source).output)(images).numpy()
 
 
@@ -143,7 +152,10 @@ def test_activations_that_are_no_numbers_are_refused_by_the_layers_name(quantize
 
 def test_a_constant_activation_has_a_histogram():
     import tensorflow as tf
-    observe = lambda batch: {"flat": tf.constant([[2.0, 2.0]])}
+
+    def observe(batch):
+        return {"flat": tf.constant([[2.0, 2.0]])}
+
     limits = ranges._limits(observe, ["flat"], [np.zeros(1)])
     assert limits == {"flat": (2.0, 2.0)}
     assert ranges._histograms(observe, limits, [np.zeros(1)])["flat"].counts.sum() == 2

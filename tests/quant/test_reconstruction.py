@@ -38,8 +38,9 @@ def test_corrected_biases_make_mean_outputs_right(quantized, images):
 def test_a_classifier_with_more_weights_than_images_is_not_bent_to_them():
     random = np.random.default_rng(6)
     x = keras.Input((2, 2, 64))
-    out = keras.layers.Conv2D(8, 1, name="head")(keras.layers.GlobalAveragePooling2D(
-        keepdims=True, name="pool")(x))
+    out = keras.layers.Conv2D(8, 1, name="head")(
+        keras.layers.GlobalAveragePooling2D(keepdims=True, name="pool")(x)
+    )
     model = keras.Model(x, keras.layers.Flatten(name="flat")(out))
     few = random.uniform(-1, 0.99, (24, 2, 2, 64)).astype(np.float32)
     others = random.uniform(-1, 0.99, (200, 2, 2, 64)).astype(np.float32)

@@ -34,10 +34,15 @@ def _losses(random: np.random.Generator) -> tuple[float, float, float]:
     weights, hessian = _case(random)
     found = round_with_compensation(weights, hessian, np.array([0.1]))[0]
     floor = np.floor(weights[0] / 0.1)
-    best = min(_loss(weights[0], floor + np.array(steps), hessian, 0.1)
-               for steps in itertools.product((-1, 0, 1, 2), repeat=5))
-    return (best, _loss(weights[0], found, hessian, 0.1),
-            _loss(weights[0], np.round(weights[0] / 0.1), hessian, 0.1))
+    best = min(
+        _loss(weights[0], floor + np.array(steps), hessian, 0.1)
+        for steps in itertools.product((-1, 0, 1, 2), repeat=5)
+    )
+    return (
+        best,
+        _loss(weights[0], found, hessian, 0.1),
+        _loss(weights[0], np.round(weights[0] / 0.1), hessian, 0.1),
+    )
 
 
 def _case(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -67,8 +72,10 @@ def test_the_largest_weight_keeps_its_127_steps_and_others_make_up_for_it():
         assert np.abs(found).max() == 127
         assert np.argmax(np.abs(found)) == np.argmax(np.abs(weights))
         nearest = np.round(weights / scale)
-        assert _loss(weights[0], found[0], hessian, scale) <= _loss(
-            weights[0], nearest[0], hessian, scale) * (1 + 1e-9) + 1e-12
+        assert (
+            _loss(weights[0], found[0], hessian, scale)
+            <= _loss(weights[0], nearest[0], hessian, scale) * (1 + 1e-9) + 1e-12
+        )
 
 
 def test_a_hessian_a_row_equals_each_row_alone():
@@ -78,8 +85,8 @@ def test_a_hessian_a_row_equals_each_row_alone():
     hessians = np.swapaxes(inputs, 1, 2) @ inputs / 20 + 0.1 * np.eye(4)
     together = round_with_compensation(weights, hessians, scales)
     for row in range(3):
-        alone = round_with_compensation(weights[row:row + 1], hessians[row], scales[row:row + 1])
-        np.testing.assert_array_equal(together[row:row + 1], alone)
+        alone = round_with_compensation(weights[row : row + 1], hessians[row], scales[row : row + 1])
+        np.testing.assert_array_equal(together[row : row + 1], alone)
 
 
 def test_integers_stay_in_range():
@@ -98,8 +105,10 @@ def test_least_squares_finds_the_weights_that_made_the_outputs(depthwise):
     found = rounding.ridge_regression(start, hessian, moment, 1e-9)
     np.testing.assert_allclose(found, true, atol=1e-6)
     # A stronger pull ends nearer the start, and an infinite one at it.
-    distances = [np.linalg.norm(rounding.ridge_regression(start, hessian, moment, r) - true)
-                 for r in (0.01, 0.1, 1.0, np.inf)]
+    distances = [
+        np.linalg.norm(rounding.ridge_regression(start, hessian, moment, r) - true)
+        for r in (0.01, 0.1, 1.0, np.inf)
+    ]
     assert distances == sorted(distances) and distances[-1] == np.linalg.norm(true)
 
 
@@ -112,8 +121,8 @@ def test_the_ridge_is_the_minimum_of_its_loss():
     strength = ridge * np.mean(np.diag(patches.T @ patches)) / 40
 
     def loss(rows):
-        return (np.sum((patches @ rows.T - targets) ** 2) / 40
-                + strength * np.sum((rows - start) ** 2))
+        return np.sum((patches @ rows.T - targets) ** 2) / 40 + strength * np.sum((rows - start) ** 2)
+
     for direction in np.eye(8).reshape(8, 2, 4):
         assert loss(found + 1e-3 * direction) > loss(found)
         assert loss(found - 1e-3 * direction) > loss(found)

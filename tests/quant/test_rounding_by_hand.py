@@ -16,16 +16,17 @@ def test_moments_are_means_of_products(depthwise):
     for row in range(2):
         x = patches[..., row] if depthwise else patches
         np.testing.assert_allclose(
-            hessian[row if depthwise else 0], sum(np.outer(v, v) for v in x) / 7, atol=1e-12)
+            hessian[row if depthwise else 0], sum(np.outer(v, v) for v in x) / 7, atol=1e-12
+        )
         np.testing.assert_allclose(
-            moment[row], sum(v * y for v, y in zip(x, targets[:, row])) / 7, atol=1e-12)
+            moment[row], sum(v * y for v, y in zip(x, targets[:, row])) / 7, atol=1e-12
+        )
 
 
 def test_damping_adds_a_share_of_the_mean_diagonal():
     hessian = np.array([[[2.0, 0.5], [0.5, 4.0]], [[10.0, 0.0], [0.0, 30.0]]])
     found = rounding.damped(hessian, 0.1)
-    np.testing.assert_allclose(found - hessian, np.array([0.3, 2.0])[:, None, None] * np.eye(2),
-                               atol=1e-9)
+    np.testing.assert_allclose(found - hessian, np.array([0.3, 2.0])[:, None, None] * np.eye(2), atol=1e-9)
     np.linalg.inv(rounding.damped(np.zeros((1, 3, 3))))  # even nothing can be inverted
 
 
@@ -74,8 +75,7 @@ def test_pinned_integers_stay_and_the_given_ones_are_not_written_to():
     assert (found != start).any(axis=1).all()
     np.testing.assert_array_equal(start, given)
     free = rounding.refine(weights, start, hessian, scales)
-    assert (_losses(weights, free, hessian, scales)
-            < _losses(weights, found, hessian, scales)).all()
+    assert (_losses(weights, free, hessian, scales) < _losses(weights, found, hessian, scales)).all()
 
 
 def test_refining_stays_within_127():
@@ -91,11 +91,11 @@ def test_no_row_is_worse_than_to_the_nearest_and_rows_do_not_mix(seed):
     scales = np.random.default_rng(seed).uniform(0.05, 0.3, 6)
     found = rounding.round_with_compensation(weights, hessian, scales)
     nearest = np.clip(np.round(weights / scales[:, None]), -127, 127)
-    assert (_losses(weights, found, hessian, scales)
-            <= _losses(weights, nearest, hessian, scales) + 1e-12).all()
+    assert (
+        _losses(weights, found, hessian, scales) <= _losses(weights, nearest, hessian, scales) + 1e-12
+    ).all()
     for row in range(6):
-        alone = rounding.round_with_compensation(
-            weights[row:row + 1], hessian, scales[row:row + 1])
+        alone = rounding.round_with_compensation(weights[row : row + 1], hessian, scales[row : row + 1])
         np.testing.assert_array_equal(found[row], alone[0])
 
 

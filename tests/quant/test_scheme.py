@@ -119,9 +119,11 @@ def test_the_file_has_only_integer_tensors(graph_of_file):
 
 
 def test_the_files_depthwise_channels_are_full(graph_of_file):
-    kernels = [graph_of_file.tensors[op.inputs[1]] for op in graph_of_file.operators
-               if op.name == "DEPTHWISE_CONV_2D"]
+    kernels = [
+        graph_of_file.tensors[op.inputs[1]]
+        for op in graph_of_file.operators
+        if op.name == "DEPTHWISE_CONV_2D"
+    ]
     assert len(kernels) == 3
     for kernel in kernels:
-        np.testing.assert_array_equal(
-            np.abs(kernel.values.astype(int)).max(axis=(0, 1, 2)), 127)
+        np.testing.assert_array_equal(np.abs(kernel.values.astype(int)).max(axis=(0, 1, 2)), 127)

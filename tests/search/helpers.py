@@ -7,15 +7,18 @@ import numpy as np
 
 from nas_tf.latency.entries import Entry, Identity
 from nas_tf.latency.table import LatencyTable, load_table, save_table
-from nas_tf.search.problem import make_resources, offered_candidates
 from nas_tf.search.config import Budget
+from nas_tf.search.problem import make_resources, offered_candidates
 from nas_tf.space.operations import ZERO, InvertedBottleneck
 from nas_tf.space.search_space import FULL, SPACES, TINY, Stage
 
 # Two blocks: (8 → 16) without ZeroOp, (16 → 16) with it; 2 · 3 architectures.
 MICRO = dataclasses.replace(
-    TINY, name="micro", stages=(Stage(16, 2, 1),),
-    candidates=(InvertedBottleneck(3, 3), InvertedBottleneck(6, 5), ZERO))
+    TINY,
+    name="micro",
+    stages=(Stage(16, 2, 1),),
+    candidates=(InvertedBottleneck(3, 3), InvertedBottleneck(6, 5), ZERO),
+)
 PHONE_TABLE = "proxylessnas/mobile_trim.yaml"
 
 
@@ -28,8 +31,7 @@ def phone_latency(shared_data, target_ms: float = 80.0):
 def write_table(path, space: str = "micro", resolution: int = 32, num_classes: int = 10) -> str:
     """A table whose entries are 0.3 ms a million multiply-adds plus 0.01 ms."""
     specs = {**SPACES, "micro": MICRO}[space].latency_specs(resolution, num_classes)
-    identity = Identity("made up", "host", "none", "builtin", 1, "int8", space, resolution, 1.0,
-                        num_classes)
+    identity = Identity("made up", "host", "none", "builtin", 1, "int8", space, resolution, 1.0, num_classes)
     entries = {key: Entry(0.3 * spec.macs / 1e6 + 0.01) for key, spec in specs.items()}
     save_table(path, LatencyTable(identity, entries, 0.02))
     return str(path)

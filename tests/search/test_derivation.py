@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from nas_tf.search.derivation import most_probable
 from nas_tf.base.errors import UserError
 from nas_tf.search import gates
+from nas_tf.search.derivation import most_probable
 from nas_tf.search.objective import Resource
 from tests.search.helpers import all_choices, phone_latency
 
@@ -14,8 +14,7 @@ def _problem(seed: int, blocks: int = 5, candidates: int = 4):
     rng = np.random.default_rng(seed)
     offered = rng.random((blocks, candidates)) < 0.8
     offered[:, 0] = True
-    log_p = gates.log_probabilities(
-        np.where(offered, rng.normal(0, 2.0, offered.shape), -np.inf))
+    log_p = gates.log_probabilities(np.where(offered, rng.normal(0, 2.0, offered.shape), -np.inf))
     costs = np.where(offered, rng.uniform(0, 5, offered.shape), 0.0)
     return rng, offered, log_p, costs
 
@@ -37,8 +36,9 @@ def test_budget_equals_brute_force(seed):
     low, high = latency.range(offered)
     latency = Resource("latency_ms", costs, 1.5, rng.uniform(low, high))
     other = np.where(offered, rng.uniform(0, 3e6, offered.shape), 0.0)
-    smallest = min(Resource("", other, 0.0, 1.0).of(c) for c in all_choices(offered)
-                   if latency.of(c) <= latency.limit)
+    smallest = min(
+        Resource("", other, 0.0, 1.0).of(c) for c in all_choices(offered) if latency.of(c) <= latency.limit
+    )
     params = Resource("params", other, 0.0, smallest * 1.3)
     for resources in ([latency], [latency, params], []):
         expected = _enumerated(offered, log_p, resources)
@@ -83,7 +83,8 @@ def test_the_published_table_is_met(shared_data, seed):
     low, high = latency.range(offered)
     latency = Resource("latency_ms", latency.costs, latency.fixed, rng.uniform(low, high))
     log_p = gates.log_probabilities(
-        np.where(offered, rng.normal(0, rng.choice([0.1, 1, 5]), offered.shape), -np.inf))
+        np.where(offered, rng.normal(0, rng.choice([0.1, 1, 5]), offered.shape), -np.inf)
+    )
     (choice,) = most_probable(log_p, [latency])
     assert latency.of(choice) <= latency.limit
     best = _score(log_p, choice)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from nas_tf.search.derivation import most_probable
 from nas_tf.base.errors import UserError
+from nas_tf.search.derivation import most_probable
 from nas_tf.search.objective import Resource
 
 
@@ -16,9 +16,15 @@ LOG_P = np.log([[0.7, 0.3], [0.6, 0.4]])
 COSTS = [[5.0, 1.0], [3.0, 2.0]]
 
 
-@pytest.mark.parametrize("limit, wanted", [
-    (8.0, [[0, 0], [0, 1], [1, 0], [1, 1]]), (7.9, [[0, 1], [1, 0], [1, 1]]),
-    (6.9, [[1, 0], [1, 1]]), (3.5, [[1, 1]])])
+@pytest.mark.parametrize(
+    "limit, wanted",
+    [
+        (8.0, [[0, 0], [0, 1], [1, 0], [1, 1]]),
+        (7.9, [[0, 1], [1, 0], [1, 1]]),
+        (6.9, [[1, 0], [1, 1]]),
+        (3.5, [[1, 1]]),
+    ],
+)
 def test_all_that_fits_in_the_order_of_probability(limit, wanted):
     found = most_probable(LOG_P, [_resource(COSTS, limit)], count=9)
     assert [c.tolist() for c in found] == wanted
@@ -40,8 +46,9 @@ def test_every_limit_holds():
     # By latency alone [1, 0] and [1, 1]; by parameters [0, 0] and [0, 1].
     assert [c.tolist() for c in most_probable(LOG_P, [other], count=9)] == [[0, 0], [0, 1]]
     assert most_probable(LOG_P, [_resource(COSTS, 7.5), other])[0].tolist() == [0, 1]
-    with pytest.raises(UserError, match="^No network of the search space satisfies "
-                       "latency_ms <= 6.9, params <= 8e\\+06.$"):
+    with pytest.raises(
+        UserError, match="^No network of the search space satisfies latency_ms <= 6.9, params <= 8e\\+06.$"
+    ):
         most_probable(LOG_P, [_resource(COSTS, 6.9), other])
 
 

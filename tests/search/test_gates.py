@@ -16,8 +16,9 @@ def _alpha(seed: int = 0, scale: float = 1.0) -> np.ndarray:
 def test_probabilities_are_a_softmax_without_the_absent():
     p = gates.probabilities(np.array([[0.0, np.log(2), np.log(5), -np.inf]]))
     np.testing.assert_allclose(p, [[0.125, 0.25, 0.625, 0.0]], rtol=1e-12)
-    np.testing.assert_allclose(np.exp(gates.log_probabilities(_alpha())),
-                               gates.probabilities(_alpha()), rtol=1e-12)
+    np.testing.assert_allclose(
+        np.exp(gates.log_probabilities(_alpha())), gates.probabilities(_alpha()), rtol=1e-12
+    )
 
 
 def test_probabilities_survive_extreme_alpha():
@@ -67,7 +68,8 @@ def test_pairs_exist_where_one_candidate_has_all_the_mass():
     offered = np.ones((1, 4), bool)
     for seed in range(20):
         involved, active = gates.sample_pairs(
-            np.random.default_rng(seed), gates.probabilities(alpha), offered)
+            np.random.default_rng(seed), gates.probabilities(alpha), offered
+        )
         assert involved.sum() == 2 and involved[0, 0] and active[0] == 0
 
 
@@ -92,8 +94,7 @@ def test_alpha_gradient_is_the_double_sum_of_the_paper():
     expected = np.zeros(p.shape)
     for b in range(p.shape[0]):
         for i in range(p.shape[1]):
-            expected[b, i] = sum(
-                g[b, j] * p[b, j] * ((i == j) - p[b, i]) for j in range(p.shape[1]))
+            expected[b, i] = sum(g[b, j] * p[b, j] * ((i == j) - p[b, i]) for j in range(p.shape[1]))
     np.testing.assert_allclose(gates.alpha_gradient(g, p), expected, atol=1e-14)
 
 
@@ -104,8 +105,10 @@ def test_score_gradient_equals_finite_differences_of_the_log_probability():
         step = np.zeros(OFFERED.shape)
         step[tuple(index)] = 1e-6
         rows = np.arange(3)
-        numeric = (gates.log_probabilities(alpha + step)[rows, choice].sum()
-                   - gates.log_probabilities(alpha - step)[rows, choice].sum()) / 2e-6
+        numeric = (
+            gates.log_probabilities(alpha + step)[rows, choice].sum()
+            - gates.log_probabilities(alpha - step)[rows, choice].sum()
+        ) / 2e-6
         assert gradient[tuple(index)] == pytest.approx(numeric, abs=1e-8)
 
 
@@ -119,5 +122,8 @@ def test_a_step_of_two_leaves_the_other_probabilities(seed):
     old, new = gates.probabilities(before), gates.probabilities(kept)
     np.testing.assert_allclose(new[~involved], old[~involved], atol=1e-12)
     # The pair's inner odds are those that the step asked for.
-    np.testing.assert_allclose(gates.renormalised(new, involved),
-                               gates.renormalised(gates.probabilities(after), involved), atol=1e-12)
+    np.testing.assert_allclose(
+        gates.renormalised(new, involved),
+        gates.renormalised(gates.probabilities(after), involved),
+        atol=1e-12,
+    )

@@ -16,11 +16,20 @@ class Draws:
         return np.full(shape, self._values.pop(0))
 
 
-@pytest.mark.parametrize("p, u, candidate", [
-    ([0.25, 0.25, 0.5], 0.0, 0), ([0.25, 0.25, 0.5], 0.25, 1),  # [0.25, 0.5) is the second's
-    ([0.25, 0.25, 0.5], 0.4999, 1), ([0.25, 0.25, 0.5], 0.5, 2), ([0.25, 0.25, 0.5], 0.9999, 2),
-    ([0.0, 1.0, 0.0], 0.0, 1), ([0.0, 0.0, 1.0], 0.0, 2),  # never one of probability 0
-    ([0.5, 0.5, 0.0], 1 - 2**-53, 1), ([0.05, 0.15, 0.0], 0.25, 1)])  # mass below 1: by shares
+@pytest.mark.parametrize(
+    "p, u, candidate",
+    [
+        ([0.25, 0.25, 0.5], 0.0, 0),
+        ([0.25, 0.25, 0.5], 0.25, 1),  # [0.25, 0.5) is the second's
+        ([0.25, 0.25, 0.5], 0.4999, 1),
+        ([0.25, 0.25, 0.5], 0.5, 2),
+        ([0.25, 0.25, 0.5], 0.9999, 2),
+        ([0.0, 1.0, 0.0], 0.0, 1),
+        ([0.0, 0.0, 1.0], 0.0, 2),  # never one of probability 0
+        ([0.5, 0.5, 0.0], 1 - 2**-53, 1),
+        ([0.05, 0.15, 0.0], 0.25, 1),
+    ],
+)  # mass below 1: by shares
 def test_intervals_of_the_unit_line_belong_to_candidates(p, u, candidate):
     assert gates.sample(Draws(u), np.array([p])).tolist() == [candidate]
 
@@ -42,8 +51,9 @@ def test_the_second_of_a_pair_is_drawn_by_what_the_first_leaves():
 
 def test_the_partner_of_a_candidate_with_all_the_mass_is_another_that_is_offered():
     p, offered = np.array([[0.0, 1.0, 0.0, 0.0]]), np.array([[True, True, False, True]])
-    partners = {tuple(gates.sample_pairs(Draws(0.5, u, 0.5), p, offered)[0][0])
-                for u in (0.0, 0.4, 0.6, 0.99)}
+    partners = {
+        tuple(gates.sample_pairs(Draws(0.5, u, 0.5), p, offered)[0][0]) for u in (0.0, 0.4, 0.6, 0.99)
+    }
     assert partners == {(True, True, False, False), (False, True, False, True)}
 
 
@@ -67,8 +77,7 @@ def test_mass_is_kept_for_alphas_of_any_level(level):
 
 def test_entropy_leaves_out_what_has_no_probability():
     assert gates.entropy(np.array([[1.0, 0.0], [0.5, 0.5]])) == pytest.approx(np.log(2))
-    assert gates.entropy(np.array([[0.9, 0.1]])) == pytest.approx(
-        -0.9 * np.log(0.9) - 0.1 * np.log(0.1))
+    assert gates.entropy(np.array([[0.9, 0.1]])) == pytest.approx(-0.9 * np.log(0.9) - 0.1 * np.log(0.1))
 
 
 def test_a_gradient_by_score_leaves_the_probabilities_as_they_are():

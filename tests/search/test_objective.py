@@ -7,7 +7,14 @@ import tensorflow as tf
 from nas_tf.base.errors import UserError
 from nas_tf.search import gates
 from nas_tf.search.objective import (
-    FORMS, IN_LOSS, LARGEST_WEIGHT, Objective, PENALTY, Resource, reference_scale)
+    FORMS,
+    IN_LOSS,
+    LARGEST_WEIGHT,
+    PENALTY,
+    Objective,
+    Resource,
+    reference_scale,
+)
 from tests.search.helpers import phone_latency
 
 COSTS = np.array([[1.0, 2.0, 4.0], [3.0, 5.0, 0.0]])
@@ -31,13 +38,11 @@ def _automatic(total) -> np.ndarray:
 def _ours(form: str, limit: float) -> np.ndarray:
     p = gates.probabilities(ALPHA)
     loss = 2.0 + (p * QUALITY).sum()
-    return Objective(form, [_latency(limit)]).gradient(
-        loss, gates.alpha_gradient(QUALITY, p), p, p)
+    return Objective(form, [_latency(limit)]).gradient(loss, gates.alpha_gradient(QUALITY, p), p, p)
 
 
 def test_mul_log_is_the_authors_form():
-    expected = _automatic(
-        lambda loss, e: loss * 0.2 * (tf.math.log(e) / np.log(6.0))**0.3)
+    expected = _automatic(lambda loss, e: loss * 0.2 * (tf.math.log(e) / np.log(6.0)) ** 0.3)
     np.testing.assert_allclose(_ours("mul_log", 6.0), expected, rtol=1e-10)
 
 
@@ -53,8 +58,9 @@ def test_mul_log_lowers_latency_in_every_unit(unit_ms):
     slope = gates.alpha_gradient(COSTS, p)
     assert np.isfinite(found).all() and (found * slope).sum() > 0
     u = min(1.0, 3.0 * unit_ms / np.e)  # the fastest network takes 2 + 1 + 0 units
-    expected = _automatic(lambda loss, e: 2.0 * 0.2 * (
-        tf.math.log(e * unit_ms / u) / np.log(6.0 * unit_ms / u))**0.3)
+    expected = _automatic(
+        lambda loss, e: 2.0 * 0.2 * (tf.math.log(e * unit_ms / u) / np.log(6.0 * unit_ms / u)) ** 0.3
+    )
     np.testing.assert_allclose(found, expected, rtol=1e-10)
 
 
@@ -76,8 +82,9 @@ def test_constrained_is_an_augmented_lagrangian(limit):
     scale, multiplier = objective.state
     excess = _latency(limit).expected(p) / limit - 1
     assert (multiplier > 0.7) == (excess > 0)
-    expected = _automatic(lambda loss, e: loss + scale * (
-        multiplier * (e / limit - 1) + PENALTY / 2 * (e / limit - 1)**2))
+    expected = _automatic(
+        lambda loss, e: loss + scale * (multiplier * (e / limit - 1) + PENALTY / 2 * (e / limit - 1) ** 2)
+    )
     np.testing.assert_allclose(found, expected, rtol=1e-10)
 
 
@@ -148,6 +155,7 @@ def test_expected_latency_and_its_gradient_by_hand(shared_data):
 def test_the_cost_of_a_choice_is_the_tables_prediction(shared_data):
     from nas_tf.latency.table import load_table
     from nas_tf.space.search_space import FULL
+
     latency, offered = phone_latency(shared_data)
     table = load_table(shared_data / "proxylessnas/mobile_trim.yaml")
     rng = np.random.default_rng(3)

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from nas_tf.search import gates
-from nas_tf.search.objective import (
-    FAR, LARGEST_WEIGHT, MULTIPLIER_RATE, Objective, PENALTY, Resource)
+from nas_tf.search.objective import FAR, LARGEST_WEIGHT, MULTIPLIER_RATE, PENALTY, Objective, Resource
 
 COSTS = np.array([[1.0, 2.0, 4.0], [3.0, 5.0, 0.0]])
 P = gates.probabilities(np.array([[0.3, -0.2, 0.5], [0.0, 1.0, -1.0]]))
@@ -22,8 +21,7 @@ def _constrained(excess: float) -> Objective:
     return Objective("constrained", [_latency(VALUE / (1 + excess))])
 
 
-@pytest.mark.parametrize("excess, gain", [
-    (0.01, 0.01), (-0.01, -0.01), (0.3, FAR), (-0.3, -FAR), (FAR, FAR)])
+@pytest.mark.parametrize("excess, gain", [(0.01, 0.01), (-0.01, -0.01), (0.3, FAR), (-0.3, -FAR), (FAR, FAR)])
 def test_a_multiplier_follows_the_excess_up_to_a_bound(excess, gain):
     objective = _constrained(excess)
     for steps in range(1, 4):
@@ -62,7 +60,7 @@ def test_the_scale_is_a_moving_average_of_the_gradients_ratio():
     moved = (objective.state[0] - first) / (4 * first)
     assert 0 < moved < 0.1
     objective.gradient(2.0, 5 * GRADIENT, P, P)
-    assert (5 * first - objective.state[0]) / (4 * first) == pytest.approx((1 - moved)**2)
+    assert (5 * first - objective.state[0]) / (4 * first) == pytest.approx((1 - moved) ** 2)
 
 
 def test_gates_that_are_decided_do_not_divide_by_zero():
@@ -75,8 +73,9 @@ def test_a_further_budget_never_pushes_costs_up():
     params = np.array([[10.0, 20.0, 30.0], [5.0, 5.0, 0.0]])
     value = (P * params).sum()
     limits = (value * 1.3, value / 1.3)
-    below, above = (Objective("add_linear", [_latency(6.0), Resource("params", params, 0.0, limit)])
-                    for limit in limits)
+    below, above = (
+        Objective("add_linear", [_latency(6.0), Resource("params", params, 0.0, limit)]) for limit in limits
+    )
     plain = Objective("add_linear", [_latency(6.0)]).gradient(2.0, GRADIENT, P, P)
     for _ in range(3):
         np.testing.assert_array_equal(below.gradient(2.0, GRADIENT, P, P), plain)

@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from nas_tf.search import run as search_run
-from nas_tf.data.config import NO_AUGMENTATION, DataConfig
 from nas_tf.base.errors import UserError
+from nas_tf.base.metric_log import read_metrics
+from nas_tf.data.config import NO_AUGMENTATION, DataConfig
 from nas_tf.latency.table import load_table
+from nas_tf.search import run as search_run
 from nas_tf.search.config import Budget, SearchConfig, SearchSchedule
 from nas_tf.search.problem import check_problem
 from nas_tf.search.run import run_search
 from nas_tf.search.state import SearchState
 from nas_tf.space.architecture import from_json
 from nas_tf.supernet import tying
-from nas_tf.base.metric_log import read_metrics
 
 TARGET_MS = 0.2
 STEPS = 7  # an epoch, of 193 images
@@ -25,11 +25,18 @@ STEPS = 7  # an epoch, of 193 images
 
 def _config(table: str, **changes) -> SearchConfig:
     schedule = SearchSchedule(
-        warmup_epochs=1, epochs=2, batch_size=32, alpha_learning_rate=0.1, alpha_every=2,
-        held_out=0.1)
+        warmup_epochs=1, epochs=2, batch_size=32, alpha_learning_rate=0.1, alpha_every=2, held_out=0.1
+    )
     config = SearchConfig(
-        DataConfig("digits", train_split="train[:214]"), table, Budget(TARGET_MS),
-        NO_AUGMENTATION, space="micro", resolution=16, schedule=schedule, num_candidates=3)
+        DataConfig("digits", train_split="train[:214]"),
+        table,
+        Budget(TARGET_MS),
+        NO_AUGMENTATION,
+        space="micro",
+        resolution=16,
+        schedule=schedule,
+        num_candidates=3,
+    )
     return dataclasses.replace(config, **changes)
 
 
@@ -86,8 +93,7 @@ def test_a_finished_run_is_returned_at_once(table, finished, monkeypatch):
 
 
 @pytest.mark.parametrize("kill_at", [2, 3 * STEPS - 1])
-def test_a_killed_run_goes_on_as_if_nothing_had_happened(
-        table, finished, tmp_path, monkeypatch, kill_at):
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(table, finished, tmp_path, monkeypatch, kill_at):
     step = SearchState.weight_step
 
     def killed(self, number, *rest):
@@ -107,8 +113,9 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(
         assert resumed[name] == expected[name]
     for name in ("log_probability", "expected_latency_ms", "entropy", "top1"):
         assert resumed[name] == pytest.approx(expected[name], rel=1e-5)
-    for ours, theirs in zip(read_metrics(tmp_path / "search"),
-                            read_metrics(finished[0] / "search"), strict=True):
+    for ours, theirs in zip(
+        read_metrics(tmp_path / "search"), read_metrics(finished[0] / "search"), strict=True
+    ):
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
         assert ours["most_probable"] == theirs["most_probable"]
         for p, q in zip(ours["probabilities"], theirs["probabilities"]):
@@ -133,17 +140,21 @@ def test_a_run_killed_where_candidates_are_set_free_goes_on(table, tmp_path, mon
             run_search(str(tmp_path / "killed"), config)
     run_search(str(tmp_path / "killed"), config)
     ours, theirs = (read_metrics(tmp_path / name / "search") for name in ("killed", "whole"))
-    assert [line["loss"] for line in ours] == pytest.approx(
-        [line["loss"] for line in theirs], rel=1e-5)
-    assert json.loads((tmp_path / "killed/search/summary.json").read_text())["top1"] \
-        == pytest.approx(whole["top1"])
+    assert [line["loss"] for line in ours] == pytest.approx([line["loss"] for line in theirs], rel=1e-5)
+    assert json.loads((tmp_path / "killed/search/summary.json").read_text())["top1"] == pytest.approx(
+        whole["top1"]
+    )
 
 
 def test_while_tied_only_the_smallest_candidates_move(table):
     problem = check_problem(_schedule(table, tied_epochs=1))
     state = SearchState(problem)
-    others = [path for block in state.supernet.blocks for k, path in enumerate(block.paths)
-              if path is not None and k != tying.smallest(block)]
+    others = [
+        path
+        for block in state.supernet.blocks
+        for k, path in enumerate(block.paths)
+        if path is not None and k != tying.smallest(block)
+    ]
     before = [path.trained.numpy() for path in others]
     images = tf.zeros([8, 16, 16, 3], tf.uint8)
     for step in range(STEPS - 1):
@@ -169,45 +180,62 @@ def test_weight_steps_never_see_the_held_out_images(table):
     assert source.part_size(problem.weight_part) == 193
 
 
-@pytest.mark.parametrize("algorithm, latency_loss, gate_mode", [
-    ("gradient", "add_linear", "full"), ("gradient", "mul_log", "two"),
-    ("reinforce", "mul_log", "two"), ("reinforce", "constrained", "two")])
+@pytest.mark.parametrize(
+    "algorithm, latency_loss, gate_mode",
+    [
+        ("gradient", "add_linear", "full"),
+        ("gradient", "mul_log", "two"),
+        ("reinforce", "mul_log", "two"),
+        ("reinforce", "constrained", "two"),
+    ],
+)
 def test_every_algorithm_runs_to_its_end(table, tmp_path, algorithm, latency_loss, gate_mode):
     config = _schedule(table, warmup_epochs=0, epochs=1, alpha_every=3)
-    config = dataclasses.replace(config, algorithm=algorithm, latency_loss=latency_loss,
-                                 gate_mode=gate_mode, budget=Budget(TARGET_MS, 8_000, 400_000))
+    config = dataclasses.replace(
+        config,
+        algorithm=algorithm,
+        latency_loss=latency_loss,
+        gate_mode=gate_mode,
+        budget=Budget(TARGET_MS, 8_000, 400_000),
+    )
     summary = run_search(str(tmp_path), config)
     assert summary["predicted_latency_ms"] <= TARGET_MS
     assert summary["params"] <= 8_000 and summary["macs"] <= 400_000
 
 
-@pytest.mark.parametrize("changes, message", [
-    ({"budget": Budget(0.01)}, r"--target_latency_ms=0.01 is below .* 0\.\d+ to \d\.\d+ ms"),
-    ({"budget": Budget(99.0)}, r"--target_latency_ms=99 is above .* nothing to limit"),
-    ({"budget": Budget(-1.0)}, "--target_latency_ms must be above 0, not -1"),
-    ({"budget": Budget(TARGET_MS, params=10)}, "--max_params=10 is below the smallest"),
-    ({"budget": Budget(TARGET_MS, macs=10**9)}, "--max_macs=1e.09 is above the largest"),
-    ({"resolution": 32}, "does not fit this search: resolution 16 there, 32 asked"),
-    ({"space": "small"}, "does not fit this search: space micro there, small asked"),
-    ({"width_multiplier": 0.5}, "does not fit this search: width_multiplier 1.0 there, 0.5"),
-    ({"latency_table": "nowhere.json"}, "There is no latency table 'nowhere.json'"),
-    ({"gate_mode": "three"}, "--gate_mode='three'; allowed: full, two"),
-    ({"num_candidates": 0}, "--num_candidates must be at least 1, not 0"),
-    ({"data": DataConfig("digits", train_split="train[:5]")}, "--search_held_out=0.1: "),
-])
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"budget": Budget(0.01)}, r"--target_latency_ms=0.01 is below .* 0\.\d+ to \d\.\d+ ms"),
+        ({"budget": Budget(99.0)}, r"--target_latency_ms=99 is above .* nothing to limit"),
+        ({"budget": Budget(-1.0)}, "--target_latency_ms must be above 0, not -1"),
+        ({"budget": Budget(TARGET_MS, params=10)}, "--max_params=10 is below the smallest"),
+        ({"budget": Budget(TARGET_MS, macs=10**9)}, "--max_macs=1e.09 is above the largest"),
+        ({"resolution": 32}, "does not fit this search: resolution 16 there, 32 asked"),
+        ({"space": "small"}, "does not fit this search: space micro there, small asked"),
+        ({"width_multiplier": 0.5}, "does not fit this search: width_multiplier 1.0 there, 0.5"),
+        ({"latency_table": "nowhere.json"}, "There is no latency table 'nowhere.json'"),
+        ({"gate_mode": "three"}, "--gate_mode='three'; allowed: full, two"),
+        ({"num_candidates": 0}, "--num_candidates must be at least 1, not 0"),
+        ({"data": DataConfig("digits", train_split="train[:5]")}, "--search_held_out=0.1: "),
+    ],
+)
 def test_bad_input_is_refused_before_any_work(table, tmp_path, changes, message):
     with pytest.raises(UserError, match=message):
         run_search(str(tmp_path / "run"), _config(table, **changes))
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("changes, message", [
-    ({"held_out": 5000}, "--search_held_out=5000: Cannot hold out 5000 of the 214 images"),
-    ({"epochs": 0}, "--search_epochs must be at least 1, not 0"),
-    ({"alpha_every": 0}, "--search_alpha_every must be at least 1"),
-    ({"tied_epochs": 2}, "--search_tied_epochs must be 0 to the 1 epochs of .*, not 2"),
-    ({"tied_epochs": -1}, "--search_tied_epochs must be 0 to the 1 epochs of .*, not -1"),
-])
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"held_out": 5000}, "--search_held_out=5000: Cannot hold out 5000 of the 214 images"),
+        ({"epochs": 0}, "--search_epochs must be at least 1, not 0"),
+        ({"alpha_every": 0}, "--search_alpha_every must be at least 1"),
+        ({"tied_epochs": 2}, "--search_tied_epochs must be 0 to the 1 epochs of .*, not 2"),
+        ({"tied_epochs": -1}, "--search_tied_epochs must be 0 to the 1 epochs of .*, not -1"),
+    ],
+)
 def test_a_bad_schedule_is_refused(table, tmp_path, changes, message):
     with pytest.raises(UserError, match=message):
         run_search(str(tmp_path / "run"), _schedule(table, **changes))
@@ -220,4 +248,4 @@ def test_the_rate_is_one_cosine_in_each_phase(table):
     assert rate[0] == 0.05 and rate[steps] == pytest.approx(0.025)  # half of the warm-up
     assert rate[2 * steps] == 0.025
     assert rate[2 * steps - 1] < 0.01 and rate[-1] < 0.002
-    assert all(a > b for a, b in zip(rate[2 * steps:], rate[2 * steps + 1:]))
+    assert all(a > b for a, b in zip(rate[2 * steps :], rate[2 * steps + 1 :]))

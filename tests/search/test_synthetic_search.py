@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from benchmarks.synthetic_loss import random_quality, search
-from nas_tf.search.derivation import most_probable
 from nas_tf.search import gates
 from nas_tf.search.architecture_parameters import ArchitectureParameters
+from nas_tf.search.derivation import most_probable
 from nas_tf.search.objective import ADD_LINEAR_LAMBDA, Objective, Resource, reference_scale
 from nas_tf.search.reinforce import Reinforce
 from tests.search.helpers import phone_latency
@@ -68,8 +68,15 @@ def test_expected_latency_ends_at_the_target_of_the_published_table(shared_data,
     latency, offered = phone_latency(shared_data, target)
     rng = np.random.default_rng(0)
     parameters = ArchitectureParameters(offered, 0.02, 0)
-    search(parameters, Objective("constrained", [latency]),
-           random_quality(rng, latency.costs, offered), 600, rng, 0.1, "full")
+    search(
+        parameters,
+        Objective("constrained", [latency]),
+        random_quality(rng, latency.costs, offered),
+        600,
+        rng,
+        0.1,
+        "full",
+    )
     assert latency.expected(parameters.probabilities()) == pytest.approx(target, rel=0.02)
 
 
@@ -93,8 +100,7 @@ def test_adam_is_the_published_rule():
 
 def test_a_step_of_two_moves_only_the_pairs_odds():
     parameters = ArchitectureParameters(OFFERED, 0.5, 0)
-    involved, _ = gates.sample_pairs(
-        np.random.default_rng(0), parameters.probabilities(), OFFERED)
+    involved, _ = gates.sample_pairs(np.random.default_rng(0), parameters.probabilities(), OFFERED)
     before = parameters.probabilities()
     gradient = np.random.default_rng(1).normal(size=OFFERED.shape)
     pair = gates.renormalised(before, involved)

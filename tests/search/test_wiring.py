@@ -8,26 +8,34 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from nas_tf.search import run as search_run, state as search_state
+from nas_tf.base.errors import UserError
 from nas_tf.data import batches
 from nas_tf.data.config import NO_AUGMENTATION, Augmentation, DataConfig
-from nas_tf.base.errors import UserError
+from nas_tf.network.build import build_network
+from nas_tf.search import run as search_run
+from nas_tf.search import state as search_state
+from nas_tf.search.architecture_parameters import ArchitectureParameters
 from nas_tf.search.config import Budget, SearchConfig, SearchSchedule
 from nas_tf.search.problem import check_problem
 from nas_tf.search.state import SearchState
-from nas_tf.search.architecture_parameters import ArchitectureParameters
-from nas_tf.network.build import build_network
 
 TARGET_MS, STEPS = 0.2, 7  # steps an epoch, of 193 images
 JITTER = Augmentation(1.0, True, 0.4)
 
 
 def config(table: str, schedule: dict | None = None, **changes) -> SearchConfig:
-    values = {"warmup_epochs": 1, "epochs": 2, "batch_size": 32, "alpha_every": 2,
-              "held_out": 0.1} | (schedule or {})
+    values = {"warmup_epochs": 1, "epochs": 2, "batch_size": 32, "alpha_every": 2, "held_out": 0.1} | (
+        schedule or {}
+    )
     base = SearchConfig(
-        DataConfig("digits", train_split="train[:214]"), table, Budget(TARGET_MS),
-        NO_AUGMENTATION, space="micro", resolution=16, schedule=SearchSchedule(**values))
+        DataConfig("digits", train_split="train[:214]"),
+        table,
+        Budget(TARGET_MS),
+        NO_AUGMENTATION,
+        space="micro",
+        resolution=16,
+        schedule=SearchSchedule(**values),
+    )
     return dataclasses.replace(base, **changes)
 
 
@@ -42,19 +50,37 @@ class Recorder:
         patch.setattr(search_state, "gate_gradients", self.gate_gradients)
 
     def weight_step(self, steps, optimizer, images, labels, active, rate, smoothing):
-        self.calls.append({"kind": "weight", "images": images, "labels": labels, "rate": rate,
-                           "active": np.array(active), "smoothing": smoothing,
-                           "weight_decay": optimizer.weight_decay})
+        self.calls.append(
+            {
+                "kind": "weight",
+                "images": images,
+                "labels": labels,
+                "rate": rate,
+                "active": np.array(active),
+                "smoothing": smoothing,
+                "weight_decay": optimizer.weight_decay,
+            }
+        )
         if not self._work:
             return 1.0, 0.0
         return self._weight(steps, optimizer, images, labels, active, rate, smoothing)
 
     def gate_gradients(self, steps, images, labels, involved, active):
-        result = (1.0, 0.0, np.zeros(involved.shape)) if not self._work else \
-            self._gates(steps, images, labels, involved, active)
-        self.calls.append({"kind": "alpha", "images": images, "labels": labels,
-                           "involved": involved, "active": np.array(active),
-                           "gradient": result[2]})
+        result = (
+            (1.0, 0.0, np.zeros(involved.shape))
+            if not self._work
+            else self._gates(steps, images, labels, involved, active)
+        )
+        self.calls.append(
+            {
+                "kind": "alpha",
+                "images": images,
+                "labels": labels,
+                "involved": involved,
+                "active": np.array(active),
+                "gradient": result[2],
+            }
+        )
         return result
 
     def of(self, kind: str) -> list[dict]:
@@ -86,8 +112,7 @@ def all_pictures(problem, part) -> dict[bytes, int]:
 
 @pytest.mark.parametrize("augmentation", [NO_AUGMENTATION, JITTER])
 def test_each_kind_of_step_sees_its_own_images(table, monkeypatch, tmp_path, augmentation):
-    problem, recorder = searched(
-        config(table, augmentation=augmentation), monkeypatch, tmp_path)
+    problem, recorder = searched(config(table, augmentation=augmentation), monkeypatch, tmp_path)
     own = all_pictures(problem, problem.weight_part)
     held_out = all_pictures(problem, problem.alpha_part)
     assert len(own) > 180 and len(held_out) == 21 and not own.keys() & held_out.keys()
@@ -108,8 +133,9 @@ def test_each_kind_of_step_sees_its_own_images(table, monkeypatch, tmp_path, aug
 
 
 def test_rates_fall_by_one_cosine_in_each_phase(table, monkeypatch, tmp_path):
-    _, recorder = searched(config(table, {"warmup_learning_rate": 0.4, "learning_rate": 0.1}),
-                           monkeypatch, tmp_path)
+    _, recorder = searched(
+        config(table, {"warmup_learning_rate": 0.4, "learning_rate": 0.1}), monkeypatch, tmp_path
+    )
     wanted = [0.2 * (1 + math.cos(math.pi * t / STEPS)) for t in range(STEPS)]
     wanted += [0.05 * (1 + math.cos(math.pi * t / (2 * STEPS))) for t in range(2 * STEPS)]
     assert [call["rate"] for call in recorder.of("weight")] == pytest.approx(wanted, rel=1e-12)
@@ -117,7 +143,8 @@ def test_rates_fall_by_one_cosine_in_each_phase(table, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("every", [2, 3])
 def test_an_architecture_step_follows_every_few_weight_steps_of_the_joint_phase(
-        table, monkeypatch, tmp_path, every):
+    table, monkeypatch, tmp_path, every
+):
     _, recorder = searched(config(table, {"alpha_every": every}), monkeypatch, tmp_path)
     wanted = ["weight"] * STEPS
     for step in range(1, 2 * STEPS + 1):
@@ -138,23 +165,25 @@ def _plain_network(state, problem, active) -> keras.Model:
 def test_a_weight_step_descends_the_smoothed_loss_with_decay(table, monkeypatch):
     """Against Keras: decay and smoothing so strong that leaving either out is seen."""
     decay, smoothing, rate = 0.05, 0.4, 0.1
-    problem = check_problem(config(
-        table, {"weight_decay": decay, "label_smoothing": smoothing}))
+    problem = check_problem(config(table, {"weight_decay": decay, "label_smoothing": smoothing}))
     state, recorder = SearchState(problem), Recorder(monkeypatch)
     before = {path.name: path.trained.numpy() for path in state.supernet.all_paths()}
-    images, labels = next(iter(batches.evaluation_batches(
-        problem.source, problem.weight_part, 32, 16)))
+    images, labels = next(iter(batches.evaluation_batches(problem.source, problem.weight_part, 32, 16)))
     state.weight_step(0, images, labels, rate)
     active = recorder.calls[0]["active"]
-    after = [v for path in state.supernet.active_paths(active)
-             for v in path.kind.chain.unpack(path.trained)]
+    after = [v for path in state.supernet.active_paths(active) for v in path.kind.chain.unpack(path.trained)]
     for path in state.supernet.all_paths():  # back, to build the network as it was
         path.trained.assign(before[path.name])
     model = _plain_network(state, problem, active)
     with tf.GradientTape() as tape:
-        loss = tf.reduce_mean(keras.losses.categorical_crossentropy(
-            tf.one_hot(labels, 10), model((tf.cast(images, tf.float32) - 128) / 128, training=True),
-            from_logits=True, label_smoothing=smoothing))
+        loss = tf.reduce_mean(
+            keras.losses.categorical_crossentropy(
+                tf.one_hot(labels, 10),
+                model((tf.cast(images, tf.float32) - 128) / 128, training=True),
+                from_logits=True,
+                label_smoothing=smoothing,
+            )
+        )
     assert state.figures()["loss"] == pytest.approx(float(loss), rel=1e-4)
     gradients = tape.gradient(loss, model.trainable_weights)
     for weight, gradient, found in zip(model.trainable_weights, gradients, after, strict=True):
@@ -164,8 +193,10 @@ def test_a_weight_step_descends_the_smoothed_loss_with_decay(table, monkeypatch)
 
 
 def test_draws_follow_the_probabilities(table, monkeypatch):
-    state, recorder = SearchState(check_problem(config(table, gate_mode="full"))), Recorder(
-        monkeypatch, work=False)
+    state, recorder = (
+        SearchState(check_problem(config(table, gate_mode="full"))),
+        Recorder(monkeypatch, work=False),
+    )
     p = np.array([[0.8, 0.2, 0.0], [0.5, 0.2, 0.3]])
     alpha = np.log(np.maximum(p, 1e-30))
     blank = tf.zeros([2, 16, 16, 3], tf.uint8), tf.zeros([2], tf.int64)
@@ -181,9 +212,13 @@ def test_draws_follow_the_probabilities(table, monkeypatch):
             bound = 4 * math.sqrt(p[b, k] * (1 - p[b, k]) / number)
             assert np.mean(drawn[:, b] == k) == pytest.approx(p[b, k], abs=bound), (kind, b, k)
     # The two kinds draw apart: equal in one of two blocks as often as chance has it.
-    same = np.mean([np.array_equal(w["active"], a["active"]) for w, a in zip(
-        recorder.of("weight"), recorder.of("alpha"))])
-    chance = (p[0]**2).sum() * (p[1]**2).sum()
+    same = np.mean(
+        [
+            np.array_equal(w["active"], a["active"])
+            for w, a in zip(recorder.of("weight"), recorder.of("alpha"))
+        ]
+    )
+    chance = (p[0] ** 2).sum() * (p[1] ** 2).sum()
     assert same == pytest.approx(chance, abs=4 * math.sqrt(chance / number))
 
 
@@ -193,10 +228,12 @@ def test_alpha_descends_the_gates_gradient_and_the_latency(table, monkeypatch, m
     state, recorder = SearchState(problem), Recorder(monkeypatch)
     alpha = np.where(problem.offered, [[0.4, -0.7, 0.0], [0.9, -0.2, -0.6]], -np.inf)
     given = []
-    monkeypatch.setattr(ArchitectureParameters, "apply_gradient",
-                        lambda self, gradient, involved: given.append((gradient, involved)))
-    images, labels = next(iter(batches.evaluation_batches(
-        problem.source, problem.alpha_part, 21, 16)))
+    monkeypatch.setattr(
+        ArchitectureParameters,
+        "apply_gradient",
+        lambda self, gradient, involved: given.append((gradient, involved)),
+    )
+    images, labels = next(iter(batches.evaluation_batches(problem.source, problem.alpha_part, 21, 16)))
     latency = problem.resources[0]
     for step in range(6):
         state.parameters.alpha.assign(np.where(problem.offered, alpha, 0.0))
@@ -215,8 +252,12 @@ def test_alpha_descends_the_gates_gradient_and_the_latency(table, monkeypatch, m
             weights = [math.exp(alpha[b, k]) for k in inside]
             p = dict(zip(inside, np.array(weights) / sum(weights)))
             for i in inside:
-                wanted = sum((call["gradient"][b, j] + 0.1 * latency.costs[b, j] / TARGET_MS)
-                             * p[j] * ((i == j) - p[i]) for j in inside)
+                wanted = sum(
+                    (call["gradient"][b, j] + 0.1 * latency.costs[b, j] / TARGET_MS)
+                    * p[j]
+                    * ((i == j) - p[i])
+                    for j in inside
+                )
                 assert gradient[b, i] == pytest.approx(wanted, rel=1e-9, abs=1e-12)
 
 
@@ -225,8 +266,7 @@ def test_alpha_moves_by_its_own_rate(table):
     problem = check_problem(config(table, {"alpha_learning_rate": 0.03}, gate_mode="full"))
     state = SearchState(problem)
     before = state.parameters.values()
-    images, labels = next(iter(batches.evaluation_batches(
-        problem.source, problem.alpha_part, 21, 16)))
+    images, labels = next(iter(batches.evaluation_batches(problem.source, problem.alpha_part, 21, 16)))
     state.alpha_step(0, images, labels)
     moved = state.parameters.values()[problem.offered] - before[problem.offered]
     np.testing.assert_allclose(np.abs(moved), 0.03, rtol=1e-3)
@@ -237,10 +277,12 @@ def test_the_control_has_gradients_of_the_same_size_that_say_nothing(table, monk
     state, recorder = SearchState(problem), Recorder(monkeypatch)
     seen = []
     original = search_state.gates.alpha_gradient
-    monkeypatch.setattr(search_state.gates, "alpha_gradient",
-                        lambda gradient, p: seen.append(gradient) or original(gradient, p))
-    images, labels = next(iter(batches.evaluation_batches(
-        problem.source, problem.alpha_part, 21, 16)))
+    monkeypatch.setattr(
+        search_state.gates,
+        "alpha_gradient",
+        lambda gradient, p: seen.append(gradient) or original(gradient, p),
+    )
+    images, labels = next(iter(batches.evaluation_batches(problem.source, problem.alpha_part, 21, 16)))
     real, noise = [], []
     for step in range(40):
         seen.clear()
@@ -249,7 +291,7 @@ def test_the_control_has_gradients_of_the_same_size_that_say_nothing(table, monk
         noise.append(seen[0][problem.offered])
     real, noise = np.concatenate(real), np.concatenate(noise)
     present = real != 0
-    assert np.std(noise[present]) == pytest.approx(np.sqrt(np.mean(real[present]**2)), rel=0.35)
+    assert np.std(noise[present]) == pytest.approx(np.sqrt(np.mean(real[present] ** 2)), rel=0.35)
     # No more alike than chance: a correlation of n pairs has a deviation of 1 / √n.
     assert abs(np.corrcoef(real[present], noise[present])[0, 1]) < 4 / math.sqrt(present.sum())
 
@@ -269,8 +311,7 @@ def _checkpoints(folder) -> set[str]:
     return {path.stem for path in (folder / "search" / "checkpoint").glob("*.index")}
 
 
-def test_a_loss_that_is_not_finite_stops_the_search_and_leaves_the_checkpoint(
-        table, monkeypatch, tmp_path):
+def test_a_loss_that_is_not_finite_stops_the_search_and_leaves_the_checkpoint(table, monkeypatch, tmp_path):
     weight_step = search_state.weight_step
     calls = []
 
@@ -280,9 +321,12 @@ def test_a_loss_that_is_not_finite_stops_the_search_and_leaves_the_checkpoint(
         return (float("nan") if len(calls) == STEPS + 3 else loss), hits
 
     monkeypatch.setattr(search_state, "weight_step", diverges)
-    with pytest.raises(UserError, match=f"training loss became nan in step {STEPS + 3}, .*use a "
-                       "smaller --search_learning_rate .* in another --workdir. Nothing of it was "
-                       "saved; the last good checkpoint is kept"):
+    with pytest.raises(
+        UserError,
+        match=f"training loss became nan in step {STEPS + 3}, .*use a "
+        "smaller --search_learning_rate .* in another --workdir. Nothing of it was "
+        "saved; the last good checkpoint is kept",
+    ):
         search_run.run_search(str(tmp_path), config(table))
     assert _checkpoints(tmp_path) == {f"ckpt-{STEPS}"}
     monkeypatch.setattr(search_state, "weight_step", weight_step)
@@ -292,6 +336,7 @@ def test_a_loss_that_is_not_finite_stops_the_search_and_leaves_the_checkpoint(
 @pytest.mark.parametrize("what", ["weights", "alpha"])
 def test_a_state_that_is_not_finite_is_never_saved(table, monkeypatch, tmp_path, what):
     """After the last step of an epoch: its loss was finite, what it left is not."""
+
     def poison(state):
         if what == "weights":
             trained = state.supernet.stem.trained
@@ -302,8 +347,10 @@ def test_a_state_that_is_not_finite_is_never_saved(table, monkeypatch, tmp_path,
 
     _poisoned_at(monkeypatch, 2 * STEPS - 1, poison)
     monkeypatch.setattr(search_run, "_end_epoch", lambda *_: None)
-    message = {"weights": r"state is no longer finite \(supernet: .*--search_learning_rate",
-               "alpha": r"state is no longer finite \(parameters: .*alpha"}[what]
+    message = {
+        "weights": r"state is no longer finite \(supernet: .*--search_learning_rate",
+        "alpha": r"state is no longer finite \(parameters: .*alpha",
+    }[what]
     with pytest.raises(UserError, match=message):
         search_run.run_search(str(tmp_path), config(table))
     assert _checkpoints(tmp_path) == {f"ckpt-{STEPS}"}

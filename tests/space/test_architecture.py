@@ -44,17 +44,20 @@ def test_in_words_reads_like_the_paper():
     assert in_words(PROXYLESS_MOBILE).startswith("1_3 | 3_5 3_3 Z Z | 3_7")
 
 
-@pytest.mark.parametrize("change,message", [
-    (lambda c: c.update(format="other/9"), "format 'other/9'"),
-    (lambda c: c.pop("head_width"), "not an architecture file"),
-    (lambda c: c.update(head_width="wide"), "not an architecture file"),
-    (lambda c: c.update(head_width=-8), "head width must be 1 to"),
-    (lambda c: c.update(blocks=[]), "1 to 1024 blocks, not 0"),
-    (lambda c: c.update(padding="reflect"), "Unknown padding 'reflect'"),
-    (lambda c: c["blocks"][1].update(operation="9_9"), "Unknown operation '9_9'"),
-    (lambda c: c["blocks"][1].update(operation="Z"), "Block 1 is a ZeroOp but changes the shape"),
-    (lambda c: c["blocks"][1].update(stride=3), "stride must be 1 or 2, not 3"),
-])
+@pytest.mark.parametrize(
+    "change,message",
+    [
+        (lambda c: c.update(format="other/9"), "format 'other/9'"),
+        (lambda c: c.pop("head_width"), "not an architecture file"),
+        (lambda c: c.update(head_width="wide"), "not an architecture file"),
+        (lambda c: c.update(head_width=-8), "head width must be 1 to"),
+        (lambda c: c.update(blocks=[]), "1 to 1024 blocks, not 0"),
+        (lambda c: c.update(padding="reflect"), "Unknown padding 'reflect'"),
+        (lambda c: c["blocks"][1].update(operation="9_9"), "Unknown operation '9_9'"),
+        (lambda c: c["blocks"][1].update(operation="Z"), "Block 1 is a ZeroOp but changes the shape"),
+        (lambda c: c["blocks"][1].update(stride=3), "stride must be 1 or 2, not 3"),
+    ],
+)
 def test_broken_files_are_refused(change, message):
     content = PROXYLESS_MOBILE.to_json()
     change(content)

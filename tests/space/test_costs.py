@@ -51,8 +51,10 @@ def test_parameters_do_not_depend_on_the_resolution():
 
 
 # MobileNetV2's rule: nearest multiple of 8, at least 8, never below 90 % of the product.
-@pytest.mark.parametrize("width,multiplier,expected", [
-    (32, 0.5, 16), (24, 0.5, 16), (16, 0.3, 8), (24, 0.35, 8), (96, 0.75, 72), (40, 0.3, 16)])
+@pytest.mark.parametrize(
+    "width,multiplier,expected",
+    [(32, 0.5, 16), (24, 0.5, 16), (16, 0.3, 8), (24, 0.35, 8), (96, 0.75, 72), (40, 0.3, 16)],
+)
 def test_width_rounding(width, multiplier, expected):
     assert scale_width(width, multiplier) == expected
     assert expected >= 0.9 * width * multiplier or expected == 8
@@ -66,6 +68,7 @@ def test_head_is_scaled_only_upwards():
 @pytest.mark.parametrize("name", ["mobilenet_v2", "proxyless_mobile", "proxyless_gpu"])
 def test_keras_network_has_the_counted_parameters(name):
     from nas_tf.network.build import build_network, count_trainable
+
     model = build_network(PUBLISHED[name], 64, 1000)
     assert count_trainable(model) == GOLDEN[name][0]
     assert model.output_shape == (None, 1000)
@@ -73,8 +76,13 @@ def test_keras_network_has_the_counted_parameters(name):
 
 def test_symmetric_padding_keeps_the_shape():
     from nas_tf.network.build import build_network
+
     blocks = (Block(InvertedBottleneck(1, 3), 8), Block(InvertedBottleneck(3, 7), 16, 2))
     for size in (32, 33):
-        shapes = [build_network(Architecture(8, 2, blocks, 16, padding=p), size, 4)
-                  .get_layer("block1_project_bn").output_shape for p in ("same", "symmetric")]
+        shapes = [
+            build_network(Architecture(8, 2, blocks, 16, padding=p), size, 4)
+            .get_layer("block1_project_bn")
+            .output_shape
+            for p in ("same", "symmetric")
+        ]
         assert shapes[0] == shapes[1]

@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
+from nas_tf.network import layers
 from nas_tf.space.layer_spec import BlockSpec
 from nas_tf.space.operations import InvertedBottleneck
-from nas_tf.network import layers
 from nas_tf.supernet.chains import Chain
 from nas_tf.supernet.gate_values import gate_value, moments_of
 from nas_tf.supernet.graph_steps import _place
@@ -17,8 +17,7 @@ WIDTH = 8
 
 
 def _layers(expansion: int, kernel: int, stride: int = 1):
-    spec = BlockSpec(6, WIDTH, WIDTH, stride=stride,
-                     operation=InvertedBottleneck(expansion, kernel))
+    spec = BlockSpec(6, WIDTH, WIDTH, stride=stride, operation=InvertedBottleneck(expansion, kernel))
     return layers.operation_layers(spec, "block")
 
 
@@ -44,8 +43,7 @@ def test_the_output_is_that_of_the_keras_layers(image):
     expected = plain(image, training=True)
     y, moved = chain.run(image, weights, tf.constant(chain.initial_statistics()))
     np.testing.assert_allclose(y, expected, atol=1e-5)
-    for ours, theirs in zip(chain.unpack_statistics(moved), plain.non_trainable_weights,
-                            strict=True):
+    for ours, theirs in zip(chain.unpack_statistics(moved), plain.non_trainable_weights, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
@@ -53,8 +51,9 @@ def test_a_layout_gives_a_chain_the_shapes_of_another(image):
     own, other = _chain(3, 3), _chain(6, 7)
     assert own.form == other.form != _chain(3, 3, stride=2).form
     weights = _random(len(other.initial_weights()))
-    np.testing.assert_array_equal(own.run(image, weights, None, other.layout)[0],
-                                  other.run(image, weights)[0])
+    np.testing.assert_array_equal(
+        own.run(image, weights, None, other.layout)[0], other.run(image, weights)[0]
+    )
 
 
 @pytest.mark.parametrize("with_layout", [False, True])
@@ -106,7 +105,6 @@ def test_a_layer_with_other_weights_is_refused():
 
 
 def test_candidates_of_a_block_have_to_share_their_form():
-    paths = [Path(PathKind(chain, shared_functions(chain)))
-             for chain in (_chain(1, 3), _chain(3, 3))]
+    paths = [Path(PathKind(chain, shared_functions(chain))) for chain in (_chain(1, 3), _chain(3, 3))]
     with pytest.raises(ValueError, match="differ in more than widths and kernels"):
         _place(paths)

@@ -7,13 +7,19 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
+from nas_tf.network.build import build_network
 from nas_tf.search.problem import offered_candidates
 from nas_tf.space.search_space import FULL, TINY
 from nas_tf.supernet import graph_steps
-from nas_tf.network.build import build_network
-from nas_tf.supernet.supernet import Supernet
 from nas_tf.supernet.steps import (
-    EagerSteps, GraphSteps, WeightOptimizer, gate_gradients, make_steps, weight_step)
+    EagerSteps,
+    GraphSteps,
+    WeightOptimizer,
+    gate_gradients,
+    make_steps,
+    weight_step,
+)
+from nas_tf.supernet.supernet import Supernet
 from nas_tf.train import precision
 from tests.search.helpers import MICRO
 
@@ -45,8 +51,7 @@ def _supernet() -> Supernet:
     net = Supernet(TINY, RESOLUTION, CLASSES)
     rng = np.random.default_rng(2)
     for path in net.all_paths():  # scales, shifts and statistics away from 1 and 0
-        is_vector = np.concatenate([
-            np.full(w.size, len(w.shape) == 1) for w in path.kind.chain.weights])
+        is_vector = np.concatenate([np.full(w.size, len(w.shape) == 1) for w in path.kind.chain.weights])
         path.trained.assign_add(rng.uniform(0.05, 0.2, path.trained.shape) * is_vector)
         path.statistics.assign_add(rng.uniform(0.05, 0.2, path.statistics.shape))
     net.after.trained.assign(3.0 * net.after.trained)  # logits away from 0
@@ -56,8 +61,10 @@ def _supernet() -> Supernet:
 def _values(net: Supernet, active):
     """(trained, statistics) of the active paths, each in the order of the plain network."""
     paths = net.active_paths(active)
-    return ([v for path in paths for v in path.kind.chain.unpack(path.trained)],
-            [v for path in paths for v in path.kind.chain.unpack_statistics(path.statistics)])
+    return (
+        [v for path in paths for v in path.kind.chain.unpack(path.trained)],
+        [v for path in paths for v in path.kind.chain.unpack_statistics(path.statistics)],
+    )
 
 
 def _compact(net: Supernet, active) -> keras.Model:
@@ -79,13 +86,18 @@ def test_steps_equal_those_of_the_plain_network(steps, supernet, batch, active):
     model, optimizer = _compact(supernet, active), WeightOptimizer(supernet)
     sgd = keras.optimizers.SGD(0.1, 0.9, nesterov=True)
     sgd.build(model.trainable_weights)
-    for rate in (0.1, 0.05):
+    for _ in range(2):
         with tf.GradientTape() as tape:
             logits = model(images, training=True)
-            loss = tf.reduce_mean(keras.losses.categorical_crossentropy(
-                tf.one_hot(labels, CLASSES), logits, from_logits=True, label_smoothing=0.1))
-        gradients = [g + 4e-5 * v if v.shape.rank > 1 else g for g, v in zip(
-            tape.gradient(loss, model.trainable_weights), model.trainable_weights)]
+            loss = tf.reduce_mean(
+                keras.losses.categorical_crossentropy(
+                    tf.one_hot(labels, CLASSES), logits, from_logits=True, label_smoothing=0.1
+                )
+            )
+        gradients = [
+            g + 4e-5 * v if v.shape.rank > 1 else g
+            for g, v in zip(tape.gradient(loss, model.trainable_weights), model.trainable_weights)
+        ]
         sgd.apply_gradients(zip(gradients, model.trainable_weights))
         stepped, hits = weight_step(steps, optimizer, images, labels, active, 0.1)
         assert stepped == pytest.approx(float(loss), abs=1e-5)
@@ -108,8 +120,11 @@ def test_a_weight_step_touches_the_sampled_path_and_nothing_else(steps, supernet
     state = [*supernet.weights, *optimizer.variables]
     before = [v.numpy().copy() for v in state]
     weight_step(steps, optimizer, *batch, ACTIVE, 0.1)
-    touched = {id(v) for path in supernet.active_paths(ACTIVE)
-               for v in (path.trained, path.statistics, optimizer.slots[path.name])}
+    touched = {
+        id(v)
+        for path in supernet.active_paths(ACTIVE)
+        for v in (path.trained, path.statistics, optimizer.slots[path.name])
+    }
     for variable, old in zip(state, before, strict=True):
         changed = not np.array_equal(variable.numpy(), old)
         assert changed == (id(variable) in touched), variable.name
@@ -128,7 +143,7 @@ def test_every_parameter_of_every_path_gets_a_gradient(steps, batch, k):
 
 def _normalized(x, scale, shift):
     mean = tf.reduce_mean(x, [0, 1, 2])
-    variance = tf.reduce_mean((x - mean)**2, [0, 1, 2])
+    variance = tf.reduce_mean((x - mean) ** 2, [0, 1, 2])
     return (x - mean) / tf.sqrt(variance + 1e-3) * scale + shift
 
 
@@ -147,23 +162,27 @@ def _branch(x, path, stride: int):
 
 def _loss_of_gates(net: Supernet, images, labels):
     """The loss as a function of any gate values, y = x + Σ_k g_k F_k(x), in float64."""
+
     @tf.function
     def loss(gates):
-        kernel, scale, shift = (tf.cast(v, tf.float64) for v in net.stem.kind.chain.unpack(
-            net.stem.trained))
+        kernel, scale, shift = (tf.cast(v, tf.float64) for v in net.stem.kind.chain.unpack(net.stem.trained))
         x = tf.nn.conv2d(tf.cast(images, tf.float64), kernel, 2, "SAME")
         x = tf.nn.relu6(_normalized(x, scale, shift))
         x += _branch(x, net.first, 1)
         for b, (block, choice) in enumerate(zip(net.blocks, TINY.choices(RESOLUTION))):
-            branches = [gates[b, k] * _branch(x, path, choice.specs[0].stride)
-                        for k, path in enumerate(block.paths) if path is not None]
+            branches = [
+                gates[b, k] * _branch(x, path, choice.specs[0].stride)
+                for k, path in enumerate(block.paths)
+                if path is not None
+            ]
             x = tf.add_n(branches) + (x if choice.specs[0].has_shortcut else 0.0)
         kernel, scale, shift, logits, bias = (
-            tf.cast(v, tf.float64) for v in net.after.kind.chain.unpack(net.after.trained))
+            tf.cast(v, tf.float64) for v in net.after.kind.chain.unpack(net.after.trained)
+        )
         x = tf.nn.relu6(_normalized(tf.nn.conv2d(x, kernel, 1, "SAME"), scale, shift))
         x = tf.reduce_mean(x, [1, 2]) @ logits[0, 0] + bias
-        return tf.reduce_mean(
-            tf.nn.sparse_softmax_cross_entropy_with_logits(tf.cast(labels, tf.int64), x))
+        return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(tf.cast(labels, tf.int64), x))
+
     return lambda gates: float(loss(tf.constant(gates, tf.float64)))
 
 
@@ -216,8 +235,11 @@ def test_training_descends(steps, supernet, batch):
 
 def test_nothing_is_traced_again_for_another_network(batch):
     steps = GraphSteps(_supernet())
-    functions = {id(f): f for path in steps.supernet.all_paths()
-                 for f in [path.kind.functions.train, path.kind.functions.gate]}
+    functions = {
+        id(f): f
+        for path in steps.supernet.all_paths()
+        for f in [path.kind.functions.train, path.kind.functions.gate]
+    }
     optimizer = WeightOptimizer(steps.supernet)
     weight_step(steps, optimizer, *batch, ACTIVE, 0.1)
     gate_gradients(steps, *batch, OFFERED, ACTIVE)
@@ -233,8 +255,7 @@ def _ancestors(operation, known: dict) -> frozenset:
     """Names of all operations that must have run before."""
     if operation.name not in known:
         before = [tensor.op for tensor in operation.inputs] + list(operation.control_inputs)
-        known[operation.name] = frozenset().union(
-            *({op.name} | _ancestors(op, known) for op in before))
+        known[operation.name] = frozenset().union(*({op.name} | _ancestors(op, known) for op in before))
     return known[operation.name]
 
 
@@ -243,8 +264,7 @@ def test_no_more_inactive_paths_are_computed_at_once_than_allowed(batch):
     steps = GraphSteps(_supernet())
     counts = tuple(int(n) - 1 for n in OFFERED.sum(axis=1))
     graph = steps._gate_graph(counts).get_concrete_function().graph
-    packs = [op for op in graph.get_operations() if op.type == "Pack"
-             and len(op.inputs) == sum(counts)]
+    packs = [op for op in graph.get_operations() if op.type == "Pack" and len(op.inputs) == sum(counts)]
     values = [tensor.op for tensor in packs[-1].inputs]
     assert len({op.name for op in values}) == sum(counts) == 27
     known: dict = {}
@@ -278,4 +298,5 @@ def test_other_ways_to_compute_agree(batch, settings):
     np.testing.assert_allclose(found[2], expected[2], atol=gate_tolerance * np.abs(expected[2]).max())
     loss, _ = weight_step(steps, WeightOptimizer(net), *batch, active, 0.05)
     assert loss == pytest.approx(
-        weight_step(reference_steps, WeightOptimizer(reference), *batch, active, 0.05)[0], rel=tolerance)
+        weight_step(reference_steps, WeightOptimizer(reference), *batch, active, 0.05)[0], rel=tolerance
+    )

@@ -8,8 +8,8 @@ import tf_keras as keras
 from nas_tf.search.problem import offered_candidates
 from nas_tf.space.search_space import SPACES
 from nas_tf.supernet import tying
-from nas_tf.supernet.supernet import Supernet
 from nas_tf.supernet.steps import WeightOptimizer, make_steps, weight_step
+from nas_tf.supernet.supernet import Supernet
 
 
 def _supernet(space: str, resolution: int, width: float = 1.0) -> Supernet:
@@ -45,21 +45,25 @@ def _inputs_of_blocks(net: Supernet, training: bool) -> list[tf.Tensor]:
 # Odd, even and single-pixel images in strided blocks, where SAME pads kernels differently.
 # Block by block: where few pixels are left, batch norm by the batch magnifies the rounding of one
 # block in all that follow.
-@pytest.mark.parametrize("space, resolution, width", [
-    ("tiny", 32, 1.0), ("tiny", 30, 1.0), ("small", 20, 1.0), ("full", 32, 0.5), ("full", 56, 0.35)])
+@pytest.mark.parametrize(
+    "space, resolution, width",
+    [("tiny", 32, 1.0), ("tiny", 30, 1.0), ("small", 20, 1.0), ("full", 32, 0.5), ("full", 56, 0.35)],
+)
 @pytest.mark.parametrize("training", [True, False])
 def test_freed_candidates_compute_what_the_smallest_does(space, resolution, width, training):
     net = _supernet(space, resolution, width)
     inputs = _inputs_of_blocks(net, training)
-    expected = [block.paths[tying.smallest(block)](x, training=training)
-                for block, x in zip(net.blocks, inputs)]
+    expected = [
+        block.paths[tying.smallest(block)](x, training=training) for block, x in zip(net.blocks, inputs)
+    ]
     tying.untie(net, np.random.default_rng(0))
     for block, x, y in zip(net.blocks, inputs, expected, strict=True):
         scale = float(tf.math.reduce_std(y))
         for path in block.paths:
             if path is not None:
-                np.testing.assert_allclose(path(x, training=training), y, atol=1e-4 * scale,
-                                           err_msg=path.name)
+                np.testing.assert_allclose(
+                    path(x, training=training), y, atol=1e-4 * scale, err_msg=path.name
+                )
 
 
 def test_a_freed_network_gives_the_logits_of_the_tied_one():
@@ -69,8 +73,7 @@ def test_a_freed_network_gives_the_logits_of_the_tied_one():
     untied_before = net(images, samples[0])
     tying.untie(net, np.random.default_rng(0))
     for active, logits in zip(samples, expected):
-        np.testing.assert_allclose(net(images, active), logits,
-                                   atol=1e-4 * float(tf.math.reduce_std(logits)))
+        np.testing.assert_allclose(net(images, active), logits, atol=1e-4 * float(tf.math.reduce_std(logits)))
     assert not np.allclose(untied_before, expected[0], atol=0.1)
 
 
@@ -86,8 +89,7 @@ def test_tied_candidates_are_the_smallest_or_zero():
 
 def test_untying_leaves_the_smallest_and_the_fixed_layers_as_they_are():
     net = _supernet("tiny", 16)
-    kept = [net.stem, net.first, net.after,
-            *(block.paths[tying.smallest(block)] for block in net.blocks)]
+    kept = [net.stem, net.first, net.after, *(block.paths[tying.smallest(block)] for block in net.blocks)]
     before = [path.trained.numpy() for path in kept]
     tying.untie(net, np.random.default_rng(0))
     for path, value in zip(kept, before):
@@ -97,9 +99,15 @@ def test_untying_leaves_the_smallest_and_the_fixed_layers_as_they_are():
 def test_copies_of_a_channel_part_in_the_first_step():
     net = _supernet("tiny", 16)
     tying.untie(net, np.random.default_rng(0))
-    widest = np.array([max((k for k, path in enumerate(block.paths) if path is not None),
-                           key=lambda k: block.paths[k].trained.shape[0])
-                       for block in net.blocks])
+    widest = np.array(
+        [
+            max(
+                (k for k, path in enumerate(block.paths) if path is not None),
+                key=lambda k: block.paths[k].trained.shape[0],
+            )
+            for block in net.blocks
+        ]
+    )
     path = net.blocks[0].paths[widest[0]]
 
     def halves():
@@ -107,8 +115,7 @@ def test_copies_of_a_channel_part_in_the_first_step():
         return np.split(expand, 2, axis=-1)
 
     np.testing.assert_array_equal(*halves())
-    weight_step(make_steps(net), WeightOptimizer(net), _images(net), tf.constant([0, 1, 2, 3]),
-                widest, 0.1)
+    weight_step(make_steps(net), WeightOptimizer(net), _images(net), tf.constant([0, 1, 2, 3]), widest, 0.1)
     first, second = halves()
     # In every channel, by more than float rounding.
     assert np.abs(first - second).max(axis=(0, 1, 2)).min() > 1e-5

@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from nas_tf.supernet.supernet import Supernet
 from nas_tf.supernet.steps import WeightOptimizer, make_steps, weight_step
+from nas_tf.supernet.supernet import Supernet
 from tests.search.helpers import MICRO
 
 ACTIVE, CLASSES, SIZE = [0, 1], 10, 16
@@ -16,8 +16,10 @@ DECAY, MOMENTUM, SMOOTHING, RATES = 0.3, 0.6, 0.25, (0.1, 0.03, 0.0)
 @pytest.fixture(scope="module")
 def batch():
     rng = np.random.default_rng(0)
-    return (tf.constant(rng.normal(size=(6, SIZE, SIZE, 3)), tf.float32),
-            tf.constant(rng.integers(0, CLASSES, 6)))
+    return (
+        tf.constant(rng.normal(size=(6, SIZE, SIZE, 3)), tf.float32),
+        tf.constant(rng.integers(0, CLASSES, 6)),
+    )
 
 
 def _supernet() -> Supernet:
@@ -80,7 +82,9 @@ def test_the_momentum_is_that_of_the_path_alone(batch):
 
 
 def test_what_the_optimizer_keeps_is_by_default_the_projects():
-    from nas_tf.train.optimizers import MOMENTUM as momentum, WEIGHT_DECAY
+    from nas_tf.train.optimizers import MOMENTUM as momentum
+    from nas_tf.train.optimizers import WEIGHT_DECAY
+
     optimizer = WeightOptimizer(_supernet())
     assert optimizer.weight_decay == WEIGHT_DECAY
     assert float(optimizer._momentum) == pytest.approx(momentum)

@@ -11,21 +11,27 @@ import numpy as np
 import pytest
 
 from nas_tf.base import files
-from nas_tf.train import run as train_run
-from nas_tf.data.config import Augmentation, DataConfig
 from nas_tf.base.errors import UserError
+from nas_tf.base.metric_log import read_metrics
+from nas_tf.data.config import Augmentation, DataConfig
 from nas_tf.network.model_folder import load_float_model
+from nas_tf.train import run as train_run
+from nas_tf.train.accuracy import AccuracyCounter
 from nas_tf.train.config import TrainConfig, WeightStep
 from nas_tf.train.run import run_train
-from nas_tf.train.accuracy import AccuracyCounter
-from nas_tf.base.metric_log import read_metrics
 from nas_tf.train.weight_trainer import WeightTrainer
 from tests.data.conftest import write_image
 
 CONFIG = TrainConfig(
     data=DataConfig("digits", train_split="train[:96]", eval_split="test[:40]"),
-    augmentation=Augmentation(0.7, False, 0.5), architecture="s8x2 1_3c8 3_3c8x2 3_3c8 h16",
-    resolution=16, epochs=2, batch_size=20, learning_rate=0.1, weights=WeightStep(ema_decay=0.9))
+    augmentation=Augmentation(0.7, False, 0.5),
+    architecture="s8x2 1_3c8 3_3c8x2 3_3c8 h16",
+    resolution=16,
+    epochs=2,
+    batch_size=20,
+    learning_rate=0.1,
+    weights=WeightStep(ema_decay=0.9),
+)
 
 
 class Killed(BaseException):
@@ -64,8 +70,7 @@ def test_a_killed_run_ends_with_the_same_weights(whole, tmp_path, monkeypatch, s
     for found, wanted in zip(weights(tmp_path), weights(whole[0])):
         assert np.allclose(found, wanted, atol=1e-6)
     assert summary["top1"] == whole[1]["top1"]
-    for found, wanted in zip(read_metrics(tmp_path / "train"), read_metrics(whole[0] / "train"),
-                             strict=True):
+    for found, wanted in zip(read_metrics(tmp_path / "train"), read_metrics(whole[0] / "train"), strict=True):
         assert found == pytest.approx(wanted, rel=1e-5)
 
 
@@ -100,8 +105,9 @@ def test_a_run_that_diverges_stops_and_keeps_its_last_good_checkpoint(tmp_path, 
 
     monkeypatch.setattr(WeightTrainer, "step", diverging)
     monkeypatch.setattr(train_run, "_evaluate", lambda *_: AccuracyCounter())
-    with pytest.raises(UserError, match="use a smaller --learning_rate, or --warmup_epochs, in "
-                       "another --workdir"):
+    with pytest.raises(
+        UserError, match="use a smaller --learning_rate, or --warmup_epochs, in another --workdir"
+    ):
         run_train(str(tmp_path), CONFIG)
     saved = {path.stem for path in (tmp_path / "train" / "checkpoint").glob("*.index")}
     assert saved == {"ckpt-5"} and not (tmp_path / "train" / "summary.json").exists()
@@ -113,16 +119,22 @@ def test_moved_data_does_not_stop_a_run(whole):
 
 
 def test_another_runs_folder_is_refused(whole):
-    with pytest.raises(UserError, match=r"run with other settings \(learning_rate: there 0.1, "
-                       r"asked 0.2\)"):
+    with pytest.raises(
+        UserError,
+        match=r"run with other settings \(learning_rate: there 0.1, "
+        r"asked 0.2\)",
+    ):
         run_train(str(whole[0]), dataclasses.replace(CONFIG, learning_rate=0.2))
 
 
 def test_training_goes_on_from_a_given_model(whole, tmp_path):
     start = str(whole[0] / "train" / "model")
-    summary = run_train(str(tmp_path), dataclasses.replace(
-        CONFIG, initial_model=start, epochs=1, learning_rate=1e-8,
-        weights=WeightStep(ema_decay=0.0)))
+    summary = run_train(
+        str(tmp_path),
+        dataclasses.replace(
+            CONFIG, initial_model=start, epochs=1, learning_rate=1e-8, weights=WeightStep(ema_decay=0.0)
+        ),
+    )
     for found, wanted in zip(weights(tmp_path), weights(whole[0])):
         if found.ndim > 1:
             assert np.allclose(found, wanted, atol=1e-5)
@@ -134,16 +146,21 @@ def test_training_on_takes_the_classes_by_name(whole, tmp_path):
     the dataset are those of the first one, reversed."""
     shutil.copytree(whole[0] / "train" / "model", tmp_path / "start")
     description = json.loads((tmp_path / "start" / "model.json").read_text())
-    (tmp_path / "start" / "model.json").write_text(json.dumps(
-        description | {"labels": description["labels"][::-1]}))
-    config = dataclasses.replace(CONFIG, initial_model=str(tmp_path / "start"), epochs=1,
-                                 learning_rate=1e-8, weights=WeightStep(ema_decay=0.0))
+    (tmp_path / "start" / "model.json").write_text(
+        json.dumps(description | {"labels": description["labels"][::-1]})
+    )
+    config = dataclasses.replace(
+        CONFIG,
+        initial_model=str(tmp_path / "start"),
+        epochs=1,
+        learning_rate=1e-8,
+        weights=WeightStep(ema_decay=0.0),
+    )
     run_train(str(tmp_path / "run"), config)
     model, found = load_float_model(tmp_path / "run" / "train" / "model")
     assert found.labels == tuple("0123456789")
     first, _ = load_float_model(whole[0] / "train" / "model")
-    for ours, theirs in zip(model.get_layer("logits").get_weights(),
-                            first.get_layer("logits").get_weights()):
+    for ours, theirs in zip(model.get_layer("logits").get_weights(), first.get_layer("logits").get_weights()):
         assert np.allclose(ours, theirs[..., ::-1], atol=1e-5)
 
 
@@ -152,8 +169,12 @@ def test_training_on_from_other_classes_is_refused_before_the_stage(whole, tmp_p
         for split in ("train", "test"):
             write_image(tmp_path / "images" / split / name / "0.png")
     config = dataclasses.replace(
-        CONFIG, initial_model=str(whole[0] / "train" / "model"), epochs=1, batch_size=2,
-        data=DataConfig(str(tmp_path / "images"), eval_split="test"))
+        CONFIG,
+        initial_model=str(whole[0] / "train" / "model"),
+        epochs=1,
+        batch_size=2,
+        data=DataConfig(str(tmp_path / "images"), eval_split="test"),
+    )
     with pytest.raises(UserError, match="only the model has '0', .*--class_names=ignore"):
         run_train(str(tmp_path / "run"), config)
     assert not (tmp_path / "run").exists()
@@ -162,8 +183,9 @@ def test_training_on_from_other_classes_is_refused_before_the_stage(whole, tmp_p
 
 
 def test_a_model_of_another_architecture_is_refused(whole, tmp_path):
-    config = dataclasses.replace(CONFIG, initial_model=str(whole[0] / "train" / "model"),
-                                 architecture="s8x2 1_3c8 h16")
+    config = dataclasses.replace(
+        CONFIG, initial_model=str(whole[0] / "train" / "model"), architecture="s8x2 1_3c8 h16"
+    )
     with pytest.raises(UserError, match="has the architecture .*, not 's8x2 1_3c8 h16'"):
         run_train(str(tmp_path), config)
 
@@ -172,8 +194,10 @@ def test_a_model_with_another_class_count_is_refused(whole, tmp_path):
     for name in ("a", "b", "c"):
         write_image(tmp_path / "images" / name / "0.png")
     config = dataclasses.replace(
-        CONFIG, initial_model=str(whole[0] / "train" / "model"),
-        data=DataConfig(str(tmp_path / "images"), train_split="train[:2]", eval_split="train[2:]"))
+        CONFIG,
+        initial_model=str(whole[0] / "train" / "model"),
+        data=DataConfig(str(tmp_path / "images"), train_split="train[:2]", eval_split="train[2:]"),
+    )
     with pytest.raises(UserError, match="has 10 classes, but dataset '.*images' has 3"):
         run_train(str(tmp_path), config)
 
@@ -187,8 +211,10 @@ def test_sizes_that_make_no_sense(tmp_path, name, value):
 
 
 def test_no_architecture(tmp_path):
-    with pytest.raises(UserError, match="--architecture is not given and .*architecture.json' does "
-                       "not exist; run nas_tf.search"):
+    with pytest.raises(
+        UserError,
+        match="--architecture is not given and .*architecture.json' does not exist; run nas_tf.search",
+    ):
         run_train(str(tmp_path), dataclasses.replace(CONFIG, architecture=""))
 
 
@@ -208,18 +234,37 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 @pytest.mark.slow
 def test_digits_are_learned(tmp_path):
     """95 % is far above what a linear classifier gets on so few steps; chance is 10 %."""
-    summary = run_train(str(tmp_path), dataclasses.replace(
-        CONFIG, data=DataConfig("digits"), epochs=12, batch_size=64, resolution=16,
-        architecture="s8x2 1_3c8 3_3c16 3_3c16 6_3c24x2 h64", weights=WeightStep(dropout=0.0)))
+    summary = run_train(
+        str(tmp_path),
+        dataclasses.replace(
+            CONFIG,
+            data=DataConfig("digits"),
+            epochs=12,
+            batch_size=64,
+            resolution=16,
+            architecture="s8x2 1_3c8 3_3c16 3_3c16 6_3c24x2 h64",
+            weights=WeightStep(dropout=0.0),
+        ),
+    )
     assert summary["top1"] > 0.95
 
 
 def test_the_command_refuses_in_one_sentence(tmp_path):
     """Exit status 1, no traceback, nothing written."""
     done = subprocess.run(
-        [sys.executable, "-m", "nas_tf.train", f"--workdir={tmp_path / 'run'}",
-         "--architecture=mobilenet_v2", "--dataset=digits", "--train_split=nothing"],
-        capture_output=True, text=True, check=False)
+        [
+            sys.executable,
+            "-m",
+            "nas_tf.train",
+            f"--workdir={tmp_path / 'run'}",
+            "--architecture=mobilenet_v2",
+            "--dataset=digits",
+            "--train_split=nothing",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "error: Dataset 'digits' has no split 'nothing'; it has test, train" in done.stderr
     assert not (tmp_path / "run").exists()

@@ -27,7 +27,8 @@ def test_the_rates_fall_from_step_to_step():
     assert all(a > b for a, b in zip(rates, rates[1:])) and min(rates) == 0.0
 
 
-@pytest.mark.parametrize("examples, batch, steps", [
-    (1, 1, 1), (7, 7, 1), (8, 7, 2), (6, 7, 1), (0, 7, 0), (1281167, 256, 5005)])
+@pytest.mark.parametrize(
+    "examples, batch, steps", [(1, 1, 1), (7, 7, 1), (8, 7, 2), (6, 7, 1), (0, 7, 0), (1281167, 256, 5005)]
+)
 def test_steps_hold_every_example(examples, batch, steps):
     assert steps_per_epoch(examples, batch) == steps

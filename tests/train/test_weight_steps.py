@@ -6,10 +6,10 @@ import tensorflow as tf
 import tf_keras as keras
 
 from nas_tf.base.errors import UserError
-from nas_tf.space.architecture import from_string
 from nas_tf.network.build import build_network
-from nas_tf.train.config import WeightStep
+from nas_tf.space.architecture import from_string
 from nas_tf.train import optimizers, precision
+from nas_tf.train.config import WeightStep
 from nas_tf.train.moving_average import MovingAverage
 from nas_tf.train.weight_trainer import WeightTrainer, smoothed_cross_entropy
 
@@ -60,8 +60,7 @@ def test_a_weight_step_is_the_gradient_with_decay_times_the_rate():
         loss = smoothed_cross_entropy(tf.constant(LABELS), logits, 0.3)
     gradients = tape.gradient(loss, subject.model.trainable_variables)
     step(subject, rate=0.2)
-    for before, gradient, after in zip(
-            weights, gradients, subject.model.trainable_variables, strict=True):
+    for before, gradient, after in zip(weights, gradients, subject.model.trainable_variables, strict=True):
         total = gradient + (0.05 * before if before.ndim > 1 else 0.0)
         np.testing.assert_allclose(after, before - 1.9 * 0.2 * total, atol=2e-5)
 
@@ -70,8 +69,11 @@ def test_decay_acts_on_kernels_alone():
     subject = trainer()
     decayed = {v.name for v in subject.model.trainable_variables if optimizers.decays(v)}
     kernels = {v.name for v in subject.model.trainable_variables if "kernel" in v.name}
-    others = {v.name for v in subject.model.trainable_variables
-              if any(word in v.name for word in ("gamma", "beta", "bias"))}
+    others = {
+        v.name
+        for v in subject.model.trainable_variables
+        if any(word in v.name for word in ("gamma", "beta", "bias"))
+    }
     assert decayed == kernels and kernels and others
     assert decayed | others == {v.name for v in subject.model.trainable_variables}
 
@@ -110,6 +112,7 @@ def test_dropout_is_a_function_of_seed_and_step():
         subject = trainer(seed, dropout=0.5)
         step(subject, number)
         return subject.model.get_layer("logits").kernel.numpy()
+
     assert (after(0, 3) == after(0, 3)).all()
     assert (after(0, 3) != after(0, 4)).any() and (after(0, 3) != after(1, 3)).any()
 
