@@ -4,7 +4,6 @@ import html
 
 from nas_tf.space.architecture import Architecture
 from nas_tf.space.layer_spec import BlockSpec, LayerSpec
-from nas_tf.space.operations import Zero
 
 # Colour-blind safe (Okabe and Ito), one a kernel size.
 KERNEL_COLOURS = {1: "#999999", 3: "#56b4e9", 5: "#009e73", 7: "#e69f00"}
@@ -20,7 +19,7 @@ def draw(architecture: Architecture, resolution: int, num_classes: int) -> str:
     shortcuts = "".join(
         _shortcut(index)
         for index, layer in enumerate(layers)
-        if isinstance(layer, BlockSpec) and layer.has_shortcut and not isinstance(layer.operation, Zero)
+        if isinstance(layer, BlockSpec) and layer.has_shortcut and not layer.is_skipped
     )
     return (
         f'<svg viewBox="0 0 {width} 262" role="img" aria-label="architecture" '
@@ -34,12 +33,10 @@ def _appearance(layer: LayerSpec) -> tuple[str, str, int]:
     if not isinstance(layer, BlockSpec):
         name = {"StemSpec": "conv 3×3", "HeadSpec": "conv 1×1"}.get(type(layer).__name__, "pool + classes")
         return name, _FIXED_COLOUR, 5 * _UNIT
-    if isinstance(layer.operation, Zero):
-        return "skip", "none", 3 * _UNIT
-    operation = layer.operation
-    label = f"MB{operation.expansion} {operation.kernel}×{operation.kernel}"
+    drawing = layer.operation.drawing
+    colour = KERNEL_COLOURS.get(drawing.kernel, _FIXED_COLOUR) if drawing.kernel else "none"
     # Even an expansion of 1 must be tall enough for its label.
-    return label, KERNEL_COLOURS[operation.kernel], (3 + operation.expansion) * _UNIT * 3 // 4
+    return drawing.label, colour, (3 + drawing.height) * _UNIT * 3 // 4
 
 
 def _column(layer: LayerSpec, index: int) -> str:

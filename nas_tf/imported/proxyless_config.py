@@ -6,7 +6,10 @@ from typing import Any
 from nas_tf.base import files
 from nas_tf.base.errors import UserError, require
 from nas_tf.space.architecture import Architecture, Block
-from nas_tf.space.operations import ZERO, InvertedBottleneck, Operation
+from nas_tf.space.layer_spec import fits_shortcut
+from nas_tf.space.operations.inverted_bottleneck import InvertedBottleneck
+from nas_tf.space.operations.operation import Operation
+from nas_tf.space.operations.zero import ZERO
 
 # What every convolution of the family has; a network with anything else is refused by name.
 _CONVOLUTION = {
@@ -120,15 +123,13 @@ def _block(entry: dict[str, Any], width: int, where: str) -> Block:
         _check(conv, _BOTTLENECK | {"in_channels": width}, where)
         operation = _operation(conv, width, where)
         output, stride = _whole(conv["out_channels"]), _whole(conv["stride"])
-    # Our blocks have the shortcut exactly where it fits.
-    fits = stride == 1 and output == width
-    is_identity = not shortcut or shortcut["name"] == "IdentityLayer"
     require(
-        (shortcut is not None) == fits and is_identity,
-        f"The {where} has {'a' if shortcut else 'no'} shortcut; an identity shortcut is "
-        "supported exactly where stride is 1 and widths match.",
+        not shortcut or shortcut["name"] == "IdentityLayer" and fits_shortcut(stride, width, output),
+        f"The {where} has a shortcut that is no identity or changes the shape; an identity "
+        "shortcut is supported, where stride is 1 and widths match.",
     )
-    return Block(operation, output, stride)
+    # A skipped block is its shortcut, whether the file says so or not.
+    return Block(operation, output, stride, operation is ZERO or bool(shortcut))
 
 
 def _operation(conv: dict[str, Any], width: int, where: str) -> Operation:

@@ -4,7 +4,7 @@ import numpy as np
 
 from nas_tf.base.errors import UserError
 from nas_tf.latency.keys import parse_key
-from nas_tf.space.layer_spec import BlockSpec, LayerSpec
+from nas_tf.space.layer_spec import LayerSpec
 
 _MIN_ENTRIES = 8
 
@@ -45,17 +45,14 @@ def layer_features(spec: LayerSpec) -> np.ndarray:
     1; multiply-adds of dense convolutions; of depthwise ones with kernel 3, 5, 7; elements of activations
     read and written; weights.
     """
-    outputs = spec.output_size**2
-    hidden, depthwise = 0, 0
-    if isinstance(spec, BlockSpec):
-        hidden = spec.hidden_width
-        depthwise = outputs * spec.operation.kernel**2 * hidden
-    moved = spec.input_size**2 * spec.input_width + outputs * spec.output_width
-    # The expanded tensor is written and read before and after the depthwise convolution.
-    moved += 2 * hidden * (spec.input_size**2 + outputs)
-    by_kernel = [0, 0, 0]
-    if depthwise:
-        # Kernels of other sizes count as the nearest of these.
-        nearest = min((3, 5, 7), key=lambda kernel: abs(kernel - spec.operation.kernel))
-        by_kernel[(3, 5, 7).index(nearest)] = depthwise
-    return np.array([1, spec.macs - depthwise, *by_kernel, moved, spec.params], float)
+    by_kernel, moved, size = [0, 0, 0], 0, spec.input_size
+    for convolution in spec.convolutions:
+        if convolution.depthwise:
+            # Kernels of other sizes count as the nearest of these.
+            nearest = min((3, 5, 7), key=lambda kernel: abs(kernel - convolution.kernel))
+            by_kernel[(3, 5, 7).index(nearest)] += convolution.macs(size)
+        moved += convolution.elements(size)
+        size = convolution.output_size(size)
+    if not spec.convolutions:
+        moved = spec.input_size**2 * spec.input_width + spec.output_size**2 * spec.output_width
+    return np.array([1, spec.macs - sum(by_kernel), *by_kernel, moved, spec.params], float)

@@ -3,8 +3,8 @@
 import re
 
 from nas_tf.base.errors import UserError
-from nas_tf.space.layer_spec import BlockSpec, ClassifierSpec, HeadSpec, LayerSpec, StemSpec
-from nas_tf.space.operations import InvertedBottleneck
+from nas_tf.space.candidates import parse_key_fields
+from nas_tf.space.layer_spec import BlockSpec, ClassifierSpec, HeadSpec, LayerSpec, StemSpec, fits_shortcut
 
 MAX_KEY_LENGTH = 200
 _SHAPE = r"input:(?P<i>\d{1,5})x(?P=i)x(?P<iw>\d{1,5})-output:"
@@ -13,8 +13,8 @@ _STEM = re.compile(rf"Conv-{_SHAPE}{_SQUARE}")
 _HEAD = re.compile(rf"Conv_1-{_SHAPE}{_SQUARE}")
 _CLASSIFIER = re.compile(rf"Logits-{_SHAPE}(?P<ow>\d{{1,6}})")
 _BLOCK = re.compile(
-    rf"expanded_conv-{_SHAPE}{_SQUARE}-expand:(?P<e>\d)-kernel:(?P<k>\d)-stride:(?P<s>[12])"
-    r"-idskip:[01]"
+    rf"(?P<name>[a-z_]{{1,40}})-{_SHAPE}{_SQUARE}-(?P<fields>[a-z0-9:-]{{1,60}}?)-stride:(?P<s>[12])"
+    r"-idskip:(?P<skip>[01])"
 )
 
 
@@ -46,9 +46,11 @@ def _parse(key: str) -> LayerSpec | None:
         return HeadSpec(size, input_width, output_width)
     if pattern is _STEM:
         return StemSpec(size, input_width, output_width, 1 if match["o"] == match["i"] else 2)
-    return BlockSpec(
-        size, input_width, output_width, int(match["s"]), InvertedBottleneck(int(match["e"]), int(match["k"]))
-    )
+    operation = parse_key_fields(match["name"], match["fields"])
+    shape, shortcut = (int(match["s"]), input_width, output_width), match["skip"] == "1"
+    if operation is None or shortcut and not fits_shortcut(*shape):
+        return None
+    return BlockSpec(size, input_width, output_width, int(match["s"]), operation, shortcut)
 
 
 def nearest(spec: LayerSpec, keys: list[str], count: int = 3) -> list[str]:

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from nas_tf.space.layer_spec import BlockSpec, HeadSpec, StemSpec
-from nas_tf.space.operations import Zero
+from nas_tf.space.operations.operation import Convolution
 
 BN_MOMENTUM = 0.9  # Keras' convention; PyTorch writes 0.1
 BN_EPSILON = 1e-3
@@ -72,13 +72,14 @@ def depthwise(
     stride: int,
     name: str,
     padding: str = "same",
+    relu: bool = True,
 ) -> list[keras.layers.Layer]:
-    """Depthwise convolution, batch norm, ReLU6: [N,H,W,C] → [N,H/s,W/s,C]."""
+    """Depthwise convolution, batch norm and (unless `relu` is False) ReLU6: [N,H,W,C] → [N,H/s,W/s,C]."""
     pad, mode = _padding(kernel, stride, padding, name)
     conv = keras.layers.DepthwiseConv2D(
         kernel, stride, mode, use_bias=False, name=f"{name}_conv", depthwise_initializer=he_fan_out(kernel, 1)
     )
-    return [*pad, conv, *_normalization(name, relu=True)]
+    return [*pad, conv, *_normalization(name, relu)]
 
 
 def operation_layers(
@@ -90,19 +91,30 @@ def operation_layers(
 
     The one builder of an operation: the compact network and the supernet both call it.
     """
-    if isinstance(spec.operation, Zero):
-        return []
-    chain = []
-    if spec.operation.expansion > 1:
-        chain += convolution(spec.hidden_width, 1, 1, f"{name}_expand", padding)
-    chain += depthwise(spec.operation.kernel, spec.stride, f"{name}_depthwise", padding)
-    return chain + convolution(spec.output_width, 1, 1, f"{name}_project", padding, relu=False)
+    return [
+        layer
+        for part in spec.convolutions
+        for layer in convolution_layers(part, f"{name}_{part.name}", padding)
+    ]
+
+
+def convolution_layers(
+    part: Convolution,
+    name: str,
+    padding: str = "same",
+) -> list[keras.layers.Layer]:
+    """One convolution of an operation with its batch norm and activation."""
+    if part.depthwise:
+        return depthwise(part.kernel, part.stride, name, padding, part.activation)
+    return convolution(part.output_width, part.kernel, part.stride, name, padding, part.activation)
 
 
 def build_operation(x, spec: BlockSpec, name: str, padding: str = "same"):
     """The block of `spec` on `x`, shortcut included."""
     y = apply_chain(operation_layers(spec, name, padding), x)
-    if isinstance(spec.operation, Zero) or not spec.has_shortcut:
+    if spec.is_skipped:
+        return x
+    if not spec.has_shortcut:
         return y
     return keras.layers.Add(name=f"{name}_add")([x, y])
 

@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 from nas_tf.base.errors import UserError, require
+from nas_tf.space.candidates import parse_operation
 from nas_tf.space.layer_spec import (
     IMAGE_CHANNELS,
     BlockSpec,
@@ -13,8 +14,9 @@ from nas_tf.space.layer_spec import (
     LayerSpec,
     StemSpec,
     allows,
+    fits_shortcut,
 )
-from nas_tf.space.operations import Operation, Zero, parse_operation
+from nas_tf.space.operations.operation import Operation
 
 FORMAT = "nas_tf.architecture/1"
 PADDINGS = ("same", "symmetric")
@@ -39,11 +41,17 @@ def scale_head(width: int, multiplier: float) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """One block: its operation, output width and stride. The input width follows from the one before."""
+    """One block: its operation, output width and stride. The input width follows from the one before.
+
+    Attributes:
+      shortcut: whether it adds its input to its output; None becomes, when the architecture is
+        made, whether its shape allows that.
+    """
 
     operation: Operation
     width: int
     stride: int = 1
+    shortcut: bool | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,14 +87,7 @@ class Architecture:
             len(self.image_border) == 3 and all(-2 < v < 2 for v in self.image_border),
             f"The image border must be 3 numbers in (-2, 2), not {self.image_border}.",
         )
-        width = self.stem_width
-        for index, block in enumerate(self.blocks):
-            require(
-                allows(block.operation, block.stride, width, block.width),
-                f"Block {index} is a ZeroOp but changes the shape ({width} to {block.width} "
-                f"channels, stride {block.stride}); only identity-shaped blocks can be skipped.",
-            )
-            width = block.width
+        object.__setattr__(self, "blocks", _with_shortcuts(self.stem_width, self.blocks))
         for label, value in (
             ("stem width", self.stem_width),
             ("head width", self.head_width),
@@ -100,9 +101,16 @@ class Architecture:
         """The same operations with every width multiplied and rounded to a multiple of 8."""
         if width_multiplier == 1:
             return self
-        blocks = tuple(
-            dataclasses.replace(b, width=scale_width(b.width, width_multiplier)) for b in self.blocks
-        )
+        blocks = []
+        for block, fits in zip(self.blocks, _fitting(self.stem_width, self.blocks), strict=True):
+            # Widths that differ can become equal: what its shape decided, it decides again.
+            shortcut = None if block.shortcut == fits else block.shortcut
+            blocks.append(
+                dataclasses.replace(
+                    block, width=scale_width(block.width, width_multiplier), shortcut=shortcut
+                )
+            )
+        blocks = tuple(blocks)
         return dataclasses.replace(
             self,
             stem_width=scale_width(self.stem_width, width_multiplier),
@@ -119,7 +127,14 @@ class Architecture:
         for block in self.blocks:
             last = layers[-1]
             layers.append(
-                BlockSpec(last.output_size, last.output_width, block.width, block.stride, block.operation)
+                BlockSpec(
+                    last.output_size,
+                    last.output_width,
+                    block.width,
+                    block.stride,
+                    block.operation,
+                    block.shortcut,
+                )
             )
         last = layers[-1]
         layers.append(HeadSpec(last.output_size, last.output_width, self.head_width))
@@ -148,18 +163,25 @@ class Architecture:
             **({"image_border": list(self.image_border)} if any(self.image_border) else {}),
             "stem": {"width": self.stem_width, "stride": self.stem_stride},
             "blocks": [
-                {"operation": b.operation.name, "width": b.width, "stride": b.stride} for b in self.blocks
+                {"operation": b.operation.name, "width": b.width, "stride": b.stride, "shortcut": b.shortcut}
+                for b in self.blocks
             ],
             "head_width": self.head_width,
         }
 
     def to_string(self) -> str:
-        """Short form, `s32x2 1_3c16 3_5c24x2 … Zc24 … h1280`; `c` width, `x2` stride 2."""
+        """Short form, `s32x2 1_3c16 3_5c24x2 … Zc24 … h1280`; `c` width, `x2` stride 2.
+
+        A block without a shortcut where its shape allows one ends in `_noskip`.
+        """
 
         def stride(value: int) -> str:
             return f"x{value}" if value != 1 else ""
 
-        body = " ".join(f"{b.operation.name}c{b.width}{stride(b.stride)}" for b in self.blocks)
+        body = " ".join(
+            f"{b.operation.name}c{b.width}{stride(b.stride)}{'_noskip' if fits and not b.shortcut else ''}"
+            for b, fits in zip(self.blocks, _fitting(self.stem_width, self.blocks), strict=True)
+        )
         tail = " symmetric" if self.padding == "symmetric" else ""
         return f"s{self.stem_width}{stride(self.stem_stride)} {body} h{self.head_width}{tail}"
 
@@ -172,7 +194,12 @@ def from_json(content: Any, where: str = "architecture") -> Architecture:
             f"The {where} has format {content['format']!r}; this version reads {FORMAT!r}.",
         )
         blocks = tuple(
-            Block(parse_operation(b["operation"]), _integer(b["width"]), _integer(b["stride"]))
+            Block(
+                parse_operation(_text(b["operation"])),
+                _integer(b["width"]),
+                _integer(b["stride"]),
+                _shortcut(b.get("shortcut")),
+            )
             for b in content["blocks"]
         )
         return Architecture(
@@ -188,7 +215,7 @@ def from_json(content: Any, where: str = "architecture") -> Architecture:
         raise UserError(f"The {where} is not an architecture file ({error!r}).") from error
 
 
-_TOKEN = re.compile(r"(?P<operation>Z|\d_\d)c(?P<width>\d{1,5})(x(?P<stride>\d))?")
+_TOKEN = re.compile(r"(?P<operation>\w{1,30}?)c(?P<width>\d{1,5})(x(?P<stride>\d))?(?P<noskip>_noskip)?")
 _STEM = re.compile(r"s(?P<width>\d{1,5})(x(?P<stride>\d))?")
 
 
@@ -204,7 +231,13 @@ def from_string(text: str) -> Architecture:
             f"{text!r} is not an architecture string; the form is 's32x2 1_3c16 3_5c24x2 … h1280'."
         )
     blocks = tuple(
-        Block(parse_operation(m["operation"]), int(m["width"]), int(m["stride"] or 1)) for m in body
+        Block(
+            parse_operation(m["operation"]),
+            int(m["width"]),
+            int(m["stride"] or 1),
+            False if m["noskip"] else None,
+        )
+        for m in body
     )
     return Architecture(int(stem["width"]), int(stem["stride"] or 1), blocks, int(head[1]), padding=padding)
 
@@ -223,7 +256,51 @@ def in_words(architecture: Architecture) -> str:
 
 def skipped(architecture: Architecture) -> int:
     """How many blocks are ZeroOps."""
-    return sum(isinstance(b.operation, Zero) for b in architecture.blocks)
+    return sum(layer.is_skipped for layer in architecture.layers(32, 1) if isinstance(layer, BlockSpec))
+
+
+def _fitting(width: int, blocks: tuple[Block, ...]) -> list[bool]:
+    """For each block whether its shape allows a shortcut; `width` is that of its input."""
+    fitting = []
+    for block in blocks:
+        fitting.append(fits_shortcut(block.stride, width, block.width))
+        width = block.width
+    return fitting
+
+
+def _with_shortcuts(width: int, blocks: tuple[Block, ...]) -> tuple[Block, ...]:
+    """The blocks with every shortcut decided, and refused where it does not fit."""
+    decided = []
+    for index, (block, fits) in enumerate(zip(blocks, _fitting(width, blocks), strict=True)):
+        shape = f"({width} to {block.width} channels, stride {block.stride})"
+        shortcut = fits if block.shortcut is None else block.shortcut
+        require(
+            allows(block.operation, block.stride, width, block.width),
+            f"Block {index} is a ZeroOp but changes the shape {shape}; only identity-shaped "
+            "blocks can be skipped.",
+        )
+        require(fits or not shortcut, f"Block {index} has a shortcut but changes the shape {shape}.")
+        skipped_whole = not block.operation.convolutions(width, block.width, block.stride)
+        require(
+            shortcut or not skipped_whole,
+            f"Block {index} is a ZeroOp without a shortcut: nothing would be left of it.",
+        )
+        decided.append(dataclasses.replace(block, shortcut=shortcut))
+        width = block.width
+    return tuple(decided)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r:.40} is not the name of an operation")
+    return value
+
+
+def _shortcut(value: Any) -> bool | None:
+    """None in files from before shortcuts were written: there the shape decides."""
+    if value is not None and not isinstance(value, bool):
+        raise ValueError(f"{value!r:.40} is not true or false")
+    return value
 
 
 def _integer(value: Any) -> int:

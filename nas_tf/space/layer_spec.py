@@ -2,7 +2,9 @@
 
 import dataclasses
 
-from nas_tf.space.operations import InvertedBottleneck, Operation, Zero
+from nas_tf.base.errors import require
+from nas_tf.space.operations.operation import Convolution, Operation, total_macs
+from nas_tf.space.operations.zero import ZERO
 
 IMAGE_CHANNELS = 3
 
@@ -11,7 +13,7 @@ IMAGE_CHANNELS = 3
 class LayerSpec:
     """Shapes of a layer: [input_size, input_size, input_width] → [output_size, …, output_width].
 
-    `batch_norm` parameters count scale and shift; moving statistics are not parameters.
+    Parameters count batch norm's scale and shift; moving statistics are not parameters.
     """
 
     input_size: int
@@ -23,6 +25,26 @@ class LayerSpec:
     def output_size(self) -> int:
         """Side of the output, ceil(input_size / stride)."""
         return -(-self.input_size // self.stride)
+
+    @property
+    def convolutions(self) -> tuple[Convolution, ...]:
+        """What the layer consists of, in order; not the classifier."""
+        return ()
+
+    @property
+    def params(self) -> int:
+        """Trainable parameters."""
+        return sum(convolution.params for convolution in self.convolutions)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of one image."""
+        return total_macs(self.convolutions, self.input_size)
+
+    @property
+    def key(self) -> str | None:
+        """Key in a latency table; None for what costs nothing."""
+        raise NotImplementedError
 
     def _io(self) -> str:
         i, o = self.input_size, self.output_size
@@ -36,69 +58,64 @@ class StemSpec(LayerSpec):
     kernel: int = 3
 
     @property
+    def convolutions(self) -> tuple[Convolution, ...]:
+        """One."""
+        return (Convolution("stem", self.kernel, self.input_width, self.output_width, self.stride),)
+
+    @property
     def key(self) -> str:
         """Key in a latency table."""
         return f"Conv-{self._io()}"
 
-    @property
-    def params(self) -> int:
-        """Trainable parameters."""
-        return self.kernel**2 * self.input_width * self.output_width + 2 * self.output_width
 
-    @property
-    def macs(self) -> int:
-        """Multiply-adds of one image."""
-        return self.output_size**2 * self.kernel**2 * self.input_width * self.output_width
+def fits_shortcut(stride: int, input_width: int, output_width: int) -> bool:
+    """Whether a block of this shape can add its input to its output."""
+    return stride == 1 and input_width == output_width
 
 
 @dataclasses.dataclass(frozen=True)
 class BlockSpec(LayerSpec):
-    """A block with its operation; stride 1 and equal widths give it an identity shortcut."""
+    """A block with its operation.
 
-    operation: Operation = Zero()
+    Attributes:
+      has_shortcut: whether the block adds its input to its output; None becomes whether its
+        shape allows that.
 
-    @property
-    def has_shortcut(self) -> bool:
-        """Whether the block adds its input to its output."""
-        return self.stride == 1 and self.input_width == self.output_width
+    Raises:
+      UserError: a shortcut that does not fit the shape.
+    """
 
-    @property
-    def key(self) -> str | None:
-        """Key in a latency table; None for ZeroOp, which costs nothing."""
-        if isinstance(self.operation, Zero):
-            return None
-        return (
-            f"expanded_conv-{self._io()}-expand:{self.operation.expansion}"
-            f"-kernel:{self.operation.kernel}-stride:{self.stride}"
-            f"-idskip:{int(self.has_shortcut)}"
+    operation: Operation = ZERO
+    has_shortcut: bool | None = None
+
+    def __post_init__(self):
+        fits = fits_shortcut(self.stride, self.input_width, self.output_width)
+        if self.has_shortcut is None:
+            object.__setattr__(self, "has_shortcut", fits)
+        require(
+            fits or not self.has_shortcut,
+            f"A block from {self.input_width} to {self.output_width} channels with stride "
+            f"{self.stride} cannot have an identity shortcut; stride 1 and equal widths can.",
         )
 
     @property
-    def hidden_width(self) -> int:
-        """Channels between expansion and projection."""
-        return self.input_width * self.operation.expansion
+    def convolutions(self) -> tuple[Convolution, ...]:
+        """The operation's, beside the shortcut."""
+        return self.operation.convolutions(self.input_width, self.output_width, self.stride)
 
     @property
-    def params(self) -> int:
-        """Trainable parameters."""
-        if isinstance(self.operation, Zero):
-            return 0
-        hidden, kernel = self.hidden_width, self.operation.kernel
-        expand = self.input_width * hidden + 2 * hidden if self.operation.expansion > 1 else 0
-        depthwise = kernel**2 * hidden + 2 * hidden
-        return expand + depthwise + hidden * self.output_width + 2 * self.output_width
+    def is_skipped(self) -> bool:
+        """Whether the shortcut is all there is."""
+        return not self.convolutions
 
     @property
-    def macs(self) -> int:
-        """Multiply-adds of one image."""
-        if isinstance(self.operation, Zero):
-            return 0
-        hidden, area = self.hidden_width, self.output_size**2
-        expand = self.input_size**2 * self.input_width * hidden
+    def key(self) -> str | None:
+        """Key in a latency table; None for a skipped block, which costs nothing."""
+        if self.is_skipped:
+            return None
         return (
-            (expand if self.operation.expansion > 1 else 0)
-            + area * self.operation.kernel**2 * hidden
-            + area * hidden * self.output_width
+            f"{self.operation.layer_name}-{self._io()}-{self.operation.key_fields}"
+            f"-stride:{self.stride}-idskip:{int(self.has_shortcut)}"
         )
 
 
@@ -107,19 +124,14 @@ class HeadSpec(LayerSpec):
     """1×1 convolution, batch norm, ReLU6 before pooling."""
 
     @property
+    def convolutions(self) -> tuple[Convolution, ...]:
+        """One."""
+        return (Convolution("head", 1, self.input_width, self.output_width),)
+
+    @property
     def key(self) -> str:
         """Key in a latency table."""
         return f"Conv_1-{self._io()}"
-
-    @property
-    def params(self) -> int:
-        """Trainable parameters."""
-        return self.input_width * self.output_width + 2 * self.output_width
-
-    @property
-    def macs(self) -> int:
-        """Multiply-adds of one image."""
-        return self.output_size**2 * self.input_width * self.output_width
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,4 +158,6 @@ class ClassifierSpec(LayerSpec):
 
 def allows(operation: Operation, stride: int, input_width: int, output_width: int) -> bool:
     """Whether a block of this shape may use `operation`: only identity-shaped blocks can be skipped."""
-    return isinstance(operation, InvertedBottleneck) or (stride == 1 and input_width == output_width)
+    return bool(operation.convolutions(input_width, output_width, stride)) or fits_shortcut(
+        stride, input_width, output_width
+    )

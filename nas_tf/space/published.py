@@ -5,7 +5,8 @@ import os
 from nas_tf.base import files
 from nas_tf.base.errors import UserError
 from nas_tf.space.architecture import Architecture, Block, from_json, from_string
-from nas_tf.space.operations import InvertedBottleneck, parse_operation
+from nas_tf.space.candidates import parse_operation
+from nas_tf.space.operations.inverted_bottleneck import InvertedBottleneck
 
 # Strides of the six stages of the ProxylessNAS and MobileNetV2 families after the first block.
 _STRIDES = (2, 2, 2, 1, 2, 1)

@@ -5,8 +5,10 @@ import math
 
 from nas_tf.base.errors import UserError, require
 from nas_tf.space.architecture import Architecture, Block, scale_head, scale_width
+from nas_tf.space.candidates import PAPER
 from nas_tf.space.layer_spec import BlockSpec, ClassifierSpec, HeadSpec, LayerSpec, StemSpec, allows
-from nas_tf.space.operations import CANDIDATES, InvertedBottleneck, Operation
+from nas_tf.space.operations.inverted_bottleneck import InvertedBottleneck
+from nas_tf.space.operations.operation import Operation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +52,7 @@ class SearchSpace:
     first_width: int
     stages: tuple[Stage, ...]
     head_width: int
-    candidates: tuple[Operation, ...] = CANDIDATES
+    candidates: tuple[Operation, ...] = PAPER
 
     def scaled(self, width_multiplier: float) -> "SearchSpace":
         """The space with every width multiplied and rounded to a multiple of 8."""

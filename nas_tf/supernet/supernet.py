@@ -7,7 +7,6 @@ import tf_keras as keras
 
 from nas_tf.network import layers
 from nas_tf.space.layer_spec import IMAGE_CHANNELS, BlockSpec
-from nas_tf.space.operations import Zero
 from nas_tf.space.search_space import Choice, SearchSpace
 from nas_tf.supernet.chains import Chain
 from nas_tf.supernet.paths import Path, PathFunctions, PathKind, compiled_functions, shared_functions
@@ -44,7 +43,7 @@ class _Paths:
 
     def block(self, spec: BlockSpec, name: str) -> Path | None:
         """The path of one candidate; None for ZeroOp."""
-        if isinstance(spec.operation, Zero):
+        if spec.is_skipped:
             return None
         return self.make(
             spec, lambda: layers.operation_layers(spec, name), spec.input_width, name, spec.has_shortcut

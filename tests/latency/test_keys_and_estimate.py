@@ -8,7 +8,7 @@ from nas_tf.latency.estimate import Estimator, layer_features
 from nas_tf.latency.keys import nearest, parse_key
 from nas_tf.latency.table import load_table
 from nas_tf.space.layer_spec import BlockSpec, StemSpec
-from nas_tf.space.operations import InvertedBottleneck
+from nas_tf.space.operations.inverted_bottleneck import InvertedBottleneck
 from nas_tf.space.search_space import FULL, SPACES
 
 
@@ -29,7 +29,6 @@ def test_keys_read_back(space, resolution):
         "Conv-input:0x0x3-output:0x0x8",
         "Conv-input:8x9x3-output:4x4x8",
         "Conv-input:8x8x3-output:5x5x8",
-        "expanded_conv-input:8x8x8-output:8x8x8-expand:3-kernel:3-stride:1-idskip:0",
         "expanded_conv-input:8x8x8-output:4x4x8-expand:3-kernel:3-stride:1-idskip:1",
         "Logits-input:7x7x1280-output:-5",
         "x" * 10_000,
@@ -38,6 +37,12 @@ def test_keys_read_back(space, resolution):
 def test_refuses_what_is_no_key(key):
     with pytest.raises(UserError, match="is not the key of a layer"):
         parse_key(key)
+
+
+def test_a_block_without_a_shortcut_has_a_key_of_its_own():
+    with_shortcut, without = (BlockSpec(8, 8, 8, 1, InvertedBottleneck(3, 3), skip) for skip in (True, False))
+    assert without.key == "expanded_conv-input:8x8x8-output:8x8x8-expand:3-kernel:3-stride:1-idskip:0"
+    assert parse_key(without.key) == without != parse_key(with_shortcut.key)
 
 
 def test_nearest_prefers_the_same_kind_and_shape():

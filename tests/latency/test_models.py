@@ -12,7 +12,8 @@ from nas_tf.latency.host import HostConfig, HostDevice
 from nas_tf.latency.model_cache import EMPTY, ModelCache, layer_builders, network_builders
 from nas_tf.latency.stitch import stitch
 from nas_tf.space.layer_spec import LayerSpec
-from nas_tf.space.operations import ZERO, InvertedBottleneck
+from nas_tf.space.operations.inverted_bottleneck import InvertedBottleneck
+from nas_tf.space.operations.zero import ZERO
 from nas_tf.space.search_space import TINY
 
 RESOLUTION, CLASSES = 12, 5

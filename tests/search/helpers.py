@@ -9,7 +9,8 @@ from nas_tf.latency.entries import Entry, Identity
 from nas_tf.latency.table import LatencyTable, load_table, save_table
 from nas_tf.search.config import Budget
 from nas_tf.search.problem import make_resources, offered_candidates
-from nas_tf.space.operations import ZERO, InvertedBottleneck
+from nas_tf.space.operations.inverted_bottleneck import InvertedBottleneck
+from nas_tf.space.operations.zero import ZERO
 from nas_tf.space.search_space import FULL, SPACES, TINY, Stage
 
 # Two blocks: (8 → 16) without ZeroOp, (16 → 16) with it; 2 · 3 architectures.

@@ -6,7 +6,9 @@ import pytest
 
 from nas_tf.base.errors import UserError
 from nas_tf.space.architecture import Architecture, Block, from_json, from_string, in_words
-from nas_tf.space.operations import ZERO, InvertedBottleneck, parse_operation
+from nas_tf.space.candidates import parse_operation
+from nas_tf.space.operations.inverted_bottleneck import InvertedBottleneck
+from nas_tf.space.operations.zero import ZERO
 from nas_tf.space.published import PROXYLESS_GPU, PROXYLESS_MOBILE, PUBLISHED, read_architecture
 from nas_tf.space.search_space import FULL, SPACES, TINY, find_space
 
@@ -34,7 +36,9 @@ def test_published_networks_equal_their_configuration_files(name, shared_data):
         width = conv["out_channels"]
         operation = InvertedBottleneck(conv["expand_ratio"], conv["kernel_size"])
         blocks.append(Block(operation, width, conv["stride"]))
-    assert network.blocks == tuple(blocks)
+    # Shortcuts are decided when an architecture is made.
+    made = Architecture(network.stem_width, 2, tuple(blocks), network.head_width)
+    assert network.blocks == made.blocks
     assert network.stem_width == config["first_conv"]["out_channels"]
     assert network.head_width == config["feature_mix_layer"]["out_channels"]
 

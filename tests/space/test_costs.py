@@ -4,7 +4,8 @@ import pytest
 
 from nas_tf.space.architecture import Architecture, Block, scale_head, scale_width
 from nas_tf.space.layer_spec import BlockSpec
-from nas_tf.space.operations import ZERO, InvertedBottleneck
+from nas_tf.space.operations.inverted_bottleneck import InvertedBottleneck
+from nas_tf.space.operations.zero import ZERO
 from nas_tf.space.published import PROXYLESS_MOBILE, PUBLISHED
 
 # name: parameters at 1000 classes, millions of multiply-adds at 224 (authors' figures).

@@ -7,7 +7,7 @@ import tf_keras as keras
 
 from nas_tf.network import layers
 from nas_tf.space.layer_spec import BlockSpec
-from nas_tf.space.operations import InvertedBottleneck
+from nas_tf.space.operations.inverted_bottleneck import InvertedBottleneck
 from nas_tf.supernet.chains import Chain
 from nas_tf.supernet.gate_values import gate_value, moments_of
 from nas_tf.supernet.graph_steps import _place

@@ -1,0 +1,40 @@
+"""The kinds of operations that there are, and the sets of them that spaces offer.
+
+An operation is a file in `nas_tf.space.operations` and its entry in `KINDS` here; a space offers it
+once it is in the space's candidates.
+"""
+
+from nas_tf.base.errors import UserError
+from nas_tf.space.operations.inverted_bottleneck import InvertedBottleneck
+from nas_tf.space.operations.operation import Operation
+from nas_tf.space.operations.zero import ZERO, Zero
+
+KINDS: tuple[type[Operation], ...] = (Zero, InvertedBottleneck)
+
+# The paper's candidates: kernel {3, 5, 7} × expansion {3, 6}, and ZeroOp.
+PAPER: tuple[Operation, ...] = tuple(
+    InvertedBottleneck(expansion, kernel) for expansion in (3, 6) for kernel in (3, 5, 7)
+) + (ZERO,)
+
+
+def parse_operation(name: str) -> Operation:
+    """The operation of a short name: `"6_5"` is expansion 6, kernel 5; `"Z"` is ZeroOp.
+
+    Raises:
+      UserError: no kind of operation has such a name.
+    """
+    for kind in KINDS:
+        operation = kind.parse(name)
+        if operation is not None:
+            return operation
+    raise UserError(
+        f"Unknown operation {name!r:.60}; allowed: {', or '.join(kind.grammar for kind in KINDS)}."
+    )
+
+
+def parse_key_fields(layer_name: str, fields: str) -> Operation | None:
+    """The operation that these parts of a latency key tell, or None."""
+    for kind in KINDS:
+        if kind.layer_name and kind.layer_name == layer_name:
+            return kind.from_key_fields(fields)
+    return None
