@@ -185,7 +185,9 @@ class GraphSteps:
         own = tf.stack([product(*pair) for pair in zip(branches, gradients, strict=True)])
         rows, computed = [], []
         # In the order in which the gradients become known: the last block first.
-        for place, x, gradient, row in reversed(list(zip(blocks, inputs, gradients, others, strict=True))):
+        for place, x, gradient, row in reversed(
+            list(zip(blocks, inputs[:-1], gradients, others, strict=True))
+        ):
             rows.append(_gate_values(place, x, gradient, row, computed))
         values = [value for row in reversed(rows) for value in row]
         return loss, hits, own, tf.stack(values) if values else tf.zeros([0])
