@@ -19,6 +19,7 @@ from nas_tf.search.objective import FORMS, Resource
 from nas_tf.space.architecture import Architecture
 from nas_tf.space.layer_spec import LayerSpec
 from nas_tf.space.search_space import SearchSpace, find_space
+from nas_tf.supernet.widening import unwidenable
 from nas_tf.train.schedules import steps_per_epoch
 
 
@@ -79,6 +80,7 @@ def check_problem(config: SearchConfig) -> SearchProblem:
     """
     _check_settings(config)
     space = find_space(config.space).scaled(config.width_multiplier)
+    _check_tying(config, space)
     table = load_table(config.latency_table, config.missing_latency)
     source = open_config(config.data)
     table.check_fits(config.space, config.resolution, config.width_multiplier, source.num_classes)
@@ -155,6 +157,15 @@ def _check_settings(config: SearchConfig) -> None:
     require(
         config.budget.latency_ms > 0,
         f"--target_latency_ms must be above 0, not {config.budget.latency_ms:g}.",
+    )
+
+
+def _check_tying(config: SearchConfig, space: SearchSpace) -> None:
+    obstacle = unwidenable(space.choices(config.resolution)) if config.schedule.tied_epochs else ""
+    require(
+        not obstacle,
+        f"--search_tied_epochs={config.schedule.tied_epochs} does not fit the space {config.space!r}: "
+        f"{obstacle}; use --search_tied_epochs=0.",
     )
 
 

@@ -193,10 +193,14 @@ def _weight_shapes(layer: keras.layers.Layer, channels: int) -> tuple[dict[str, 
 
 
 def _form(layer: keras.layers.Layer) -> Hashable:
+    # Depthwise kernels of any size are one form; dense ones of 1×1 can be computed in ways that
+    # others cannot (`gate_values`).
+    is_dense = isinstance(layer, keras.layers.Conv2D) and not isinstance(layer, keras.layers.DepthwiseConv2D)
     return (
         type(layer).__name__,
         layer.compute_dtype,
         *(getattr(layer, name, None) for name in ("strides", "padding", "use_bias")),
+        is_dense and layer.kernel_size == (1, 1),
     )
 
 

@@ -1,29 +1,46 @@
 """Losses and gradients of a sampled network in one graph for all networks of the space.
 
-A graph that branched over candidates (`tf.switch_case`) would hold all of them: slow to build
-and large. Here a block is one call of a function that knows no shapes; which candidate runs is
-said by the weights that are handed to it and by their shapes. Only ZeroOp is a branch.
+A graph that branched over candidates would hold all of them: slow to build and large. Here a
+block is one call of a function that knows no shapes; which candidate runs is said by the weights
+that are handed to it and by their shapes. Only what differs in form is a branch: ZeroOp, and
+candidates that are not the same layers but for widths and kernels.
 """
 
 import dataclasses
 import functools
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from nas_tf.network.losses import cross_entropy
 from nas_tf.supernet.eager_steps import product
-from nas_tf.supernet.gate_values import moments_of
+from nas_tf.supernet.gate_values import Moments, moments_of
 from nas_tf.supernet.paths import Path, PathFunctions, value_of
 from nas_tf.supernet.supernet import Supernet
 
 # Inactive paths computed at a time: a bound on what they hold. With two, cores wait for each other
 # (BUILD_NOTES.md, "Search: what was measured").
 _AT_ONCE = 4
-_VECTOR = tf.TensorSpec([None], tf.float32)
-_LAYOUT = tf.TensorSpec([None], tf.int32)
+
+
+class _Operand(NamedTuple):
+    """A path as the graph sees it; for ZeroOp all but `branch` is empty.
+
+    Attributes:
+      branch: which of its place's forms it has, a scalar.
+    """
+
+    branch: tf.Tensor
+    weights: tf.Tensor
+    layout: tf.Tensor
+
+
+_OPERAND = _Operand(
+    tf.TensorSpec([], tf.int32), tf.TensorSpec([None], tf.float32), tf.TensorSpec([None], tf.int32)
+)
+_STATISTICS = tf.TensorSpec([None], tf.float32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,20 +48,43 @@ class _Place:
     """A block, or a fixed part, of every network.
 
     Attributes:
-      may_be_zero: whether ZeroOp is offered; such blocks have a shortcut.
+      forms: the functions of each form that its candidates have, ZeroOp's None last.
+      candidates: index into `forms` for each candidate, in ascending order.
+      has_shortcut: of all its candidates; a block that offers ZeroOp has one.
     """
 
-    functions: PathFunctions
+    forms: tuple[PathFunctions | None, ...]
+    candidates: tuple[int, ...]
     has_shortcut: bool
-    may_be_zero: bool
 
+    def run(
+        self,
+        operand: _Operand,
+        live: Callable[[PathFunctions], Any],
+        zero: Callable[[], Any],
+        among: tuple[int, ...] | None = None,
+    ) -> Any:
+        """`live` on the functions of the operand's form, or `zero` for ZeroOp.
 
-class _Operand(NamedTuple):
-    """A path as the graph sees it; for ZeroOp all but `present` is empty."""
+        Args:
+          among: forms that the operand may have, consecutive; all of them by default.
+        """
+        among = among or tuple(range(len(self.forms)))
+        branches = [
+            zero if self.forms[index] is None else functools.partial(live, self.forms[index])
+            for index in among
+        ]
+        return branches[0]() if len(branches) == 1 else tf.switch_case(operand.branch - among[0], branches)
 
-    present: tf.Tensor
-    weights: tf.Tensor
-    layout: tf.Tensor
+    def form_of(self, path: Path | None) -> int:
+        """Which of its forms a path of this place has."""
+        return self.forms.index(None if path is None else path.kind.functions)
+
+    def among(self, position: int, count: int) -> tuple[int, ...]:
+        """Forms that candidate `position` of `count` involved ones can have, in ascending order."""
+        # With m candidates, the one at this position has 0 to m − count others left out before it.
+        last = position + len(self.candidates) - count
+        return tuple(sorted(set(self.candidates[position : last + 1])))
 
 
 class GraphSteps:
@@ -61,15 +101,15 @@ class GraphSteps:
         size = supernet.resolution
         self._batch = (tf.TensorSpec([None, size, size, 3], tf.float32), tf.TensorSpec([None], tf.int64))
         self._nothing = tf.zeros([0]), tf.zeros([0], tf.int32)
-        self._yes, self._no = tf.constant(True), tf.constant(False)
-        operands = [_Operand(tf.TensorSpec([], tf.bool), _VECTOR, _LAYOUT)] * len(self._places)
+        most = max(len(place.forms) for place in self._places)
+        self._branches = [tf.constant(index) for index in range(most)]  # made once: they cost time
         self._weight_graph = tf.function(
             self._weight_step,
             input_signature=(
                 *self._batch,
                 *[tf.TensorSpec([], tf.float32)] * 2,
-                operands,
-                [_VECTOR] * len(self._places),
+                [_OPERAND] * len(self._places),
+                [_STATISTICS] * len(self._places),
             ),
         )
         # One graph for every number of involved paths a block: in practice "two" and "full".
@@ -94,7 +134,7 @@ class GraphSteps:
             tf.cast(labels, tf.int64),
             tf.constant(smoothing),
             tf.constant(weight_decay),
-            list(map(self._operand, paths)),
+            self._operands(paths),
             statistics,
         )
         return (
@@ -107,20 +147,22 @@ class GraphSteps:
         self, images: tf.Tensor, labels: tf.Tensor, involved: np.ndarray, active: Sequence[int]
     ):
         """(loss, correct, {(block, candidate): ∂L/∂g} of the involved paths but ZeroOps)."""
-        blocks = self.supernet.blocks
+        blocks, places = self.supernet.blocks, self._places[2:-1]
         others = [
-            _zero_last(block, [k for k in np.flatnonzero(row) if k != index])
-            for block, row, index in zip(blocks, involved, active, strict=True)
+            sorted(
+                (k for k in np.flatnonzero(row) if k != index), key=lambda k: place.form_of(block.paths[k])
+            )
+            for place, block, row, index in zip(places, blocks, involved, active, strict=True)
         ]
         operands = [
-            [self._operand(block.paths[k]) for k in row] for block, row in zip(blocks, others, strict=True)
+            [self._operand(place, block.paths[k]) for k in row]
+            for place, block, row in zip(places, blocks, others, strict=True)
         ]
         graph = self._gate_graph(tuple(map(len, others)))
         loss, hits, own, values = graph(
-            images, tf.cast(labels, tf.int64), list(map(self._operand, self._paths(active))), operands
+            images, tf.cast(labels, tf.int64), self._operands(self._paths(active)), operands
         )
-        places = [(b, k) for b, row in enumerate(others) for k in row]
-        found = dict(zip(places, values.numpy(), strict=True))
+        found = dict(zip([(b, k) for b, row in enumerate(others) for k in row], values.numpy(), strict=True))
         found |= {
             (b, k): value
             for b, (k, value) in enumerate(zip(active, own.numpy(), strict=True))
@@ -133,10 +175,14 @@ class GraphSteps:
         chosen = (block.paths[int(k)] for block, k in zip(net.blocks, active, strict=True))
         return [net.stem, net.first, *chosen, net.after]
 
-    def _operand(self, path: Path | None) -> _Operand:
+    def _operands(self, paths: list[Path | None]) -> list[_Operand]:
+        return [self._operand(place, path) for place, path in zip(self._places, paths, strict=True)]
+
+    def _operand(self, place: _Place, path: Path | None) -> _Operand:
+        branch = self._branches[place.form_of(path)]
         if path is None:
-            return _Operand(self._no, *self._nothing)
-        return _Operand(self._yes, value_of(path.trained), path.kind.chain.layout)
+            return _Operand(branch, *self._nothing)
+        return _Operand(branch, value_of(path.trained), path.kind.chain.layout)
 
     def _weight_step(self, images, labels, smoothing, weight_decay, operands, statistics):
         """The graph of `weight_gradients`."""
@@ -145,22 +191,16 @@ class GraphSteps:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(weights)
             for place, operand, averages in zip(self._places, operands, statistics, strict=True):
-                branch, new = _if_present(
-                    place,
-                    operand,
-                    lambda: place.functions.train(x, operand.weights, averages, operand.layout, weight_decay),
-                    lambda: (_zeros_like(x, place), averages),
-                )
+                branch, new = _train(place, x, operand, averages, weight_decay)
                 moved.append(new)
                 x = _join(place, x, branch)
             loss, hits = cross_entropy(self._logits(x), labels, smoothing)
         return loss, hits, tape.gradient(loss, weights), moved
 
     def _make_gate_graph(self, counts: tuple[int, ...]):
-        operand = _Operand(tf.TensorSpec([], tf.bool), _VECTOR, _LAYOUT)
         return tf.function(
             self._gate_step,
-            input_signature=(*self._batch, [operand] * len(self._places), [[operand] * n for n in counts]),
+            input_signature=(*self._batch, [_OPERAND] * len(self._places), [[_OPERAND] * n for n in counts]),
         )
 
     def _gate_step(self, images, labels, operands, others):
@@ -171,15 +211,15 @@ class GraphSteps:
         blocks = self._places[2:-1]
         x = images
         for place, operand in zip(self._places[:2], operands[:2], strict=True):
-            x = _join(place, x, self._frozen(place, x, operand))
+            x = _join(place, x, _frozen(place, x, operand))
         inputs, branches, outputs = [x], [], []
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(x)
             for place, operand in zip(blocks, operands[2:-1], strict=True):
-                branches.append(self._frozen(place, inputs[-1], operand))
+                branches.append(_frozen(place, inputs[-1], operand))
                 outputs.append(_join(place, inputs[-1], branches[-1]))
                 inputs.append(outputs[-1])
-            logits = self._frozen(self._places[-1], inputs[-1], operands[-1])
+            logits = _frozen(self._places[-1], inputs[-1], operands[-1])
             loss, hits = cross_entropy(self._logits(logits), labels)
         gradients = tape.gradient(loss, outputs)
         own = tf.stack([product(*pair) for pair in zip(branches, gradients, strict=True)])
@@ -192,16 +232,26 @@ class GraphSteps:
         values = [value for row in reversed(rows) for value in row]
         return loss, hits, own, tf.stack(values) if values else tf.zeros([0])
 
-    def _frozen(self, place: _Place, x: tf.Tensor, operand: _Operand) -> tf.Tensor:
-        return _if_present(
-            place,
-            operand,
-            lambda: place.functions.frozen(x, operand.weights, operand.layout),
-            lambda: _zeros_like(x, place),
-        )
-
     def _logits(self, x: tf.Tensor) -> tf.Tensor:
         return tf.ensure_shape(x, [None, self.supernet.num_classes])
+
+
+def _train(place: _Place, x, operand: _Operand, averages, weight_decay):
+    """(F(x), new statistics) in training."""
+    return place.run(
+        operand,
+        lambda form: form.train(x, operand.weights, averages, operand.layout, weight_decay),
+        lambda: (_zeros_like(x, place), averages),
+    )
+
+
+def _frozen(place: _Place, x: tf.Tensor, operand: _Operand) -> tf.Tensor:
+    """F(x) as in training, with a gradient in x alone."""
+    return place.run(
+        operand,
+        lambda form: form.frozen(x, operand.weights, operand.layout),
+        lambda: _zeros_like(x, place),
+    )
 
 
 def _gate_values(
@@ -214,39 +264,36 @@ def _gate_values(
     moments = moments_of(x)
     for position, operand in enumerate(row):
         waits_for = computed[-_AT_ONCE:][:1] if len(computed) >= _AT_ONCE else []
-        # ZeroOp, if it is among them, comes last.
-        optional = dataclasses.replace(place, may_be_zero=place.may_be_zero and position == len(row) - 1)
         with tf.control_dependencies(waits_for):
             computed.append(
-                _if_present(
-                    optional,
-                    operand,
-                    lambda: place.functions.gate(x, gradient, operand.weights, operand.layout, *moments),
-                    lambda: tf.zeros([]),
-                )
+                _gate_value(place, x, gradient, operand, moments, place.among(position, len(row)))
             )
     return computed[len(computed) - len(row) :]
 
 
+def _gate_value(place: _Place, x, gradient, operand: _Operand, moments: Moments, among) -> tf.Tensor:
+    return place.run(
+        operand,
+        lambda form: form.gate(x, gradient, operand.weights, operand.layout, *moments),
+        lambda: tf.zeros([]),
+        among,
+    )
+
+
 def _place(paths: Sequence[Path | None]) -> _Place:
     present = [path for path in paths if path is not None]
-    forms = {path.kind.chain.form for path in present}
-    if len(forms) > 1:
-        raise ValueError("The candidates of a block differ in more than widths and kernels.")
-    return _Place(present[0].kind.functions, present[0].has_shortcut, len(present) < len(paths))
-
-
-def _zero_last(block, candidates: list[int]) -> list[int]:
-    return sorted(candidates, key=lambda k: block.paths[k] is None)
-
-
-def _if_present(place: _Place, operand: _Operand, live, otherwise):
-    return tf.cond(operand.present, live, otherwise) if place.may_be_zero else live()
+    # In the order of the candidates, each form once.
+    forms = tuple(dict.fromkeys(path.kind.functions for path in present))
+    forms = (*forms, None) if len(present) < len(paths) else forms
+    candidates = sorted(forms.index(None if path is None else path.kind.functions) for path in paths)
+    if len({path.has_shortcut for path in present}) > 1:
+        raise ValueError("The candidates of a block have either all a shortcut or none.")
+    return _Place(forms, tuple(candidates), present[0].has_shortcut)
 
 
 def _zeros_like(x: tf.Tensor, place: _Place) -> tf.Tensor:
     """F of ZeroOp, of the dtype of the others."""
-    return tf.zeros(tf.shape(x), place.functions.output_dtype)
+    return tf.zeros(tf.shape(x), place.forms[0].output_dtype)
 
 
 def _join(place: _Place, x: tf.Tensor, branch: tf.Tensor) -> tf.Tensor:
