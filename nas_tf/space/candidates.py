@@ -5,11 +5,12 @@ once it is in the space's candidates.
 """
 
 from nas_tf.base.errors import UserError
+from nas_tf.space.operations.fused_bottleneck import FusedBottleneck
 from nas_tf.space.operations.inverted_bottleneck import InvertedBottleneck
 from nas_tf.space.operations.operation import Operation
 from nas_tf.space.operations.zero import ZERO, Zero
 
-KINDS: tuple[type[Operation], ...] = (Zero, InvertedBottleneck)
+KINDS: tuple[type[Operation], ...] = (Zero, InvertedBottleneck, FusedBottleneck)
 
 # The paper's candidates: kernel {3, 5, 7} × expansion {3, 6}, and ZeroOp.
 PAPER: tuple[Operation, ...] = tuple(
