@@ -82,6 +82,13 @@ def test_small_config(tmp_path):
     assert (network.num_classes, network.bn_epsilon, network.resolution) == (5, 1e-5, 32)
 
 
+def test_a_block_of_equal_widths_without_a_shortcut(tmp_path):
+    blocks = [block(8, 8, 3, 1, 1), block(8, 8, 5, 1, 3) | {"shortcut": None}, block(8, 16, 5, 2, 3)]
+    architecture = read(tmp_path, small_config(blocks=blocks)).architecture
+    assert architecture.to_string() == "s8x2 1_3c8 3_5c8_noskip 3_5c16x2 h24 symmetric"
+    assert [b.shortcut for b in architecture.blocks] == [True, False, False]
+
+
 @pytest.mark.parametrize("name", ["mobile", "mobile_14", "gpu", "cpu"])
 def test_published_configurations(shared_data, name):
     network = read_config(str(shared_data / "proxylessnas" / f"proxyless_{name}.config"))

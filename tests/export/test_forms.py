@@ -1,0 +1,64 @@
+"""Networks of other forms through all stages: a fused bottleneck, and a block without a shortcut."""
+
+import pathlib
+
+import numpy as np
+import pytest
+
+from export.convert_run import ConvertConfig, run_convert
+from nas_tf.data.config import NO_AUGMENTATION, DataConfig
+from nas_tf.network.model_folder import load_float_model
+from nas_tf.train.config import TrainConfig
+from nas_tf.train.run import run_train
+from quant import flatbuffer
+from quant.audit_tflite import audit_flatbuffer
+from quant.finetune_config import FinetuneConfig
+from quant.finetune_run import run_finetune
+
+NETWORK = "s8x2 1_3c8 F2_3c16x2 3_3c16_noskip 3_5c16 h24"
+DATA = DataConfig("digits", train_split="train[:128]", eval_split="test[:64]")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """(folder, summary of the conversion) of a run with its defaults but small."""
+    workdir = str(tmp_path_factory.mktemp("forms"))
+    train = TrainConfig(DATA, NO_AUGMENTATION, NETWORK, resolution=16, epochs=2, batch_size=32)
+    run_train(workdir, train)
+    tune = FinetuneConfig(DATA, NO_AUGMENTATION, steps=2, batch_size=16, calibration_images=32)
+    run_finetune(workdir, tune)
+    return pathlib.Path(workdir), run_convert(workdir, ConvertConfig())
+
+
+def test_only_the_blocks_with_a_shortcut_add(run):
+    model, description = load_float_model(run[0] / "train" / "model")
+    assert description.architecture.to_string() == NETWORK
+    added = [layer.name for layer in model.layers if layer.name.endswith("_add")]
+    assert added == ["block0_add", "block3_add"]
+
+
+def test_the_file_is_integer_and_has_the_same_form(run):
+    graph = flatbuffer.read_file(run[1]["output"])
+    assert audit_flatbuffer(graph, "file").float_tensors == ()
+    names = [operator.name for operator in graph.main.operators]
+    # Block 1 is fused, so three of five blocks' convolutions are depthwise.
+    assert names.count("ADD") == 2 and names.count("DEPTHWISE_CONV_2D") == 3
+    assert run[1]["num_classes"] == 11
+
+
+def test_the_file_says_what_the_network_says(run):
+    from ai_edge_litert.interpreter import Interpreter
+
+    model, _ = load_float_model(run[0] / "train" / "model")
+    images = np.random.default_rng(0).integers(0, 256, (32, 16, 16, 3), np.uint8)
+    wanted = model(((images - 128.0) / 128).astype(np.float32)).numpy()
+    interpreter = Interpreter(model_path=run[1]["output"], num_threads=1)
+    interpreter.allocate_tensors()
+    source, sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+    found = []
+    for image in images:
+        interpreter.set_tensor(source["index"], image[None])
+        interpreter.invoke()
+        found.append(interpreter.get_tensor(sink["index"])[0, 1:].astype(float))
+    # Each image's scores go up and down together; the file's are affine in the network's.
+    assert np.corrcoef(np.ravel(found), wanted.ravel())[0, 1] > 0.98

@@ -1,0 +1,114 @@
+"""Candidates of different forms in one block: one graph for all of them against path after path."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+
+from nas_tf.search.problem import offered_candidates
+from nas_tf.space.candidates import parse_operation
+from nas_tf.space.search_space import Stage
+from nas_tf.supernet.steps import EagerSteps, GraphSteps, WeightOptimizer, gate_gradients, weight_step
+from nas_tf.supernet.supernet import Supernet
+from nas_tf.supernet.widening import unwidenable
+from tests.search.helpers import MICRO
+
+CLASSES = 10
+
+
+def _space(*names: str, width: int = 16):
+    return dataclasses.replace(
+        MICRO, stages=(Stage(width, 3, 1),), candidates=tuple(map(parse_operation, names))
+    )
+
+
+# Two forms with a 1×1 convolution first, one without; ZeroOp in the middle of the list.
+MIXED = _space("3_3", "F2_3", "Z", "6_5", "F3_1", "F2_5")
+
+
+@pytest.fixture(scope="module")
+def batch():
+    rng = np.random.default_rng(0)
+    images = tf.constant(rng.normal(size=(8, 16, 16, 3)), tf.float32)
+    return images, tf.constant(rng.integers(0, CLASSES, 8))
+
+
+def _supernet() -> Supernet:
+    keras.utils.set_random_seed(3)
+    net = Supernet(MIXED, 16, CLASSES)
+    net.after.trained.assign(3.0 * net.after.trained)  # logits away from 0
+    return net
+
+
+def _involved(two: bool, active) -> np.ndarray:
+    offered = offered_candidates(MIXED)
+    if not two:
+        return offered
+    involved = np.zeros_like(offered)
+    for b, (index, other) in enumerate(zip(active, (3, 0, 2), strict=True)):
+        involved[b, [index, other]] = True
+    return involved
+
+
+@pytest.mark.parametrize("two", [False, True])
+# The first block has no ZeroOp, so its candidates are numbered otherwise.
+@pytest.mark.parametrize("active", [(0, 1, 4), (1, 2, 0), (4, 5, 3), (2, 4, 5)])
+def test_gate_gradients_of_the_graph_are_those_of_path_after_path(batch, active, two):
+    net = _supernet()
+    involved = _involved(two, active)
+    graph, eager = (gate_gradients(kind(net), *batch, involved, active) for kind in (GraphSteps, EagerSteps))
+    assert graph[0] == pytest.approx(eager[0], rel=1e-5) and graph[1] == eager[1]
+    assert np.abs(eager[2]).max() > 0.01
+    np.testing.assert_allclose(graph[2], eager[2], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("active", [(0, 1, 4), (1, 2, 0), (4, 5, 3)])
+def test_weight_steps_of_the_graph_are_those_of_path_after_path(batch, active):
+    nets = []
+    for kind in (GraphSteps, EagerSteps):
+        net = _supernet()
+        before = [path.trained.numpy() for path in net.all_paths()]
+        steps, optimizer = kind(net), WeightOptimizer(net)
+        losses = [weight_step(steps, optimizer, *batch, active, 0.1)[0] for _ in range(2)]
+        moved = {
+            p.name for p, old in zip(net.all_paths(), before, strict=True) if (p.trained.numpy() != old).any()
+        }
+        assert moved == {path.name for path in net.active_paths(active)}
+        nets.append((net, losses))
+    (graph, graph_losses), (eager, eager_losses) = nets
+    assert graph_losses == pytest.approx(eager_losses, rel=1e-4)
+    for ours, theirs in zip(graph.all_paths(), eager.all_paths(), strict=True):
+        np.testing.assert_allclose(ours.trained, theirs.trained, atol=1e-5)
+        np.testing.assert_allclose(ours.statistics, theirs.statistics, atol=1e-5)
+
+
+def test_a_form_has_one_graph_and_1x1_convolutions_are_a_form_of_their_own():
+    operations, paths = MIXED.choices(16)[1].operations, _supernet().blocks[1].paths
+    functions = {
+        operation.name: path.kind.functions
+        for operation, path in zip(operations, paths, strict=True)
+        if path is not None
+    }
+    assert functions["3_3"] is functions["6_5"] and functions["F2_3"] is functions["F2_5"]
+    assert len(set(map(id, functions.values()))) == 3  # F3_1 is the third
+
+
+@pytest.mark.parametrize(
+    "names,why",
+    [
+        (("3_3", "6_7", "Z"), ""),
+        (("F2_3", "F4_5"), ""),
+        (
+            ("3_3", "F3_3"),
+            "block 0 offers 'F3_3', which cannot begin as its smallest candidate '3_3': its layers",
+        ),
+        (("4_3", "6_3"), "the widths of its 'expand'"),
+        (("3_3", "1_3"), "its layers are of another form"),
+        (("3_5", "6_3"), "a kernel of 5 does not fit into the middle of one of 3"),
+    ],
+)
+def test_what_tying_cannot_widen_is_named(names, why):
+    found = unwidenable(_space(*names).choices(16))
+    assert why in found and bool(why) == bool(found)
