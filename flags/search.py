@@ -69,10 +69,10 @@ WARMUP_EPOCHS = flags.DEFINE_integer(
 TIED_EPOCHS = flags.DEFINE_integer(
     "search_tied_epochs",
     0,
-    "How many of the warm-up's epochs come first with tied candidates: the smallest candidate of "
-    "each block is trained in place of all. After them every candidate goes on from it with weights "
-    "of its own. Large spaces need this to learn within a few epochs. 0: no tying, as in the paper; "
-    "each candidate starts from random weights.",
+    "Epochs at the start of the warm-up with tied candidates: in each block the smallest candidate "
+    "is trained in place of all. Then every candidate goes on from it with weights of its own. "
+    "Without this, large spaces take many epochs to learn anything. 0: none, as in the paper; each "
+    "candidate starts from random weights.",
     lower_bound=0,
 )
 BATCH_SIZE = flags.DEFINE_integer(

@@ -52,7 +52,7 @@ def print_facts(title: str, facts: dict[str, Any], next_command: str = "") -> No
 
 def _guarded(main: Callable[[], None], argv: list[str]) -> int:
     if not flags.FLAGS["verbosity"].present:
-        # absl's lines would stand between the command's own. Here and not earlier, because absl sets
+        # absl's log would stand between the command's own. Here and not earlier, because absl sets
         # its level when the application starts.
         flags.FLAGS.verbosity = absl_logging.ERROR
     try:

@@ -135,6 +135,7 @@ def _block(entry: dict[str, Any], width: int, where: str) -> Block:
 
 def _operation(conv: dict[str, Any], width: int, where: str) -> Operation:
     expansion, hidden = conv["expand_ratio"], conv.get("mid_channels")
+    # One digit for each in an operation's name.
     require(
         expansion in range(1, 10)
         and hidden in (None, width * expansion)

@@ -253,7 +253,8 @@ def _fitted_before(table: LatencyTable, space: SearchSpace) -> list[Architecture
     can be known; all that were drawn there are left out.
     """
     correction = table.correction
-    # `build_table` fits on every other network that it draws; half of the space is left to judge by.
+    # Twice as many, because `build_table` fits on every other network that it draws; at most half of
+    # the space, so that some are left to judge by.
     if correction.known_networks:
         return [from_string(text) for text in correction.fitted_on]
     return random_architectures(space, min(2 * correction.networks, space.size() // 2), BUILD_SEED)
