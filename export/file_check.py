@@ -21,7 +21,7 @@ _MIN_FLOAT_SNR_DB = 60.0  # between two ways of adding in float32, measured over
 _MIN_GRAPH_SNR_DB = 20.0  # where there is no integer form: rounding errors that have parted
 
 
-def compare_with_network(content: bytes, network, quantized: bool) -> dict[str, Any]:
+def compare_with_network(content: bytes, network: Any, quantized: bool) -> dict[str, Any]:
     """Runs the file and the network that it was made of on synthetic images.
 
     Images need not be photographs for that: what is compared is arithmetic and not accuracy.
@@ -45,20 +45,20 @@ def compare_with_network(content: bytes, network, quantized: bool) -> dict[str, 
     found = run_file(content, images)
     # NaN is neither more nor less than anything, so it has to be asked for.
     finite = bool(np.isfinite(expected).all() and np.isfinite(found).all())
-    differing = np.abs(found - expected) > step / 2
+    differing = float(np.mean(np.abs(found - expected) > step / 2))
     noise = snr_db(expected, found)
     facts = {
         "checked_images": NUM_IMAGES,
-        "checked_differing": float(np.mean(differing)),
+        "checked_differing": differing,
         "checked_agreement": float(np.mean(found.argmax(1) == expected.argmax(1))),
         "checked_snr_db": noise if np.isfinite(noise) else None,
     }
     enough = _MIN_GRAPH_SNR_DB if quantized else _MIN_FLOAT_SNR_DB
-    close = facts["checked_differing"] <= _MAX_DIFFERING if exact else noise >= enough
+    close = differing <= _MAX_DIFFERING if exact else noise >= enough
     require(
         finite and close,
         f"The converted file does not compute what its network does: on {NUM_IMAGES} "
-        f"synthetic images {facts['checked_differing']:.2%} of the logits differ "
+        f"synthetic images {differing:.2%} of the logits differ "
         f"({noise:.1f} dB), and {facts['checked_agreement']:.0%} of the answers agree; "
         "nothing was written. The converter made something else of it: python -m quant.parity "
         "shows at which layer.",
@@ -66,7 +66,7 @@ def compare_with_network(content: bytes, network, quantized: bool) -> dict[str, 
     return facts
 
 
-def _reference(network, quantized: bool) -> tuple[Callable, float, bool]:
+def _reference(network: Any, quantized: bool) -> tuple[Callable, float, bool]:
     """(what the file should compute, step of its logits, whether to the bit)."""
     if not quantized:
         return network, 0.0, False

@@ -29,7 +29,7 @@ class Normalization:
     std: tuple[float, ...]
     origin: str
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, values in (("mean", self.mean), ("std", self.std)):
             require(
                 len(values) in (1, _CHANNELS) and all(map(math.isfinite, values)),
@@ -96,14 +96,14 @@ def asked(mean: Sequence[str | float], std: Sequence[str | float]) -> Normalizat
         return None
     require(bool(mean) and bool(std), "Give both --input_mean and --input_std, or neither.")
     try:
-        numbers = [tuple(float(value) for value in values) for values in (mean, std)]
+        means, deviations = (tuple(float(value) for value in values) for values in (mean, std))
     except ValueError as error:
         raise UserError(
             f"--input_mean={','.join(map(str, mean))} and "
             f"--input_std={','.join(map(str, std))} must be numbers in pixel units, "
             "one or three separated by commas."
         ) from error
-    return Normalization(*numbers, "--input_mean and --input_std")
+    return Normalization(means, deviations, "--input_mean and --input_std")
 
 
 def decide(
@@ -125,17 +125,17 @@ def decide(
     """
     chosen = given or own
     if tensor.dtype == "float32":
-        require(
-            chosen is not None,
-            f"The model {model!r} takes float32, and nothing in the file says how pixels are "
-            "scaled; give --input_mean and --input_std in pixel units, x = (pixel - mean) / "
-            "std: 0 and 255 for [0, 1], 127.5 and 127.5 for [-1, 1], 0 and 1 for [0, 255], "
-            "128 and 128 for this project's files.",
-        )
+        if chosen is None:
+            raise UserError(
+                f"The model {model!r} takes float32, and nothing in the file says how pixels are "
+                "scaled; give --input_mean and --input_std in pixel units, x = (pixel - mean) / "
+                "std: 0 and 255 for [0, 1], 127.5 and 127.5 for [-1, 1], 0 and 1 for [0, 255], "
+                "128 and 128 for this project's files."
+            )
         return InputScaling(
             chosen.formula, f"from {chosen.origin}" + _instead(given, own), chosen.real().astype(np.float32)
         )
-    if given or (own and own.per_channel):
+    if chosen is not None and (given or chosen.per_channel):
         return _quantized(tensor, chosen, model, _instead(given, own))
     shift = 128 if tensor.dtype == "int8" else 0
     table = np.repeat(np.arange(_LEVELS)[:, np.newaxis] - shift, _CHANNELS, 1)

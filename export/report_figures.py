@@ -86,7 +86,7 @@ def _colours(names: Sequence[Sequence[str]]) -> dict[str, str]:
     return {n: "#cccccc" if n == "Z" else _PALETTE[i % 6] for i, n in enumerate(ordered)}
 
 
-def _svg(figure, bottom: float = 0.0) -> str:
+def _svg(figure: plt.Figure, bottom: float = 0.0) -> str:
     figure.tight_layout(rect=(0, bottom, 1, 1))
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "report"}):

@@ -4,6 +4,7 @@ import concurrent.futures
 import dataclasses
 import pathlib
 import threading
+from typing import Any
 
 import numpy as np
 
@@ -137,13 +138,13 @@ class TFLiteClassifier:
         interpreter.invoke()
         return interpreter.get_tensor(scores["index"]).reshape(-1)
 
-    def _interpreter(self):
+    def _interpreter(self) -> tuple[Any, dict[str, Any], dict[str, Any]]:
         """This thread's (interpreter, input details, output details)."""
         if not hasattr(self._local, "loaded"):
             self._local.loaded = self._load()
         return self._local.loaded
 
-    def _load(self):
+    def _load(self) -> tuple[Any, dict[str, Any], dict[str, Any]]:
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
         resolver = {

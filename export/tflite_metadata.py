@@ -8,6 +8,7 @@ file is untrusted: every length is looked at before it is followed.
 import dataclasses
 import pathlib
 import struct
+from typing import Any
 
 from nas_tf.base.errors import UserError, require
 from quant.flatbuffer import CORRUPT
@@ -72,7 +73,7 @@ def _read(content: bytes) -> Metadata:
     return Metadata(signature)
 
 
-def _signature(model) -> tuple[int, ...]:
+def _signature(model: Any) -> tuple[int, ...]:
     graph = model.Subgraphs(0)
     tensor = graph.Tensors(int(graph.Inputs(0)))
     return tuple(int(tensor.ShapeSignature(i)) for i in range(_bounded(tensor.ShapeSignatureLength())))

@@ -5,6 +5,8 @@ from absl import flags
 from flags import paths
 
 WORKDIR = paths.DEFINE_path(
-    "workdir", None, "Run folder, one subfolder a stage. The same command with the same folder resumes."
+    "workdir",
+    None,
+    "Run folder, with one subfolder for each stage. The same command with the same folder resumes.",
 )
 SEED = flags.DEFINE_integer("seed", 0, "Seed of sampling, initialization and shuffling.", lower_bound=0)

@@ -28,5 +28,11 @@ MARGIN = flags.DEFINE_float(
 def convert_config(model: str = "", output: str = "", num_classes: int = 0) -> ConvertConfig:
     """The stage's settings; the arguments are flags of the stand-alone command only."""
     return ConvertConfig(
-        model, output, num_classes, INPUT_TYPE.value, OUTPUT_TYPE.value, common.SEED.value, MARGIN.value
+        model=model,
+        output=output,
+        num_classes=num_classes,
+        input_type=INPUT_TYPE.value,
+        output_type=OUTPUT_TYPE.value,
+        seed=common.SEED.value,
+        background_margin_steps=MARGIN.value,
     )

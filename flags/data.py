@@ -49,11 +49,11 @@ CLASS_NAMES = flags.DEFINE_enum(
 def data_config() -> DataConfig:
     """The dataset, as plain data."""
     return DataConfig(
-        DATASET.value,
-        DATA_DIR.value,
-        TRAIN_SPLIT.value,
-        EVAL_SPLIT.value,
-        RESIZE_SIZE.value,
-        DOWNLOAD.value,
-        CLASS_NAMES.value,
+        dataset=DATASET.value,
+        data_dir=DATA_DIR.value,
+        train_split=TRAIN_SPLIT.value,
+        eval_split=EVAL_SPLIT.value,
+        resize_size=RESIZE_SIZE.value,
+        download=DOWNLOAD.value,
+        class_names=CLASS_NAMES.value,
     )

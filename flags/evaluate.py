@@ -18,7 +18,7 @@ EVAL_BATCH_SIZE = flags.DEFINE_integer(
 EVAL_WORKERS = flags.DEFINE_integer(
     "eval_workers",
     0,
-    "Interpreters that run a .tflite side by side; 0: one a core.",
+    "Interpreters that run a .tflite side by side; 0: one per core.",
     lower_bound=0,
     upper_bound=1024,
 )
@@ -34,5 +34,10 @@ EVAL_KERNELS = flags.DEFINE_enum(
 def evaluate_config(model: str = "") -> EvaluateConfig:
     """The stage's settings; `model` is a flag of the stand-alone command only."""
     return EvaluateConfig(
-        data.data_config(), model, SPLIT.value, EVAL_BATCH_SIZE.value, EVAL_WORKERS.value, EVAL_KERNELS.value
+        data=data.data_config(),
+        model=model,
+        split=SPLIT.value,
+        batch_size=EVAL_BATCH_SIZE.value,
+        num_workers=EVAL_WORKERS.value,
+        kernels=EVAL_KERNELS.value,
     )

@@ -68,23 +68,23 @@ CORRECTION = flags.DEFINE_integer(
 CACHE_DIR = paths.DEFINE_path(
     "latency_cache_dir", "", "Folder of converted models, kept for other tables. Default: beside the table."
 )
-
-
-_RUNS_A_TURN = 10
+# Inferences of a phone's turn: few, so that a warm minute or another app touches all models alike, and
+# more than one, because every turn starts `benchmark_model` anew.
+_RUNS_PER_TURN = 10
 
 
 def device_config() -> DeviceConfig:
     """The device that the flags name."""
     if BACKEND.value == "host":
-        return HostConfig(NUM_THREADS.value, KERNELS_FLAG.value or "builtin")
+        return HostConfig(num_threads=NUM_THREADS.value, kernels=KERNELS_FLAG.value or "builtin")
     return AdbConfig(
-        BINARY.value,
-        ADB_SERIAL.value,
-        ADB_PATH.value,
-        CPU_MASK.value,
-        NUM_THREADS.value,
-        KERNELS_FLAG.value or "xnnpack",
-        _RUNS_A_TURN,
+        binary=BINARY.value,
+        serial=ADB_SERIAL.value,
+        adb_path=ADB_PATH.value,
+        cpu_mask=CPU_MASK.value,
+        num_threads=NUM_THREADS.value,
+        kernels=KERNELS_FLAG.value or "xnnpack",
+        num_runs=_RUNS_PER_TURN,
         max_temperature_c=MAX_TEMPERATURE.value,
     )
 
@@ -93,11 +93,12 @@ def timing_config() -> TimingConfig:
     """How long to measure."""
     if BACKEND.value == "host":
         return TimingConfig(
-            NUM_RUNS.value, max_rounds=20 * NUM_RUNS.value, max_extra_seconds=EXTRA_SECONDS.value
+            num_rounds=NUM_RUNS.value, max_rounds=20 * NUM_RUNS.value, max_extra_seconds=EXTRA_SECONDS.value
         )
-    # A turn on a phone is many inferences that yield one median.
-    turns = max(3, -(-NUM_RUNS.value // _RUNS_A_TURN))
-    return TimingConfig(turns, max_rounds=4 * turns, max_extra_seconds=10 * EXTRA_SECONDS.value)
+    # A turn on a phone is many inferences that yield one median. Rounded up; a median's error needs
+    # some turns, and one takes far longer than a run on this machine, hence fewer and more seconds.
+    turns = max(3, -(-NUM_RUNS.value // _RUNS_PER_TURN))
+    return TimingConfig(num_rounds=turns, max_rounds=4 * turns, max_extra_seconds=10 * EXTRA_SECONDS.value)
 
 
 def latency_config(output: str, num_classes: int) -> BuildConfig:
@@ -108,14 +109,14 @@ def latency_config(output: str, num_classes: int) -> BuildConfig:
       num_classes: outputs of the classifier.
     """
     return BuildConfig(
-        output,
-        space.SPACE.value,
-        space.RESOLUTION.value,
-        space.WIDTH_MULTIPLIER.value,
-        num_classes,
-        DTYPE.value,
-        CACHE_DIR.value,
-        CORRECTION.value,
-        device_config(),
-        timing_config(),
+        output=output,
+        space=space.SPACE.value,
+        resolution=space.RESOLUTION.value,
+        width_multiplier=space.WIDTH_MULTIPLIER.value,
+        num_classes=num_classes,
+        dtype=DTYPE.value,
+        cache_dir=CACHE_DIR.value,
+        correction_networks=CORRECTION.value,
+        device=device_config(),
+        timing=timing_config(),
     )

@@ -11,8 +11,7 @@ from absl import flags
 
 _VARIABLE = re.compile(r"\$(\w+|\{[^}]*\})")
 
-
-# Flags count as defined by the module that calls `DEFINE_path`.
+# Flags count as defined by the module that calls `DEFINE_path`, under which help lists them.
 flags.disclaim_key_flags()
 
 
@@ -50,7 +49,6 @@ def DEFINE_path(
     Args:
       name, default, help, required: as in `flags.DEFINE_string`.
     """
-    # pylint: disable=invalid-name,redefined-builtin
     return flags.DEFINE(
         PathParser(), name, default, help, serializer=flags.ArgumentSerializer(), required=required
     )

@@ -19,6 +19,7 @@ TARGET_SHARE = flags.DEFINE_float(
 def pipeline_config() -> PipelineConfig:
     """The settings of every stage."""
     return PipelineConfig(
+        # The pipeline puts the table in its run folder, and asks the dataset for its classes.
         table=latency.latency_config("", 1),
         search=search.search_config(),
         train=train.train_config(),

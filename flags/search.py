@@ -21,7 +21,9 @@ TARGET_LATENCY = flags.DEFINE_float(
 MAX_PARAMS = flags.DEFINE_integer(
     "max_params", 0, "Most trainable parameters of the network; 0: no limit.", lower_bound=0
 )
-MAX_MACS = flags.DEFINE_integer("max_macs", 0, "Most multiply-adds of an image; 0: no limit.", lower_bound=0)
+MAX_MACS = flags.DEFINE_integer(
+    "max_macs", 0, "Most multiply-adds for one image; 0: no limit.", lower_bound=0
+)
 LATENCY_LOSS = flags.DEFINE_enum(
     "latency_loss",
     "constrained",
@@ -67,9 +69,10 @@ WARMUP_EPOCHS = flags.DEFINE_integer(
 TIED_EPOCHS = flags.DEFINE_integer(
     "search_tied_epochs",
     0,
-    "The first epochs of the warm-up, in which a block's candidates are "
-    "one, the smallest, from which each then starts; 0, as in the paper: each starts at random, "
-    "which takes a large space many epochs to learn from.",
+    "Epochs at the start of the warm-up with tied candidates: in each block the smallest candidate "
+    "is trained in place of all. Then every candidate goes on from it with weights of its own. "
+    "Without this, large spaces take many epochs to learn anything. 0: none, as in the paper; each "
+    "candidate starts from random weights.",
     lower_bound=0,
 )
 BATCH_SIZE = flags.DEFINE_integer(
@@ -102,7 +105,7 @@ ALPHA_EVERY = flags.DEFINE_integer(
 HELD_OUT = flags.DEFINE_float(
     "search_held_out",
     5000,
-    "Images of the training split, equally many a class, that only "
+    "Images of the training split, equally many of each class, that only "
     "architecture steps see; below 1: a share of the split.",
     lower_bound=0.0,
 )
@@ -136,22 +139,22 @@ def search_config(latency_table: str = "") -> SearchConfig:
       latency_table: used where --latency_table is not given.
     """
     schedule = SearchSchedule(
-        WARMUP_EPOCHS.value,
-        EPOCHS.value,
-        BATCH_SIZE.value,
-        WARMUP_LEARNING_RATE.value,
-        LEARNING_RATE.value,
-        ALPHA_LEARNING_RATE.value,
-        ALPHA_EVERY.value,
-        HELD_OUT.value,
-        WEIGHT_DECAY.value,
-        LABEL_SMOOTHING.value,
-        TIED_EPOCHS.value,
+        warmup_epochs=WARMUP_EPOCHS.value,
+        epochs=EPOCHS.value,
+        batch_size=BATCH_SIZE.value,
+        warmup_learning_rate=WARMUP_LEARNING_RATE.value,
+        learning_rate=LEARNING_RATE.value,
+        alpha_learning_rate=ALPHA_LEARNING_RATE.value,
+        alpha_every=ALPHA_EVERY.value,
+        held_out=HELD_OUT.value,
+        weight_decay=WEIGHT_DECAY.value,
+        label_smoothing=LABEL_SMOOTHING.value,
+        tied_epochs=TIED_EPOCHS.value,
     )
     return SearchConfig(
         data=data.data_config(),
         latency_table=LATENCY_TABLE.value or latency_table,
-        budget=Budget(TARGET_LATENCY.value, MAX_PARAMS.value, MAX_MACS.value),
+        budget=Budget(latency_ms=TARGET_LATENCY.value, params=MAX_PARAMS.value, macs=MAX_MACS.value),
         augmentation=Augmentation(
             MIN_CROP_AREA.value, augmentation.FLIP.value, augmentation.COLOR_JITTER.value
         ),

@@ -7,7 +7,7 @@ from nas_tf.train.config import TrainConfig, WeightStep
 
 EPOCHS = flags.DEFINE_integer("epochs", 300, "Passes over the training split.", lower_bound=1)
 BATCH_SIZE = flags.DEFINE_integer(
-    "batch_size", 256, "Images a training step.", lower_bound=1, upper_bound=65536
+    "batch_size", 256, "Images in a training step.", lower_bound=1, upper_bound=65536
 )
 LEARNING_RATE = flags.DEFINE_float(
     "learning_rate",
@@ -39,7 +39,7 @@ DROPOUT = flags.DEFINE_float(
 EMA_DECAY = flags.DEFINE_float(
     "ema_decay",
     0.0,
-    "Decay a step of a moving average of the weights, which is then evaluated and saved; 0: none.",
+    "Decay per step of a moving average of the weights, which is then evaluated and saved; 0: none.",
     lower_bound=0.0,
     upper_bound=0.99999,
 )
@@ -54,12 +54,12 @@ INITIAL_MODEL = paths.DEFINE_path(
 def weight_step() -> WeightStep:
     """How one step changes the weights, as plain data."""
     return WeightStep(
-        WEIGHT_DECAY.value,
-        LABEL_SMOOTHING.value,
-        DROPOUT.value,
-        EMA_DECAY.value,
-        compute.JIT_COMPILE.value,
-        compute.MIXED_PRECISION.value,
+        weight_decay=WEIGHT_DECAY.value,
+        label_smoothing=LABEL_SMOOTHING.value,
+        dropout=DROPOUT.value,
+        ema_decay=EMA_DECAY.value,
+        jit_compile=compute.JIT_COMPILE.value,
+        mixed_precision=compute.MIXED_PRECISION.value,
     )
 
 

@@ -43,7 +43,7 @@ _RESIZE = flags.DEFINE_integer(
     lower_bound=0,
     upper_bound=4096,
 )
-_LABELS = paths.DEFINE_path("labels", "", "File of one class name a line; without it classes are numbered.")
+_LABELS = paths.DEFINE_path("labels", "", "File of one class name per line; without it classes are numbered.")
 _BACKGROUND = flags.DEFINE_enum(
     "background",
     "auto",

@@ -1,6 +1,7 @@
 """What an audit finds, as plain data, JSON and text."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -146,8 +147,8 @@ class Audit:
         return "\n".join(lines)
 
 
-def _section(title: str, entries) -> list[str]:
-    shown = [f"    {entry}" for entry in list(entries)[:20]]
+def _section(title: str, entries: Sequence[Any]) -> list[str]:
+    shown = [f"    {entry}" for entry in entries[:20]]
     more = len(entries) - len(shown)
     return [f"  {title}: {len(entries)}", *shown, *([f"    … and {more} more"] if more else [])]
 

@@ -270,7 +270,7 @@ class _Reader:
 
     def _activation(self, table: Any) -> str:
         union, name = table.BuiltinOptions(), self._options.get(table.BuiltinOptionsType(), "")
-        options = getattr(self._schema, name, None)
+        options: Any = getattr(self._schema, name, None)
         if union is None or not hasattr(options, "FusedActivationFunction"):
             return "NONE"
         parsed = options()

@@ -52,7 +52,8 @@ def print_facts(title: str, facts: dict[str, Any], next_command: str = "") -> No
 
 def _guarded(main: Callable[[], None], argv: list[str]) -> int:
     if not flags.FLAGS["verbosity"].present:
-        # Here and not earlier: absl sets its own level when the application starts.
+        # absl's log would stand between the command's own. Here and not earlier, because absl sets
+        # its level when the application starts.
         flags.FLAGS.verbosity = absl_logging.ERROR
     try:
         if len(argv) > 1:
@@ -63,7 +64,7 @@ def _guarded(main: Callable[[], None], argv: list[str]) -> int:
         return 1
     except KeyboardInterrupt:
         print("\nStopped. The same command takes the work up where it was last saved.", file=sys.stderr)
-        return 130
+        return 130  # what shells give a program that Ctrl-C ended
     return 0
 
 

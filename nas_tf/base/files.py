@@ -76,6 +76,7 @@ def make_folder(path: str | os.PathLike) -> pathlib.Path:
     path = pathlib.Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
+        # Says nothing of a folder that was there already.
         if not os.access(path, os.W_OK | os.X_OK):
             raise PermissionError(13, "Permission denied")
     except OSError as error:
@@ -93,6 +94,6 @@ def sha256(path: str | os.PathLike) -> str:
 
 
 def _umask() -> int:
-    mask = os.umask(0)
+    mask = os.umask(0)  # it can be read only by setting another
     os.umask(mask)
     return mask

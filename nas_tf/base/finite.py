@@ -46,11 +46,9 @@ def require_finite_state(trackables: dict[str, Any], advice: str) -> None:
 
 def _floating(trackable: Any) -> Iterator[tf.Variable]:
     if isinstance(trackable, tf.Variable):
-        variables = [trackable]
-    elif isinstance(trackable, (list, tuple)):
-        variables = trackable
-    else:
-        variables = getattr(trackable, "variables", ())
+        trackable = [trackable]
+    elif not isinstance(trackable, (list, tuple)):
+        trackable = getattr(trackable, "variables", ())
         # A method in some optimizers, a property elsewhere.
-        variables = variables() if callable(variables) else variables
-    return (v for v in variables if v.dtype.is_floating)
+        trackable = trackable() if callable(trackable) else trackable
+    return (v for v in trackable if v.dtype.is_floating)

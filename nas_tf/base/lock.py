@@ -6,8 +6,8 @@ from typing import IO
 
 try:
     import fcntl
-except ImportError:  # no such locks on this system, so none are taken
-    fcntl = None
+except ImportError:
+    fcntl = None  # type: ignore[assignment]  # no such locks on this system, so none are taken
 
 _held: dict[tuple[int, int], IO] = {}
 
@@ -19,6 +19,7 @@ def hold(path: pathlib.Path) -> bool:
     file = path.open("a", encoding="utf-8")
     facts = os.fstat(file.fileno())
     key = facts.st_dev, facts.st_ino  # not the path, which may change
+    # A lock belongs to an opened file, so a second one would find it taken, by this process itself.
     if key in _held:
         file.close()
         return True

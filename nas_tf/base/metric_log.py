@@ -1,4 +1,4 @@
-"""Figures of a run, a line an epoch, for programs (`metrics.jsonl`) and for TensorBoard."""
+"""Figures of a run, one line per epoch, for programs (`metrics.jsonl`) and for TensorBoard."""
 
 import json
 import numbers
@@ -20,6 +20,7 @@ class MetricLog:
     """
 
     def __init__(self, folder: str | pathlib.Path, resume_epoch: int = 0):
+        # Here, so that reading figures (`read_metrics`, for the report) needs no TensorFlow.
         import tensorflow as tf
 
         self._path = pathlib.Path(folder) / METRICS_FILE

@@ -1,5 +1,6 @@
-"""Progress of long work: a bar with time left on a terminal, a line an epoch elsewhere."""
+"""Progress of long work: a bar with time left on a terminal, one line per epoch elsewhere."""
 
+import math
 import sys
 import time
 from typing import TextIO
@@ -63,7 +64,7 @@ class Progress:
     def __enter__(self) -> "Progress":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
@@ -74,6 +75,6 @@ def in_words(figures: dict[str, float]) -> str:
 
 def duration(seconds: float) -> str:
     """`1:02:03` or `4:05`; `?` for a time that is not known."""
-    if not seconds == seconds or seconds < 0:
+    if math.isnan(seconds) or seconds < 0:
         return "?"
     return tqdm.format_interval(seconds)

@@ -19,7 +19,7 @@ def quiet() -> Iterator[None]:
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     sys.stderr.flush()
-    saved = os.dup(2)
+    saved = os.dup(2)  # C++ writes to the descriptor and does not know `sys.stderr`
     with tempfile.TemporaryFile() as sink, contextlib.redirect_stdout(io.StringIO()):
         os.dup2(sink.fileno(), 2)
         try:

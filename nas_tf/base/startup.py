@@ -1,9 +1,13 @@
 """TensorFlow's start without its start-up lines."""
 
 import importlib.abc
+import importlib.machinery
 import importlib.util
 import os
 import sys
+import types
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from nas_tf.base.quiet import quiet
 
@@ -11,19 +15,24 @@ from nas_tf.base.quiet import quiet
 class _QuietStart(importlib.abc.MetaPathFinder):
     """Imports TensorFlow, once, with what it prints held back."""
 
-    def find_spec(self, fullname, path, target=None):
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: types.ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
         """The specification of TensorFlow, nothing for any other module."""
         if fullname != "tensorflow":
             return None
-        sys.meta_path.remove(self)
+        sys.meta_path.remove(self)  # else the search below would end here again
         spec = importlib.util.find_spec(fullname)
-        if spec is not None:
-            spec.loader.exec_module = _quietly(spec.loader.exec_module)
+        # A folder of this name without any code in it has no loader.
+        if spec is not None and spec.loader is not None:
+            # Changed and not wrapped, because TensorFlow's files are found through its own loader.
+            loader: Any = spec.loader
+            loader.exec_module = _quietly(loader.exec_module)
         return spec
 
 
-def _quietly(exec_module):
-    def run(module):
+def _quietly(exec_module: Callable[[types.ModuleType], None]) -> Callable[[types.ModuleType], None]:
+    def run(module: types.ModuleType) -> None:
         with quiet():
             exec_module(module)
             # Looking for devices prints again, otherwise at the first operation.
@@ -39,5 +48,5 @@ def quiet_tensorflow() -> None:
     the import fails.
     """
     if "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
-        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"  # errors only
         sys.meta_path.insert(0, _QuietStart())

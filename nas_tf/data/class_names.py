@@ -117,14 +117,15 @@ def _unknown(model: ClassList, dataset: ClassList) -> str:
 
 
 def _differ(model: ClassList, dataset: ClassList) -> UserError:
-    given, wanted = _keys(model.labels), _keys(dataset.labels)
-    only_model = [label for label, key in zip(model.labels, given, strict=True) if key not in set(wanted)]
-    only_data = [label for label, key in zip(dataset.labels, wanted, strict=True) if key not in set(given)]
+    ours, theirs = model.labels or (), dataset.labels or ()  # both are known where they can differ
+    given, wanted = _keys(ours), _keys(theirs)
+    only_model = [label for label, key in zip(ours, given, strict=True) if key not in set(wanted)]
+    only_data = [label for label, key in zip(theirs, wanted, strict=True) if key not in set(given)]
     if not only_model and not only_data:
         reason = "several of them share a name, so their order cannot be told"
     else:
         reason = f"only the model has {_some(only_model)}; only the dataset has {_some(only_data)}"
-    ids = [all(_WORDNET.fullmatch(label) for label in side.labels) for side in (model, dataset)]
+    ids = [all(_WORDNET.fullmatch(label) for label in labels) for labels in (ours, theirs)]
     if ids[0] != ids[1]:
         reason += " (WordNet ids on one side, words on the other)"
     return UserError(

@@ -78,7 +78,8 @@ def scan(root: str | os.PathLike) -> Listing:
             _listed(found["unread"], "image", "images", " of a format that is not read")
             + f"; convert to one of {', '.join(SUFFIXES)}, or remove"
         )
-    images, named = [], []
+    images: list[tuple[str, str, pathlib.Path]] = []
+    named: list[str] = []
     if not problems or len(depths) == 1:
         nested = 3 in depths
         empty, named = _empty_folders(found, nested) if depths else ([], [])
@@ -108,7 +109,8 @@ def listed(lines: list[str]) -> str:
 
 def _walk(root: pathlib.Path) -> dict[str, list[Parts]]:
     """Paths from `root`, sorted, by kind: folder, image, unread, hidden, other."""
-    found = {kind: [] for kind in ("folder", "image", "unread", "hidden", "other")}
+    kinds = ("folder", "image", "unread", "hidden", "other")
+    found: dict[str, list[Parts]] = {kind: [] for kind in kinds}
     for top, folders, names in os.walk(root, followlinks=True):
         above = pathlib.Path(top).relative_to(root).parts
         hidden = any(map(_is_hidden, above))

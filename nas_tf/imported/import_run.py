@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nas_tf.base import files
 from nas_tf.base.errors import UserError, require
@@ -10,6 +10,10 @@ from nas_tf.base.run_folder import open_stage
 from nas_tf.imported import proxyless_config, torch_file
 from nas_tf.imported.weights import SCALINGS, StateDict, fill
 from nas_tf.network import model_folder
+from nas_tf.space.architecture import Architecture
+
+if TYPE_CHECKING:
+    import tf_keras as keras
 
 # The train stage's folder: what follows goes on from an import as from a training.
 STAGE = "train"
@@ -28,7 +32,7 @@ class ImportConfig:
       input_scaling: what the network was trained on, a key of `SCALINGS`.
       resolution: input side; 0 means what the configuration says.
       resize_size: short side before the centre crop; 0 means resolution · 256 / 224.
-      labels: file of one class name a line, background's included or not; "" numbers them.
+      labels: file of one class name per line, background's included or not; "" numbers them.
       background: which output is a background class, to be dropped: one of `BACKGROUNDS`;
         "auto": the first of 1001.
     """
@@ -58,19 +62,7 @@ def run_import(workdir: str, config: ImportConfig) -> dict[str, Any]:
     )
     network = proxyless_config.read_config(config.config)
     tensors = torch_file.read_tensors(config.checkpoint)
-    resolution = config.resolution or network.resolution
-    require(
-        bool(resolution),
-        f"The configuration {config.config!r} does not say the resolution; give --resolution.",
-    )
-    require(
-        resolution >= _MIN_RESOLUTION,
-        f"--resolution={resolution} is too small; allowed: {_MIN_RESOLUTION} or more.",
-    )
-    resize_size = config.resize_size or round(resolution * 256 / 224)
-    require(
-        resize_size >= resolution, f"--resize_size={resize_size} is smaller than the resolution {resolution}."
-    )
+    resolution, resize_size = _sizes(config, network)
     dropped = drops_background(config.background, network.num_classes)
     num_classes = network.num_classes - dropped
     labels = _labels(config.labels, num_classes, dropped)
@@ -103,6 +95,25 @@ def run_import(workdir: str, config: ImportConfig) -> dict[str, Any]:
     return summary
 
 
+def _sizes(config: ImportConfig, network: proxyless_config.ImportedNetwork) -> tuple[int, int]:
+    """Input side, and short side before the centre crop."""
+    resolution = config.resolution or network.resolution
+    if not resolution:
+        raise UserError(
+            f"The configuration {config.config!r} does not say the resolution; give --resolution."
+        )
+    require(
+        resolution >= _MIN_RESOLUTION,
+        f"--resolution={resolution} is too small; allowed: {_MIN_RESOLUTION} or more.",
+    )
+    # As the published networks were evaluated.
+    resize_size = config.resize_size or round(resolution * 256 / 224)
+    require(
+        resize_size >= resolution, f"--resize_size={resize_size} is smaller than the resolution {resolution}."
+    )
+    return resolution, resize_size
+
+
 def drops_background(background: str, num_outputs: int) -> bool:
     """Whether output 0 of a network is a background class, which an import leaves out.
 
@@ -123,7 +134,7 @@ def build(
     scaling: str,
     resolution: int,
     drop_background: bool = False,
-):
+) -> tuple["keras.Model", Architecture]:
     """The network with its weights, reading (uint8 − 128) / 128.
 
     Args:
@@ -134,8 +145,8 @@ def build(
     """
     from nas_tf.network.build import build_network
 
-    border = tuple(float(v) for v in SCALINGS[scaling].zero())
-    architecture = dataclasses.replace(network.architecture, image_border=border)
+    red, green, blue = (float(value) for value in SCALINGS[scaling].zero())
+    architecture = dataclasses.replace(network.architecture, image_border=(red, green, blue))
     model = build_network(architecture, resolution, network.num_classes - drop_background)
     fill(model, StateDict(tensors, "checkpoint"), network.bn_epsilon, SCALINGS[scaling], drop_background)
     return model, architecture

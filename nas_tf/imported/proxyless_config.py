@@ -22,7 +22,7 @@ _CONVOLUTION = {
     "ops_order": "weight_bn_act",
 }
 _BOTTLENECK = {"use_se": False, "act_func": "relu6"}
-_DEFAULT_EPSILON = 1e-3
+_DEFAULT_EPSILON = 1e-3  # the family's, for files that do not say it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,14 +91,14 @@ def _network(content: dict[str, Any], where: str) -> ImportedNetwork:
         blocks,
         _whole(head["out_channels"]),
         str(content["name"]),
-        "symmetric",
+        "symmetric",  # PyTorch's padding; TensorFlow's own puts more at the end where stride is 2
     )
-    resolution = content.get("resolution")
+    resolution = content.get("resolution")  # 0 or nothing where the file does not say
     return ImportedNetwork(
         architecture,
         _whole(classifier["out_features"]),
         float(bn.get("eps", _DEFAULT_EPSILON)),
-        resolution and _whole(resolution),
+        _whole(resolution) if resolution else None,
     )
 
 
@@ -113,6 +113,7 @@ def _blocks(entries: list[dict], width: int, where: str) -> tuple[Block, ...]:
 
 def _block(entry: dict[str, Any], width: int, where: str) -> Block:
     conv, shortcut = entry["mobile_inverted_conv"], entry["shortcut"]
+    operation: Operation
     if conv is None or conv["name"] == "ZeroLayer":
         operation, output, stride = ZERO, width, 1
     else:
@@ -134,6 +135,7 @@ def _block(entry: dict[str, Any], width: int, where: str) -> Block:
 
 def _operation(conv: dict[str, Any], width: int, where: str) -> Operation:
     expansion, hidden = conv["expand_ratio"], conv.get("mid_channels")
+    # One digit for each in an operation's name.
     require(
         expansion in range(1, 10)
         and hidden in (None, width * expansion)
@@ -147,6 +149,7 @@ def _operation(conv: dict[str, Any], width: int, where: str) -> Operation:
 
 def _check(entry: dict[str, Any], expected: dict[str, Any], where: str) -> None:
     for key, value in expected.items():
+        # What a file leaves out is as the whole family has it.
         require(
             entry.get(key, value) == value,
             f"The {where} has {key}={entry.get(key)!r:.60}; only {value!r} is supported.",

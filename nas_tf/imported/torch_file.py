@@ -1,7 +1,7 @@
 """Tensors of a PyTorch checkpoint as numpy arrays, without PyTorch.
 
 Two formats exist. Since version 1.6 a checkpoint is a zip archive: `<name>/data.pkl` and one
-file a storage, `<name>/data/<key>`. Before, it was a row of pickles (magic number, protocol,
+file for each storage, `<name>/data/<key>`. Before, it was a row of pickles (magic number, protocol,
 system, content, list of storage keys) followed by the storages, each with its length.
 """
 
@@ -18,6 +18,7 @@ from nas_tf.base.errors import UserError, require
 from nas_tf.imported import torch_pickle
 from nas_tf.imported.torch_pickle import StorageReference, TensorReference
 
+# How PyTorch's own `torch.serialization` begins a file of the older format.
 _MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
 # What reading may take, in bytes: a small multiple of the file, for archives are compressed and
@@ -71,12 +72,12 @@ def read_tensors(path: str | pathlib.Path) -> dict[str, np.ndarray]:
 
 def _state_dict(pickled: Any, where: str) -> dict[str, TensorReference]:
     found = pickled.get("state_dict", pickled) if isinstance(pickled, dict) else None
-    entries = (
+    if not (
         isinstance(found, dict)
         and found
         and all(isinstance(k, str) and isinstance(v, TensorReference) for k, v in found.items())
-    )
-    require(bool(entries), f"The {where} holds no state_dict (parameter names and tensors).")
+    ):
+        raise UserError(f"The {where} holds no state_dict (parameter names and tensors).")
     return found
 
 
@@ -94,8 +95,9 @@ def _require_small(state: dict[str, TensorReference], limit: int, where: str) ->
 
 def _read_zip(file: io.BytesIO, where: str, limit: int) -> tuple[Any, Callable]:
     archive = zipfile.ZipFile(file)
-    (pickle_name,) = [n for n in archive.namelist() if n.endswith("/data.pkl")] or [None]
-    require(pickle_name is not None, f"The {where} is a zip archive without data.pkl.")
+    pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+    require(bool(pickles), f"The {where} is a zip archive without data.pkl.")
+    (pickle_name,) = pickles  # several are one of `_READ_ERRORS`
     folder = pickle_name.removesuffix("data.pkl")
     require(
         f"{folder}byteorder" not in archive.namelist() or archive.read(f"{folder}byteorder") == b"little",
@@ -156,7 +158,7 @@ def _storage_sizes(pickled: Any, where: str) -> dict[str, StorageReference]:
 def _array(reference: TensorReference, values: np.ndarray) -> np.ndarray:
     """The tensor as a view of its storage's `values`."""
     storage, offset, shape, strides = reference
-    size = int(np.prod(shape, dtype=object))
+    size = int(np.prod(shape, dtype=object))  # of Python's integers, which do not wrap around
     last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
     if size > storage.numel or (size and last >= storage.numel):
         raise ValueError(f"a tensor of shape {list(shape)} lies outside its storage")

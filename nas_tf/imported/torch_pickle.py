@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from nas_tf.base.errors import UserError, require
 
+# BFloat16Storage is not among them: numpy has no such type.
 STORAGE_TYPES = {
     "FloatStorage": "float32",
     "DoubleStorage": "float64",
@@ -26,7 +27,7 @@ STORAGE_TYPES = {
 }
 
 
-_MAX_RANK = 32
+_MAX_RANK = 32  # numpy's limit before version 2
 
 
 class StorageReference(NamedTuple):
@@ -78,7 +79,7 @@ class _MakeContainer(_Stand):
 class _MakeTensor(_Stand):
     __slots__ = ()
 
-    def __call__(self, storage, offset, shape, strides, *_) -> TensorReference:
+    def __call__(self, storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> TensorReference:
         if not len(shape) == len(strides) <= _MAX_RANK:
             raise ValueError("a tensor has no shape of its strides' length, or a very long one")
         whole = (offset, *shape, *strides)
@@ -90,14 +91,14 @@ class _MakeTensor(_Stand):
 class _MakeParameter(_Stand):
     __slots__ = ()
 
-    def __call__(self, data: TensorReference, *_) -> TensorReference:
+    def __call__(self, data: TensorReference, *_: Any) -> TensorReference:
         return data
 
 
 class _MakeSize(_Stand):
     __slots__ = ()
 
-    def __call__(self, sizes=()) -> tuple:
+    def __call__(self, sizes: Any = ()) -> tuple:
         if len(sizes) > _MAX_RANK:
             raise ValueError("a size is longer than any tensor's")
         return tuple(sizes)
@@ -178,6 +179,8 @@ def _check_memo(file: io.BytesIO) -> None:
     start = file.tell()
     length = len(file.getbuffer()) - start
     for code, argument, _ in pickletools.genops(file):
-        if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > max(length, 255):
+        if code.name not in ("PUT", "BINPUT", "LONG_BINPUT") or argument is None:
+            continue
+        if argument > max(length, 255):  # BINPUT's single byte asks for little at most
             raise ValueError("an object is numbered beyond the length of the pickle")
     file.seek(start)

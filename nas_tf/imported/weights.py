@@ -5,10 +5,14 @@ PyTorch stores a convolution kernel as [out, in/groups, h, w]; Keras as [h, w, i
 """
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nas_tf.base.errors import UserError, require
+
+if TYPE_CHECKING:
+    import tf_keras as keras
 
 _COUNTER = "num_batches_tracked"  # bookkeeping of PyTorch's batch norm; not a weight
 
@@ -72,13 +76,20 @@ class StateDict:
             )
 
 
-def fill(model, state: StateDict, bn_epsilon: float, scaling: InputScaling, drop_first: bool = False) -> None:
+def fill(
+    model: "keras.Model",
+    state: StateDict,
+    bn_epsilon: float,
+    scaling: InputScaling,
+    drop_first: bool = False,
+) -> None:
     """Copies every tensor into `model`, folding the input scaling into the first layer.
 
     `drop_first`: their classifier has one class more, the first, which is left out.
     """
     _fill_convolution(model, "stem", state, "first_conv", bn_epsilon)
     names = {layer.name for layer in model.layers}
+    # "block12_expand_conv" is a layer of block 12; skipped blocks have none, so numbers have gaps.
     blocks = sorted({int(n.split("_")[0][5:]) for n in names if n.startswith("block")})
     for index in blocks:
         prefix = f"blocks.{index}.mobile_inverted_conv"
@@ -94,13 +105,13 @@ def fill(model, state: StateDict, bn_epsilon: float, scaling: InputScaling, drop
     first = int(drop_first)
     outputs, width = int(kernel.shape[-1]) + first, int(kernel.shape[-2])
     rows = state.take("classifier.linear.weight", (outputs, width))[first:]
-    kernel.assign(rows.T[None, None])
+    kernel.assign(rows.T[None, None])  # the classifier is a 1×1 convolution
     bias.assign(state.take("classifier.linear.bias", (outputs,))[first:])
     state.finish()
     fold_scaling(model, scaling)
 
 
-def _fill_convolution(model, ours: str, state: StateDict, theirs: str, epsilon: float) -> None:
+def _fill_convolution(model: "keras.Model", ours: str, state: StateDict, theirs: str, epsilon: float) -> None:
     (kernel,) = model.get_layer(f"{ours}_conv").weights
     height, width, inputs, outputs = kernel.shape
     if "depthwise" in ours:
@@ -120,7 +131,7 @@ def _fill_convolution(model, ours: str, state: StateDict, theirs: str, epsilon: 
     norm.set_weights([gamma, beta, mean, variance])
 
 
-def fold_scaling(model, scaling: InputScaling) -> None:
+def fold_scaling(model: "keras.Model", scaling: InputScaling) -> None:
     """Makes a network that reads `scaling`'s input read (uint8 − 128) / 128.
 
     With their input z = a · x + b, a convolution W gives

@@ -27,8 +27,8 @@ class Measured:
     """A whole network's latency.
 
     Attributes:
-      halves_ms: medians of its even and of its odd timings; how far they differ is what no
-        prediction can be better than.
+      halves_ms: medians of its even and of its odd timings, which a busy minute touches alike; how
+        far they differ is what no prediction can be better than.
     """
 
     architecture: Architecture
@@ -45,6 +45,7 @@ def random_architectures(
         f"The space {space.name!r} has {space.size()} architectures; {count} others than "
         f"{len(other_than)} were asked for.",
     )
+    # Which candidates a block has is the same at every resolution.
     choices, chooser = space.choices(resolution=32), random.Random(seed)
     found: list[Architecture] = []
     while len(found) < count:
@@ -164,6 +165,8 @@ def fit_correction(table: LatencyTable, networks: Sequence[Measured]) -> Correct
 
         scale = median((measured − baseline) / Σ entries)
 
+    No intercept, because random networks hardly determine one.
+
     Raises:
       UserError: fewer than three networks.
     """
@@ -250,6 +253,8 @@ def _fitted_before(table: LatencyTable, space: SearchSpace) -> list[Architecture
     can be known; all that were drawn there are left out.
     """
     correction = table.correction
+    # Twice as many, because `build_table` fits on every other network that it draws; at most half of
+    # the space, so that some are left to judge by.
     if correction.known_networks:
         return [from_string(text) for text in correction.fitted_on]
     return random_architectures(space, min(2 * correction.networks, space.size() // 2), BUILD_SEED)

@@ -18,6 +18,7 @@ _STATES = {
     "authorizing": "is still authorising: try again in a moment",
     "connecting": "is still connecting: try again in a moment",
 }
+# What adb says where a device that was there is gone.
 _LOST = re.compile(
     r"device '[^']*' not found|device offline|device not found|no devices/emulators found"
     r"|error: closed|device still (?:authorizing|connecting)|protocol fault|connection reset",
@@ -43,7 +44,10 @@ class Adb:
         self.serial = self._choose(serial)
 
     def shell(self, command: str, timeout: float = _TIMEOUT_SECONDS) -> str:
-        """Output of a shell command on the device; its exit status is not looked at."""
+        """Output of a shell command on the device.
+
+        Its exit status is not looked at: phones before Android 7 say 0 whatever happened.
+        """
         return self._device("shell", command, timeout=timeout).stdout
 
     def push(self, sources: Sequence[pathlib.Path], target: str) -> None:

@@ -54,5 +54,5 @@ def split_marked(output: str) -> dict[str, tuple[str, int]]:
 
 def excerpt(output: str) -> str:
     """The end of an output on one line."""
-    text = " ".join(output.split())
+    text = " ".join(output.split())  # the end is where programs say what went wrong
     return text if len(text) <= _EXCERPT else "…" + text[-_EXCERPT:]

@@ -1,4 +1,4 @@
-"""Building a latency table: one small model an entry, minus what an empty graph takes."""
+"""Building a latency table: one small model for each entry, minus what an empty graph takes."""
 
 import dataclasses
 import pathlib
@@ -51,7 +51,7 @@ class BuildConfig:
     device: DeviceConfig = HostConfig()
     timing: TimingConfig = TimingConfig()
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require(self.dtype in DTYPES, f"dtype={self.dtype!r}; allowed: {', '.join(DTYPES)}.")
         require(
             not self.output or pathlib.Path(self.output).suffix == ".json",
@@ -61,6 +61,7 @@ class BuildConfig:
             self.resolution > 0 and self.width_multiplier > 0 and self.num_classes > 0,
             "Resolution, width multiplier and class count must be above 0.",
         )
+        # Half of them fit the correction, for which `fit_correction` needs three.
         require(
             self.correction_networks == 0 or self.correction_networks >= 6,
             f"correction_networks={self.correction_networks}; 0, or 6 and more.",
@@ -90,6 +91,7 @@ def build_table(config: BuildConfig) -> LatencyTable:
         identity = identify(config, device)
         if pathlib.Path(config.output).exists():
             return _existing(config, identity)
+        # Before minutes of measuring.
         files.make_folder(pathlib.Path(config.output).resolve().parent)
         partial = PartialTable(pathlib.Path(f"{config.output}.partial.json"), identity)
         samples = partial.load()

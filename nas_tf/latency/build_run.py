@@ -30,13 +30,14 @@ def run_build_table(workdir: str, config: BuildConfig) -> dict[str, Any]:
         return summary
     settings = dataclasses.asdict(config)
     stage = open_stage(workdir, STAGE, settings)
-    summary = stage.summary()
+    held = stage.summary()
     # Not the path in the summary, which is another one when the run folder has moved.
     output = config.output or str(stage.path / TABLE_FILE)
-    if summary is None or not pathlib.Path(output).exists():
-        summary = _summary(dataclasses.replace(config, output=output))
-        stage.write_summary(summary)
-    return summary | {"output": output}
+    if held is not None and pathlib.Path(output).exists():
+        return held | {"output": output}
+    summary = _summary(dataclasses.replace(config, output=output))
+    stage.write_summary(summary)
+    return summary
 
 
 def _summary(config: BuildConfig) -> dict[str, Any]:

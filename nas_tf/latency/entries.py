@@ -6,7 +6,7 @@ from typing import Any
 
 from nas_tf.base.errors import UserError, require
 
-MAX_MS = 1e6
+MAX_MS = 1e6  # a quarter of an hour, more than any layer takes: larger numbers have another unit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,13 +116,15 @@ def entry_from_json(key: str, content: Any, where: str) -> Entry:
 
 def identity_from_json(content: Any, where: str) -> Identity:
     """The identity in parsed JSON."""
-    names = {f.name: f.type for f in dataclasses.fields(Identity)}
-    values = {}
-    for name, kind in names.items():
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(Identity):
+        name = field.name
+        if field.type is float:
+            values[name] = _number(content, name, f"{where}, identity")
+            continue
         value = content.get(name) if isinstance(content, dict) else None
-        if kind is float and isinstance(value, int):
-            value = float(value)
-        allowed = dict if name == "details" else kind
+        allowed: Any = dict if name == "details" else field.type
+        # JSON's true and false are integers to Python.
         if not isinstance(value, allowed) or isinstance(value, bool):
             raise UserError(f"The {where} has no valid {name!r} ({value!r}).")
         values[name] = value
@@ -162,6 +164,10 @@ def figures_from_json(content: Any, where: str) -> dict[str, float]:
 
 def _number(content: Any, name: str, where: str) -> float:
     value = content.get(name) if isinstance(content, dict) else None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise UserError(f"The {where}, has {name} = {value!r}; a finite number is needed.")
-    return float(value)
+    try:
+        number = float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else math.nan
+    except OverflowError:  # JSON's integers have no end
+        number = math.inf
+    if not math.isfinite(number):
+        raise UserError(f"The {where}, has {name} = {value!r:.60}; a finite number is needed.")
+    return number

@@ -8,20 +8,21 @@ import platform
 import re
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 try:
     import resource
-except ImportError:  # Windows
-    resource = None
+except ImportError:
+    resource = None  # type: ignore[assignment]  # Windows has none
 
 from nas_tf.base.errors import UserError, require
 from nas_tf.base.quiet import quiet
 from nas_tf.latency.timing import Samples
 
 KERNELS = ("builtin", "xnnpack")
-_MAX_MODEL_BYTES = 1 << 30
+_MAX_MODEL_BYTES = 1 << 30  # far above any network for a phone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +44,7 @@ class HostConfig:
 class HostDevice:
     """This machine; models stay loaded from one pass to the next."""
 
-    batch_size = 1_000_000
+    batch_size = 1_000_000  # no limit: nothing is lost between two models
 
     def __init__(self, config: HostConfig):
         require(config.kernels in KERNELS, f"kernels={config.kernels!r}; allowed: {', '.join(KERNELS)}.")
@@ -83,7 +84,7 @@ class HostDevice:
         times = [self._invoke_ms(interpreter) for _ in range(self._config.invokes)]
         return times[1:] or times
 
-    def _invoke_ms(self, interpreter) -> float:
+    def _invoke_ms(self, interpreter: Any) -> float:
         """Wall time of one run, without the time that other processes had the core.
 
         Where the thread was preempted its own processor time is taken instead. With more
@@ -98,7 +99,7 @@ class HostDevice:
         return 1e3 * (wall if alone else min(wall, busy))
 
 
-def load_interpreter(path: pathlib.Path, config: HostConfig):
+def load_interpreter(path: pathlib.Path, config: HostConfig) -> tuple[Any, int, np.ndarray]:
     """A warm interpreter with the index and a random value of its input.
 
     Returns:
@@ -172,4 +173,6 @@ def processor_name() -> str:
 
 def usable_cores() -> int:
     """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -61,7 +61,7 @@ class ModelCache:
 
         for name in missing:
             files.write_bytes(self.path(name), convert(builders[name](), self._dtype))
-            keras.backend.clear_session()
+            keras.backend.clear_session()  # else Keras keeps every model to the end
             yield name
 
 
@@ -94,13 +94,13 @@ def network_builders(
 
 
 # TensorFlow is imported when the first model is built: never if all files are there.
-def _layer_model(spec: LayerSpec | None):
+def _layer_model(spec: LayerSpec | None) -> "keras.Model":
     from nas_tf.latency import small_models
 
     return small_models.entry_model(spec) if spec else small_models.empty_model()
 
 
-def _network_model(architecture: Architecture, resolution: int, num_classes: int):
+def _network_model(architecture: Architecture, resolution: int, num_classes: int) -> "keras.Model":
     from nas_tf.network.build import build_network
 
     return build_network(architecture, resolution, num_classes)

@@ -11,7 +11,7 @@ from nas_tf.latency.entries import Identity, identity_from_json
 from nas_tf.latency.timing import Samples
 
 _FORMAT = "nas_tf.latency_samples/1"
-_SAVE_SECONDS = 2.0
+_SAVE_SECONDS = 2.0  # what a kill may cost; the whole file is written anew each time
 
 
 class PartialTable:

@@ -14,11 +14,12 @@ from nas_tf.latency.benchmark_output import excerpt, marked_command, parse_run, 
 from nas_tf.latency.host import require_model_file
 from nas_tf.latency.timing import Samples
 
+# Where adb may both write and execute.
 FOLDER = "/data/local/tmp/nas_tf_benchmark"
 _BINARY = "benchmark_model"
 # Android's name of an architecture → e_machine of its executables (ELF specification).
 _ELF_MACHINES = {"arm64-v8a": 183, "armeabi-v7a": 40, "armeabi": 40, "x86_64": 62, "x86": 3}
-_SECONDS_A_MODEL = 180
+_SECONDS_PER_MODEL = 180  # after which a phone is taken for lost
 _COOLING_POLL_SECONDS = 10.0
 
 
@@ -49,7 +50,7 @@ class AdbConfig:
     max_temperature_c: float = 38.0
     max_cooling_seconds: float = 900.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require(
             bool(self.binary),
             "--backend=adb needs --benchmark_binary, TFLite's native benchmark_model built for the phone.",
@@ -64,7 +65,7 @@ class AdbConfig:
 class Phone:
     """A phone with the binary on it; models are copied once and stay until `close`."""
 
-    batch_size = 16
+    batch_size = 16  # models of one command, which are lost if the phone goes meanwhile
 
     def __init__(self, config: AdbConfig):
         self._config = config
@@ -77,7 +78,7 @@ class Phone:
         self._adb.shell(f"rm -rf {FOLDER}; mkdir -p {FOLDER}")
         try:
             self._install_binary()
-        except BaseException:
+        except BaseException:  # Ctrl-C too leaves nothing on the phone
             self.close()
             raise
 
@@ -108,7 +109,7 @@ class Phone:
         command = "; ".join(
             marked_command(self._remote[path], self._command(self._remote[path])) for path in models.values()
         )
-        output = self._adb.shell(f"cd {FOLDER}; {command}", timeout=60 + _SECONDS_A_MODEL * len(models))
+        output = self._adb.shell(f"cd {FOLDER}; {command}", timeout=60 + _SECONDS_PER_MODEL * len(models))
         return self._samples(models, output)
 
     def close(self) -> None:
@@ -208,6 +209,7 @@ class Phone:
             header = file.read(20)
         named = f"--benchmark_binary={self._config.binary!r}"
         require(len(header) == 20 and header[:4] == b"\x7fELF", f"{named} is not an ELF program.")
+        # e_machine; all of Android's architectures are little-endian.
         (machine,) = struct.unpack_from("<H", header, 18)
         built_for = [name for name, value in _ELF_MACHINES.items() if value == machine]
         # A 64-bit phone also runs the 32-bit programs of its family.

@@ -12,6 +12,7 @@ from nas_tf.latency.table import LatencyTable
 
 def save_plot(path: str | os.PathLike, table: LatencyTable, networks: Sequence[Measured]) -> None:
     """Writes a scatter plot (format by the suffix) with the ±5 % band around equality."""
+    # Not pyplot, which looks for a display and keeps every figure.
     from matplotlib.figure import Figure
 
     measured = np.array([network.median_ms for network in networks])

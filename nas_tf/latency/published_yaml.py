@@ -12,14 +12,17 @@ from nas_tf.latency.keys import parse_key
 from nas_tf.space.layer_spec import ClassifierSpec, StemSpec
 from nas_tf.space.search_space import SPACES
 
-_MAX_DEPTH = 3
+_MAX_DEPTH = 3  # a table has two levels: layers, and the figures of each
+# The C loader is many times as fast; not every build of PyYAML has it.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def parse_published(text: str, where: str) -> tuple[Identity, dict[str, Entry]]:
     """Identity and entries of a published table's text; `where` names it in the `UserError`s."""
     content = _safe_yaml(text, where)
-    require(isinstance(content, dict) and content, f"The {where} is not a mapping from layers to latencies.")
+    require(
+        isinstance(content, dict) and bool(content), f"The {where} is not a mapping from layers to latencies."
+    )
     entries = {str(key): _entry(str(key), value, where) for key, value in content.items()}
     return _infer_identity(entries, where), entries
 
@@ -47,7 +50,10 @@ def _entry(key: str, content: Any, where: str) -> Entry:
     if not isinstance(content, dict) or not {"count", "mean", "var"} <= content.keys():
         raise UserError(f"The {where}, entry {key!r}, needs count, mean and var.")
     variance = content["var"]
-    spread = math.sqrt(variance) if isinstance(variance, (int, float)) and variance >= 0 else -1.0
+    try:
+        spread = math.sqrt(variance) if isinstance(variance, (int, float)) and variance >= 0 else -1.0
+    except OverflowError:  # YAML's integers have no end
+        spread = math.inf
     return entry_from_json(
         key, {"median_ms": content["mean"], "spread_ms": spread, "runs": content["count"]}, where
     )

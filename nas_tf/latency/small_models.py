@@ -1,8 +1,10 @@
-"""Small `.tflite` models to time: one a table entry, and the empty graph.
+"""Small `.tflite` models to time: one for each table entry, and the empty graph.
 
 Weights and calibration data are random: latency does not depend on their values, and the
 graph is the one that a trained network would get.
 """
+
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -13,7 +15,7 @@ from nas_tf.base.quiet import quiet
 from nas_tf.network import layers
 from nas_tf.space.layer_spec import BlockSpec, ClassifierSpec, HeadSpec, LayerSpec, StemSpec
 
-_CALIBRATION_SAMPLES = 2
+_CALIBRATION_SAMPLES = 2  # any ranges will do
 
 
 def entry_model(spec: LayerSpec) -> keras.Model:
@@ -36,6 +38,7 @@ def entry_model(spec: LayerSpec) -> keras.Model:
 def empty_model() -> keras.Model:
     """A graph with next to no work, [N,1,1,8] → [N,1,1,8]: what a call costs by itself."""
     x = keras.Input((1, 1, 8))
+    # One cheap operation, because a graph needs one.
     return keras.Model(x, keras.layers.ReLU(6.0)(x))
 
 
@@ -64,7 +67,7 @@ def convert(model: keras.Model, dtype: str) -> bytes:
         return converter.convert()
 
 
-def _random_inputs(shape: tuple[int, ...]):
+def _random_inputs(shape: tuple[int, ...]) -> Iterator[list[np.ndarray]]:
     random = np.random.default_rng(0)
     for _ in range(_CALIBRATION_SAMPLES):
         yield [random.uniform(-1, 1, shape).astype(np.float32)]

@@ -10,6 +10,7 @@ import copy
 import functools
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -25,15 +26,18 @@ def stitch(paths: Sequence[pathlib.Path]) -> bytes:
     from ai_edge_litert.tools import flatbuffer_utils
 
     require(len(paths) > 0, "Nothing to stitch.")
+    # Copies, because what was read is kept for the next network.
     whole = copy.deepcopy(_read(paths[0]))
+    # They describe the first model alone.
     whole.signatureDefs, whole.metadata = None, None
     for path in paths[1:]:
         _append(whole, copy.deepcopy(_read(path)), path)
     return bytes(flatbuffer_utils.convert_object_to_bytearray(whole))
 
 
+# More models than the full space has layers (70).
 @functools.lru_cache(maxsize=256)
-def _read(path: pathlib.Path):
+def _read(path: pathlib.Path) -> Any:
     from ai_edge_litert.tools import flatbuffer_utils
 
     model = flatbuffer_utils.read_model(str(path))
@@ -45,7 +49,7 @@ def _read(path: pathlib.Path):
     return model
 
 
-def _append(whole, part, path: pathlib.Path) -> None:
+def _append(whole: Any, part: Any, path: pathlib.Path) -> None:
     """Adds the operations of `part` after those of `whole`, in place."""
     graph, added = whole.subgraphs[0], part.subgraphs[0]
     seam, entrance = graph.outputs[0], added.inputs[0]
@@ -58,7 +62,7 @@ def _append(whole, part, path: pathlib.Path) -> None:
     # Buffer 0 is the empty one of every model.
     first_buffer = len(whole.buffers) - 1
     whole.buffers += part.buffers[1:]
-    places = {-1: -1, entrance: seam}
+    places = {-1: -1, entrance: seam}  # −1: an optional input that is absent
     for index, tensor in enumerate(added.tensors):
         if index != entrance:
             places[index] = len(graph.tensors)
@@ -72,7 +76,7 @@ def _append(whole, part, path: pathlib.Path) -> None:
     graph.outputs = [places[added.outputs[0]]]
 
 
-def _code_index(whole, code) -> int:
+def _code_index(whole: Any, code: Any) -> int:
     """Where `whole` lists this operator; a newer version of it serves an older one."""
     for index, own in enumerate(whole.operatorCodes):
         if own.builtinCode == code.builtinCode and own.customCode == code.customCode:

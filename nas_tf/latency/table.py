@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import os
 import pathlib
+from typing import Any
 
 from nas_tf.base import files
 from nas_tf.base.errors import UserError, require
@@ -25,6 +26,7 @@ from nas_tf.space.search_space import find_space
 
 FORMAT = "nas_tf.latency_table/1"
 MISSING = ("error", "estimate")
+# Far above any table (the published one has 72 entries), so that no file fills the memory.
 _MAX_BYTES = 32 << 20
 _MAX_ENTRIES = 100_000
 
@@ -34,7 +36,7 @@ class LatencyTable:
     """Predicts a network's latency as a sum over its layers.
 
     Attributes:
-      baseline_ms: latency of an empty graph, paid once a network.
+      baseline_ms: latency of an empty graph, paid once per network.
       prediction_error: how well it predicted whole networks that its correction was not
         fitted on (`accuracy.report`); empty if that was never measured.
       missing: what `cost_ms` does for a layer that was not measured: "error" or "estimate".
@@ -116,6 +118,7 @@ class LatencyTable:
             "num_classes": num_classes,
         }
         for name, value in asked.items():
+            # Empty or 0 where a published table does not say.
             if getattr(own, name) and getattr(own, name) != value:
                 differing.append(f"{name} {getattr(own, name)} there, {value} asked")
         if not differing and self.missing == "error":
@@ -159,6 +162,7 @@ def load_table(path: str | os.PathLike, missing: str = "error") -> LatencyTable:
     Raises:
       UserError: the file cannot be read, or is not a table of sane numbers.
     """
+    # An empty name would become ".", and be called a folder.
     given, path = str(path), pathlib.Path(path)
     require(missing in MISSING, f"missing={missing!r}; allowed: {', '.join(MISSING)}.")
     require(not given or not path.is_dir(), f"The latency table {given!r} is a folder.")
@@ -181,7 +185,7 @@ def load_table(path: str | os.PathLike, missing: str = "error") -> LatencyTable:
     return dataclasses.replace(table_from_json(content, where), missing=missing, path=str(path))
 
 
-def table_from_json(content: object, where: str) -> LatencyTable:
+def table_from_json(content: Any, where: str) -> LatencyTable:
     """The table in parsed JSON; `where` names the file in the `UserError`s."""
     require(isinstance(content, dict), f"The {where} is not a latency table: it is JSON, but no object.")
     found = content.get("format")

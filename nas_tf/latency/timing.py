@@ -101,7 +101,7 @@ def time_models(
         samples.setdefault(name, [])
     rounds = {name: len(samples[name]) for name in models}
     order = random.Random(0)
-    extra_since = None
+    extra_since: float | None = None
     while True:
         pending = [name for name in models if rounds[name] < config.num_rounds]
         if not pending:

@@ -141,6 +141,6 @@ class Objective:
 
     def _follow_scale(self, loss_gradient: np.ndarray, slope: np.ndarray) -> None:
         """s ← moving average of |∇CE| / |∇h|."""
-        ratio = np.linalg.norm(loss_gradient) / max(np.linalg.norm(slope), 1e-12)
+        ratio = np.linalg.norm(loss_gradient) / max(float(np.linalg.norm(slope)), 1e-12)
         old = self.state[0]
         self.state[0] = ratio if old == 0 else _SCALE_DECAY * old + (1 - _SCALE_DECAY) * ratio

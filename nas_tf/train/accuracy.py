@@ -10,7 +10,7 @@ class AccuracyCounter:
       examples: how many have been counted.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.examples = self._top1 = self._top5 = 0
 
     def add(self, logits: np.ndarray, labels: np.ndarray) -> None:

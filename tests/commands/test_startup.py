@@ -9,7 +9,7 @@ import pytest
 # A command whose main is given, run as `nas_tf.base.cli` runs all of them.
 _COMMAND = """
 import sys
-from nas_tf import cli
+from nas_tf.base import cli
 sys.argv = ["command"]
 def main():
 {main}

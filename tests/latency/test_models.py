@@ -158,3 +158,10 @@ def test_refusals(tmp_path):
         small_models.entry_model(LayerSpec(8, 3, 8))
     with pytest.raises(UserError, match="allowed: int8, float32"):
         small_models.convert(small_models.empty_model(), "int4")
+
+
+def test_a_system_that_does_not_tell_its_cores_has_one(monkeypatch):
+    monkeypatch.delattr(host.os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(host.os, "cpu_count", lambda: None)
+    assert host.usable_cores() == 1
+    HostDevice(HostConfig(num_threads=1)).close()
