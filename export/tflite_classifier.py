@@ -10,13 +10,12 @@ import numpy as np
 from export import file_facts, tflite_metadata
 from export.input_scaling import InputTensor, Normalization, decide
 from export.labels import read_appended as read_labels
-from nas_tf.base.errors import UserError, require
-from nas_tf.base.quiet import quiet
+from nas_tf.base.errors import require
+from nas_tf.base.interpreter import open_interpreter, require_kernels
 from nas_tf.data.class_names import are_numbers
-from nas_tf.latency.host import KERNELS, usable_cores
+from nas_tf.latency.host import usable_cores
 from quant import flatbuffer
 
-_LOADING = threading.Lock()
 _TYPES = ("uint8", "int8", "float32")
 
 
@@ -62,7 +61,7 @@ class TFLiteClassifier:
     """
 
     def __init__(self, path: str | pathlib.Path, options: FileOptions = FileOptions()):
-        require(options.kernels in KERNELS, f"kernels={options.kernels!r}; allowed: {', '.join(KERNELS)}.")
+        require_kernels(options.kernels)
         self._kernels = options.kernels
         self._path, self._local = pathlib.Path(path), threading.local()
         graph = flatbuffer.read_file(path).main
@@ -144,26 +143,10 @@ class TFLiteClassifier:
         return self._local.loaded
 
     def _load(self):
-        from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-        resolver = {
-            "xnnpack": OpResolverType.AUTO,
-            "builtin": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-        }[self._kernels]
-        try:
-            # One at a time: what a delegate prints is held back for the whole process.
-            with _LOADING, quiet():
-                interpreter = Interpreter(
-                    str(self._path), num_threads=1, experimental_op_resolver_type=resolver
-                )
-                if self._resized:
-                    interpreter.resize_tensor_input(
-                        interpreter.get_input_details()[0]["index"], [1, self.resolution, self.resolution, 3]
-                    )
-                interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split())
-            raise UserError(f"The model {str(self._path)!r} does not run here: {reason}") from error
+        shape = [1, self.resolution, self.resolution, 3] if self._resized else None
+        interpreter = open_interpreter(
+            self._path, f"model {str(self._path)!r}", self._kernels, input_shape=shape
+        )
         return interpreter, interpreter.get_input_details()[0], interpreter.get_output_details()[0]
 
 

@@ -8,8 +8,10 @@ import tensorflow as tf
 import tf_keras as keras
 
 from nas_tf.data.preprocess import to_network_input
+from quant import int8
 from quant.accumulator import NEARLY_LEAST
 from quant.bias import least_scales
+from quant.keras_graph import consumers
 from quant.quantizer_list import KernelRange, activation_ranges, following_range, kernel_ranges
 
 
@@ -161,18 +163,17 @@ def keep_full_range(kernels: list[KernelRange], least: list[np.ndarray]) -> None
     would waste the integers beyond it. Not where the step is its bias's (`quant.bias`): there
     the largest weight was never at the end. `least`: those steps, for each kernel.
     """
+    most = float(int8.KERNEL_HIGH)
     for kernel, smallest in zip(kernels, least, strict=True):
         steps = tf.math.divide_no_nan(kernel.kernel, kernel.unit)
         rank = steps.shape.rank
         axes = [a for a in range(rank) if kernel.maximum.shape.rank == 0 or a != kernel.channel_axis % rank]
         largest = tf.reduce_max(tf.abs(steps), axis=axes, keepdims=True)
-        full = tf.sign(steps) * 127.0 * kernel.unit
-        filled = kernel.maximum > 127.0 * NEARLY_LEAST * np.float32(
+        full = tf.sign(steps) * most * kernel.unit
+        filled = kernel.maximum > most * NEARLY_LEAST * np.float32(
             smallest if kernel.maximum.shape.rank else smallest.max()
         )
-        if kernel.channel_axis == 2 and filled.shape.rank:
-            filled = filled[:, tf.newaxis]
-        shrunk = (tf.abs(steps) == largest) & (largest < 127.0) & filled
+        shrunk = (tf.abs(steps) == largest) & (largest < most) & kernel.against_kernel(filled)
         kernel.kernel.assign(tf.where(shrunk, full, kernel.kernel))
 
 
@@ -187,4 +188,4 @@ def inputs_of(batches: tf.data.Dataset, num_images: int) -> Iterator[tf.Tensor]:
 
 
 def _feeds_relu(layer: keras.layers.Layer) -> bool:
-    return any(isinstance(node.outbound_layer, keras.layers.ReLU) for node in layer.outbound_nodes)
+    return any(isinstance(consumer, keras.layers.ReLU) for consumer in consumers(layer))
