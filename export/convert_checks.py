@@ -54,7 +54,7 @@ def require_integers(audit: Audit) -> None:
 
 
 def require_per_channel(audit: Audit) -> int:
-    """Every kernel with its own range a channel; returns the smallest fill, 127 at best."""
+    """Every kernel with a range of its own per channel; returns the smallest fill, 127 at best."""
     poor = [kernel for kernel in audit.kernels if not kernel.per_channel]
     if poor:
         raise UserError(

@@ -20,7 +20,7 @@ _IMAGENET_RANGE = (-0.485 / 0.229, (1 - 0.406) / 0.225)
 
 @dataclasses.dataclass(frozen=True)
 class Normalization:
-    """x = (pixel − mean) / std, pixels 0 to 255; one number, or one a channel (RGB).
+    """x = (pixel − mean) / std, pixels 0 to 255; one number, or one per channel (RGB).
 
     Attributes:
       origin: where it was found, for people.

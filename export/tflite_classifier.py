@@ -24,7 +24,7 @@ class FileOptions:
     """How to run a file, and what it cannot say itself.
 
     Attributes:
-      num_workers: interpreters; 0: one a core.
+      num_workers: interpreters; 0: one per core.
       kernels: "xnnpack", TFLite's default, or "builtin", which round twice.
       normalization: of the input, instead of what the file says; None: what the file says.
       resolution: side of the input where the file leaves it open; 0: not given.
@@ -39,7 +39,7 @@ class FileOptions:
 class TFLiteClassifier:
     """A `.tflite` file with one image input and one vector of class scores.
 
-    One interpreter with one thread a core: the interpreter lets go of Python's lock while it
+    One interpreter with one thread per core: the interpreter lets go of Python's lock while it
     runs, and small networks gain nothing from threads inside of one.
 
     Args:
@@ -52,7 +52,7 @@ class TFLiteClassifier:
       num_outputs: class scores, background included.
       input_type: uint8, int8 or float32.
       input_scaling: how pixels become the input.
-      labels: one an output, or None if the file has none that fit.
+      labels: one per output, or None if the file has none that fit.
       named: whether the labels are names, and not numbers in place of names.
 
     Raises:

@@ -22,7 +22,7 @@ class CalibrationImages:
 
     Attributes:
       batches: float32 [n,R,R,3] each.
-      pictures: int64, one an input of all batches: equal for views of one image.
+      pictures: int64, one per input of all batches: equal for views of one image.
     """
 
     batches: list[np.ndarray]

@@ -143,7 +143,7 @@ def feature_loss(teacher: list[tf.Tensor], student: list[tf.Tensor]) -> tf.Tenso
 def trainable_units(model: keras.Model) -> tuple[list[tf.Variable], list[np.ndarray]]:
     """The kernels and biases of a fake-quantized model, and the unit that each moves in.
 
-    A kernel's unit is its int8 step, a channel or a tensor; a bias's the int8 step of the
+    A kernel's unit is its int8 step, one per channel or one per tensor; a bias's the int8 step of the
     layer's output.
     """
     weights, units = [], []

@@ -49,7 +49,7 @@ def equalize(
       batches: float32 network inputs [N,H,W,C].
       linear_power: gain = (largest channel / channel) ^ power for tensors without ReLU.
       pointwise_power: the same before a 1×1 convolution, whose kernel pays for the gain; a
-        depthwise kernel has a scale a channel and pays nothing, so its power is 1.
+        depthwise kernel has one scale per channel and pays nothing, so its power is 1.
 
     Returns:
       Layer → gains [channels] by which its output was multiplied; the others are as they were.

@@ -60,11 +60,6 @@ class Tensor:
         """Whether it holds floating-point numbers."""
         return "float" in self.dtype
 
-    @property
-    def per_channel(self) -> bool:
-        """Whether it has a scale a channel; says nothing about how the kernel was rounded."""
-        return len(self.scales) > 1
-
 
 @dataclasses.dataclass(frozen=True)
 class Operator:

@@ -87,7 +87,7 @@ def compare_layers(
 
 
 def to_table(rows: list[LayerParity]) -> str:
-    """The rows as text, one line a layer."""
+    """The rows as text, one line per layer."""
     lines = [f"{'layer':<32} {'differ':>8} {'alone':>8} {'integer':>8} {'steps':>6} {'SNR dB':>7}"]
     for row in rows:
         lines.append(

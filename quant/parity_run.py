@@ -20,7 +20,7 @@ class ParityResult:
     """Outcome of a comparison.
 
     Attributes:
-      rows: one a layer.
+      rows: one per layer.
       figures: of the logits: differing, integer_differing, largest_steps, snr_db, and the
         layer where the first difference arises.
       table: the rows for a person.

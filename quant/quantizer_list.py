@@ -57,7 +57,7 @@ class KernelRange:
       layer: the wrapping Keras layer.
       source: name of the float layer.
       kernel: the unquantized kernel.
-      minimum, maximum: variables [channels], or scalars for one range a tensor.
+      minimum, maximum: variables [channels], or scalars for one range per tensor.
       bias: the layer's bias, or None.
     """
 
@@ -84,7 +84,7 @@ class KernelRange:
 
     @property
     def scales(self) -> np.ndarray:
-        """Width of one int8 step, one a channel (or one for all), as the file will have it."""
+        """Widths of int8 steps, one per channel (or one for all), as the file will have it."""
         return np.maximum(int8.kernel_scale(self.maximum.numpy().astype(np.float64)), LEAST_KERNEL_SCALE)
 
     @property
