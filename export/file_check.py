@@ -1,7 +1,8 @@
 """Whether a converted file computes what its network does, on images, before it is called done.
 
 Checks of the file's integers (`export.convert_checks`) see what they look for. This one sees
-whatever else the converter does, such as clipping a bias, for it compares answers.
+whatever else the converter does, for it compares answers: it clips a bias beyond 32 bits, and a bias
+that is one number for all channels gets the first channel's scale.
 """
 
 from collections.abc import Callable

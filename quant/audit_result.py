@@ -53,7 +53,11 @@ class KernelFacts:
 
     @property
     def per_channel(self) -> bool:
-        """Whether each channel was rounded by its own range, whatever the scales pretend."""
+        """Whether each channel was rounded by its own range, whatever the scales pretend.
+
+        Batch norm that is folded in after a kernel was rounded by one range leaves a vector of
+        scales all the same, so what counts is how far the integers reach.
+        """
         return self.channels == 1 or (self.scales == self.channels and not self.under_filled)
 
 

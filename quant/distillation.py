@@ -12,7 +12,13 @@ from quant import int8
 from quant.accumulator import NEARLY_LEAST
 from quant.bias import least_scales
 from quant.keras_graph import consumers
-from quant.quantizer_list import KernelRange, activation_ranges, following_range, kernel_ranges
+from quant.quantizer_list import (
+    ActivationRange,
+    KernelRange,
+    activation_ranges,
+    following_range,
+    kernel_ranges,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,22 +57,17 @@ class FineTuner:
         gains: dict[str, np.ndarray] | None = None,
     ):
         self._shares = shares
-        inner = [
-            r
-            for r in activation_ranges(qat_model)
-            if not isinstance(teacher.get_layer(r.source), keras.layers.InputLayer)
-            and not _feeds_relu(teacher.get_layer(r.source))
-            and not isinstance(teacher.get_layer(r.source), keras.layers.ReLU)
-        ]
+        compared = _compared(teacher, qat_model)
         self._teacher = keras.Model(
-            teacher.input, [teacher.output, *(teacher.get_layer(r.source).output for r in inner)]
+            teacher.input, [teacher.output, *(teacher.get_layer(r.source).output for r in compared)]
         )
-        self._gains = [np.float32((gains or {}).get(r.source, 1.0)) for r in inner]
-        self._student = keras.Model(qat_model.input, [qat_model.output, *(r.layer.output for r in inner)])
+        self._gains = [np.float32((gains or {}).get(r.source, 1.0)) for r in compared]
+        self._student = keras.Model(qat_model.input, [qat_model.output, *(r.layer.output for r in compared)])
         self._weights, self._units = trainable_units(qat_model)
         self._kernels = kernel_ranges(qat_model)
         self._least = [least_scales(qat_model, kernel) for kernel in self._kernels]
         self._moves = [tf.Variable(tf.zeros_like(w), name="move") for w in self._weights]
+        # The optimizer sees moves from zero and not the weights, so that its memory, too, is in steps.
         # Gradients per int8 step are far smaller than Adam's usual epsilon, which would rule.
         self.optimizer = keras.optimizers.Adam(epsilon=1e-12, jit_compile=False)
         self.optimizer.build(self._moves)
@@ -167,12 +168,12 @@ def keep_full_range(kernels: list[KernelRange], least: list[np.ndarray]) -> None
     for kernel, smallest in zip(kernels, least, strict=True):
         steps = tf.math.divide_no_nan(kernel.kernel, kernel.unit)
         rank = steps.shape.rank
-        axes = [a for a in range(rank) if kernel.maximum.shape.rank == 0 or a != kernel.channel_axis % rank]
+        # Over all axes but the channels', or over the whole kernel where it has one range.
+        axes = [a for a in range(rank) if kernel.per_tensor or a != kernel.channel_axis % rank]
         largest = tf.reduce_max(tf.abs(steps), axis=axes, keepdims=True)
         full = tf.sign(steps) * most * kernel.unit
-        filled = kernel.maximum > most * NEARLY_LEAST * np.float32(
-            smallest if kernel.maximum.shape.rank else smallest.max()
-        )
+        bound = np.float32(smallest.max() if kernel.per_tensor else smallest)
+        filled = kernel.maximum > most * NEARLY_LEAST * bound
         shrunk = (tf.abs(steps) == largest) & (largest < most) & kernel.against_kernel(filled)
         kernel.kernel.assign(tf.where(shrunk, full, kernel.kernel))
 
@@ -187,5 +188,18 @@ def inputs_of(batches: tf.data.Dataset, num_images: int) -> Iterator[tf.Tensor]:
         left -= int(images.shape[0])
 
 
-def _feeds_relu(layer: keras.layers.Layer) -> bool:
-    return any(isinstance(consumer, keras.layers.ReLU) for consumer in consumers(layer))
+def _compared(teacher: keras.Model, qat_model: keras.Model) -> list[ActivationRange]:
+    """The inner tensors whose error counts: those of bottlenecks and sums, the pooled one, the logits.
+
+    Not what passes through a ReLU: an equalized student gives min(gain · x, 6) where the teacher's
+    times the gain is gain · min(x, 6), so that images beyond the range would pull at weights that
+    are right.
+    """
+
+    def counts(layer: keras.layers.Layer) -> bool:
+        around = (layer, *consumers(layer))
+        return not isinstance(layer, keras.layers.InputLayer) and not any(
+            isinstance(near, keras.layers.ReLU) for near in around
+        )
+
+    return [r for r in activation_ranges(qat_model) if counts(teacher.get_layer(r.source))]

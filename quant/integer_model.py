@@ -131,6 +131,7 @@ def _convolution(kernel, layer, given: Grid, out: Grid) -> Callable:
     multiplier = given.scale * scales / out.scale
     strides, padding = layer.strides, layer.padding.upper()
 
+    # A sum of products and such a bias may need more bits than float32 has.
     large = bool(np.max(np.abs(bias)) >= 2.0**23)
 
     def compute(x: tf.Tensor) -> tf.Tensor:
@@ -155,7 +156,10 @@ def _relu(layer: keras.layers.ReLU, grid: Grid) -> Callable:
 
 
 def _add(first: Grid, second: Grid, out: Grid) -> Callable:
-    """(a·m_a + b·m_b + 2^(shift−1)) >> shift, with 21-bit multipliers."""
+    """(a·m_a + b·m_b + 2^(shift−1)) >> shift, with 21-bit multipliers.
+
+    In float64, which holds these integers exactly: 21 bits times 9 bits, twice.
+    """
     ratios = np.float32([first.scale / out.scale, second.scale / out.scale])
     exponent = int(np.floor(np.log2(ratios.max())))
     shift = _ADD_MULTIPLIER_BITS - exponent

@@ -57,7 +57,7 @@ def compare_layers(
     Raises:
       UserError: the file is not a conversion of the model.
     """
-    require(runtime in RUNTIMES, f"Unknown runtime {runtime!r}; allowed: {', '.join(RUNTIMES)}.")
+    require_runtime(runtime)
     integer_model = IntegerModel(qat_model)
     names = [layer.name for layer in qat_model.layers]
     tensors = file_tensors(content, images, names, runtime)
@@ -84,6 +84,11 @@ def compare_layers(
         )
         alone[layer.name] = found * grid.scale
     return rows
+
+
+def require_runtime(runtime: str) -> None:
+    """Raises `UserError` unless `runtime` is one of `RUNTIMES`."""
+    require(runtime in RUNTIMES, f"Unknown runtime {runtime!r}; allowed: {', '.join(RUNTIMES)}.")
 
 
 def to_table(rows: list[LayerParity]) -> str:

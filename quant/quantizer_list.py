@@ -69,6 +69,11 @@ class KernelRange:
     bias: tf.Variable | None
 
     @property
+    def per_tensor(self) -> bool:
+        """Whether one range serves the whole kernel."""
+        return self.maximum.shape.rank == 0
+
+    @property
     def channel_axis(self) -> int:
         """Axis of the output channels in the kernel."""
         return kernel_layout.channel_axis(self.layer.layer)
@@ -95,14 +100,14 @@ class KernelRange:
     def fit(self) -> None:
         """Sets the ranges to the largest magnitudes of the kernel now."""
         magnitudes = np.abs(np.moveaxis(self.kernel.numpy(), self.channel_axis, -1))
-        axes = tuple(range(magnitudes.ndim - 1)) if self.maximum.shape.rank else None
+        axes = None if self.per_tensor else tuple(range(magnitudes.ndim - 1))
         largest = magnitudes.max(axis=axes)
         self.minimum.assign(-largest)
         self.maximum.assign(largest)
 
     def raise_to(self, least: np.ndarray) -> None:
         """Widens the ranges of channels whose int8 step is under `least`, [channels]."""
-        wanted = int8.KERNEL_HIGH * (least if self.maximum.shape.rank else least.max())
+        wanted = int8.KERNEL_HIGH * (least.max() if self.per_tensor else least)
         largest = np.maximum(self.maximum.numpy(), wanted.astype(np.float32))
         self.minimum.assign(-largest)
         self.maximum.assign(largest)
