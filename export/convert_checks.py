@@ -3,7 +3,7 @@
 from nas_tf.base.errors import UserError, require
 from quant.audit_result import Audit
 from quant.flatbuffer import Graph, Tensor
-from quant.int8 import INPUT_SCALE, INPUT_ZERO_POINTS
+from quant.int8 import INPUT_SCALE, INPUT_ZERO_POINTS, KERNEL_HIGH
 
 
 def require_types(graph: Graph, input_type: str, output_type: str, num_classes: int) -> None:
@@ -62,4 +62,4 @@ def require_per_channel(audit: Audit) -> int:
             f"{poor[0].channels} channels use less than half of the int8 range "
             f"({len(poor)} such kernels)."
         )
-    return min((kernel.min_fill for kernel in audit.kernels), default=127)
+    return min((kernel.min_fill for kernel in audit.kernels), default=KERNEL_HIGH)

@@ -31,6 +31,8 @@ from quant.quantizers import ActivationQuantizer, DepthwiseKernelQuantizer
 from quant.rewrite import Change, rewrite
 
 INPUT_QUANTIZER_NAME = "input_quantize"
+# Their int8 kernels rescale, so that the output has a range of its own; padding, flattening and the
+# like keep the grid of their input.
 _WEIGHTLESS_QUANTIZED = (
     keras.layers.ReLU,
     keras.layers.Add,

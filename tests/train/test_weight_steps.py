@@ -178,6 +178,22 @@ def test_the_moving_average_has_the_closed_form():
     assert float(weight[0, 0]) == 5.0
 
 
+def test_the_moving_average_is_tensorflows_to_the_bit():
+    model = keras.Sequential([keras.layers.Dense(3, input_shape=(4,)), keras.layers.BatchNormalization()])
+    step = tf.Variable(0)
+    theirs = tf.train.ExponentialMovingAverage(0.9, num_updates=step)
+    ours, random = MovingAverage(model, 0.9), np.random.default_rng(0)
+    theirs.apply(model.weights)
+    for number in range(30):
+        for weight in model.weights:
+            weight.assign(random.normal(size=weight.shape))
+        step.assign(number)
+        theirs.apply(model.weights)
+        ours.update(tf.constant(number))
+    for weight, average in zip(model.weights, ours.averages, strict=True):
+        np.testing.assert_array_equal(average, theirs.average(weight))
+
+
 def test_no_average_costs_nothing():
     model = keras.Sequential([keras.layers.Dense(1, input_shape=(1,))])
     assert MovingAverage(model, 0.0).averages == []
