@@ -78,6 +78,17 @@ TESTS = {
     ),
     "quant/rounding.py": ("tests/quant/test_rounding*.py", "tests/quant/test_reconstruction*.py"),
     "quant/reconstruction.py": ("tests/quant/test_reconstruction*.py", "tests/quant/test_finetune_run.py"),
+    "quant/layer_samples.py": (
+        "tests/quant/test_layer_samples.py",
+        "tests/quant/test_calibration.py",
+        "tests/quant/test_reconstruction*.py",
+    ),
+    "quant/layer_walk.py": ("tests/quant/test_layer_samples.py", "tests/quant/test_reconstruction*.py"),
+    "quant/int8.py": (
+        "tests/quant/test_int8.py",
+        "tests/quant/test_integer_*.py",
+        "tests/quant/test_bias*.py",
+    ),
     "quant/equalization.py": ("tests/quant/test_equalization*.py", "tests/quant/test_finetune_run.py"),
     "quant/integer_model.py": (
         "tests/quant/test_integer_*.py",

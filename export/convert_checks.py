@@ -3,10 +3,7 @@
 from nas_tf.base.errors import UserError, require
 from quant.audit_result import Audit
 from quant.flatbuffer import Graph, Tensor
-
-# The network reads (uint8 − 128) / 128, so uint8 pixels are exactly representable.
-INPUT_SCALE = 1 / 128
-_ZERO_POINTS = {"uint8": 128, "int8": 0}
+from quant.int8 import INPUT_SCALE, INPUT_ZERO_POINTS, KERNEL_HIGH
 
 
 def require_types(graph: Graph, input_type: str, output_type: str, num_classes: int) -> None:
@@ -25,13 +22,13 @@ def require_types(graph: Graph, input_type: str, output_type: str, num_classes: 
         logits.shape == (1, num_classes),
         f"The converted model's output has the shape {list(logits.shape)}, not [1, {num_classes}].",
     )
-    if input_type in _ZERO_POINTS:
+    if input_type in INPUT_ZERO_POINTS:
         _require_pixel_grid(image)
 
 
 def _require_pixel_grid(image: Tensor) -> None:
     scale, zero_point = float(image.scales[0]), int(image.zero_points[0])
-    expected = _ZERO_POINTS[image.dtype]
+    expected = INPUT_ZERO_POINTS[image.dtype]
     # The converter computes the scale from the range's ends in float32.
     require(
         abs(scale / INPUT_SCALE - 1) < 1e-5 and zero_point == expected,
@@ -57,7 +54,7 @@ def require_integers(audit: Audit) -> None:
 
 
 def require_per_channel(audit: Audit) -> int:
-    """Every kernel with its own range a channel; returns the smallest fill, 127 at best."""
+    """Every kernel with a range of its own per channel; returns the smallest fill, 127 at best."""
     poor = [kernel for kernel in audit.kernels if not kernel.per_channel]
     if poor:
         raise UserError(
@@ -65,4 +62,4 @@ def require_per_channel(audit: Audit) -> int:
             f"{poor[0].channels} channels use less than half of the int8 range "
             f"({len(poor)} such kernels)."
         )
-    return min((kernel.min_fill for kernel in audit.kernels), default=127)
+    return min((kernel.min_fill for kernel in audit.kernels), default=KERNEL_HIGH)

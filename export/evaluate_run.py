@@ -37,7 +37,7 @@ class EvaluateConfig:
       split: TFDS split syntax; "" means `data.eval_split`, or its default.
       batch_size: images decoded, and for model folders computed, at once.
       num_workers: interpreters of a `.tflite` file; 0: one a core.
-      kernels: of a `.tflite` file, of `nas_tf.latency.host.KERNELS`: their rounding differs.
+      kernels: of a `.tflite` file, of `nas_tf.base.interpreter.KERNELS`: their rounding differs.
       input_mean, input_std: in pixel units, one or three numbers (or their text), for a
         `.tflite` file: x = (pixel − mean) / std; () for what the file says.
       resolution: side of the input of a `.tflite` file that leaves it open; 0: not given.

@@ -1,7 +1,8 @@
 """Whether a converted file computes what its network does, on images, before it is called done.
 
 Checks of the file's integers (`export.convert_checks`) see what they look for. This one sees
-whatever else the converter does, such as clipping a bias, for it compares answers.
+whatever else the converter does, for it compares answers: it clips a bias beyond 32 bits, and a bias
+that is one number for all channels gets the first channel's scale.
 """
 
 from collections.abc import Callable
@@ -10,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from nas_tf.base.errors import require
-from nas_tf.base.quiet import quiet
+from nas_tf.base.interpreter import open_interpreter
+from quant import int8
 from quant.comparison import snr_db
 
 NUM_IMAGES = 16
@@ -39,9 +41,11 @@ def compare_with_network(content: bytes, network: Any, quantized: bool) -> dict[
     Raises:
       UserError: they differ by more than their arithmetic explains.
     """
+    from nas_tf.data.preprocess import to_network_input
+
     images = synthetic_images(NUM_IMAGES, int(network.inputs[0].shape[1]))
     reference, step, exact = _reference(network, quantized)
-    expected = np.asarray(reference(((images - 128.0) / 128).astype(np.float32), training=False))
+    expected = np.asarray(reference(to_network_input(images), training=False))
     found = run_file(content, images)
     # NaN is neither more nor less than anything, so it has to be asked for.
     finite = bool(np.isfinite(expected).all() and np.isfinite(found).all())
@@ -79,11 +83,7 @@ def _reference(network: Any, quantized: bool) -> tuple[Callable, float, bool]:
 
 def run_file(content: bytes, images: np.ndarray) -> np.ndarray:
     """Logits float32 [N, classes] of uint8 images [N,R,R,3], by the default kernels."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    with quiet():
-        interpreter = Interpreter(model_content=content, num_threads=1)
-        interpreter.allocate_tensors()
+    interpreter = open_interpreter(content, "converted model")
     source, sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     logits = []
     for image in images:
@@ -95,10 +95,11 @@ def run_file(content: bytes, images: np.ndarray) -> np.ndarray:
 
 
 def _as_input(image: np.ndarray, dtype: type) -> np.ndarray:
-    shifted = image.astype(np.int16) - 128
-    if dtype == np.uint8:
-        return image
-    return shifted.astype(np.int8) if dtype == np.int8 else (shifted / 128).astype(np.float32)
+    if dtype == np.float32:
+        from nas_tf.data.preprocess import to_network_input
+
+        return to_network_input(image).numpy()
+    return int8.pixels_as(image, dtype.__name__)
 
 
 def synthetic_images(count: int, side: int, seed: int = 0) -> np.ndarray:

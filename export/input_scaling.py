@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from nas_tf.base.errors import UserError, require
+from quant import int8
 
 _LEVELS = 256
 _CHANNELS = 3
@@ -19,7 +20,7 @@ _IMAGENET_RANGE = (-0.485 / 0.229, (1 - 0.406) / 0.225)
 
 @dataclasses.dataclass(frozen=True)
 class Normalization:
-    """x = (pixel − mean) / std, pixels 0 to 255; one number, or one a channel (RGB).
+    """x = (pixel − mean) / std, pixels 0 to 255; one number, or one per channel (RGB).
 
     Attributes:
       origin: where it was found, for people.
@@ -137,12 +138,11 @@ def decide(
         )
     if chosen is not None and (given or chosen.per_channel):
         return _quantized(tensor, chosen, model, _instead(given, own))
-    shift = 128 if tensor.dtype == "int8" else 0
-    table = np.repeat(np.arange(_LEVELS)[:, np.newaxis] - shift, _CHANNELS, 1)
+    pixels = int8.pixels_as(np.arange(_LEVELS, dtype=np.uint8), tensor.dtype)
     return InputScaling(
-        "pixel - 128" if shift else "pixel",
+        "pixel - 128" if tensor.dtype == "int8" else "pixel",
         f"the input is {tensor.dtype}{_hint(tensor)}",
-        table.astype(tensor.dtype),
+        np.repeat(pixels[:, np.newaxis], _CHANNELS, 1),
     )
 
 
@@ -153,9 +153,8 @@ def _quantized(tensor: InputTensor, chosen: Normalization, model: str, instead: 
         f"The {tensor.dtype} input of the model {model!r} has no scale, so {chosen.origin} "
         "cannot be put on its grid; without them it gets the pixels as they are.",
     )
-    limits = np.iinfo(tensor.dtype)
-    wanted = np.round(chosen.real() / tensor.scale) + tensor.zero_point
-    table = np.clip(wanted, limits.min, limits.max).astype(tensor.dtype)
+    wanted = int8.to_even(chosen.real() / tensor.scale) + tensor.zero_point
+    table = np.clip(wanted, *int8.ends(tensor.dtype)).astype(tensor.dtype)
     values = min(len(np.unique(table[:, channel])) for channel in range(_CHANNELS))
     require(
         values >= _MIN_VALUES,
@@ -181,8 +180,7 @@ def _instead(given: Normalization | None, own: Normalization | None) -> str:
 
 def _hint(tensor: InputTensor) -> str:
     """A word where the input's range is that of per-channel means which nobody stated."""
-    limits = np.iinfo(tensor.dtype)
-    ends = [(end - tensor.zero_point) * tensor.scale for end in (limits.min, limits.max)]
+    ends = [(end - tensor.zero_point) * tensor.scale for end in int8.ends(tensor.dtype)]
     if not all(abs(end - usual) < 0.05 for end, usual in zip(ends, _IMAGENET_RANGE, strict=True)):
         return ""
     return (

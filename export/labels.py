@@ -1,4 +1,4 @@
-"""Label files: one name a line, in the order of the model's outputs."""
+"""Label files: one name per line, in the order of the model's outputs."""
 
 import pathlib
 

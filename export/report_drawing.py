@@ -5,14 +5,14 @@ import html
 from nas_tf.space.architecture import Architecture
 from nas_tf.space.layer_spec import BlockSpec, LayerSpec
 
-# Colour-blind safe (Okabe and Ito), one a kernel size.
+# Colour-blind safe (Okabe and Ito), one per kernel size.
 KERNEL_COLOURS = {1: "#999999", 3: "#56b4e9", 5: "#009e73", 7: "#e69f00"}
 _FIXED_COLOUR = "#c8c8d0"
 _COLUMN, _GAP, _BASE, _UNIT = 40, 6, 190, 22
 
 
 def draw(architecture: Architecture, resolution: int, num_classes: int) -> str:
-    """One column a layer: colour is the kernel, height the expansion, dashes a skipped block."""
+    """One column per layer: colour is the kernel, height the expansion, dashes a skipped block."""
     layers = architecture.layers(resolution, num_classes)
     width = len(layers) * (_COLUMN + _GAP) + _GAP
     columns = "".join(_column(layer, index) for index, layer in enumerate(layers))

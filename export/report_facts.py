@@ -19,7 +19,7 @@ class RunFacts:
 
     Attributes:
       summaries, settings: per stage; a stage that has not ended has no summary.
-      metrics: per stage, one dict an epoch.
+      metrics: per stage, one dict per epoch.
       architecture: the searched or given network, if there is one yet.
       resolution, num_classes: of that network; 0 if not known yet.
       weights_bytes: of the float network's weights file; None before training.

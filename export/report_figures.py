@@ -26,7 +26,7 @@ def curves(
     panels: Sequence[tuple[str, Sequence[tuple[str, str]]]],
     target: tuple[str, float] | None = None,
 ) -> str:
-    """One panel a title with its (key, label) curves over the epochs.
+    """One panel per title with its (key, label) curves over the epochs.
 
     Args:
       target: panel title and value of a dashed line, such as a latency budget.
@@ -49,7 +49,7 @@ def curves(
 
 
 def probabilities(rows: Rows, names: Sequence[Sequence[str]]) -> str:
-    """Small multiples, one a block: how the candidates' probabilities moved over the epochs.
+    """Small multiples, one per block: how the candidates' probabilities moved over the epochs.
 
     Args:
       names: for each block, its candidates' names in the order of the logged probabilities.

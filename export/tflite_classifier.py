@@ -11,13 +11,12 @@ import numpy as np
 from export import file_facts, tflite_metadata
 from export.input_scaling import InputTensor, Normalization, decide
 from export.labels import read_appended as read_labels
-from nas_tf.base.errors import UserError, require
-from nas_tf.base.quiet import quiet
+from nas_tf.base.errors import require
+from nas_tf.base.interpreter import open_interpreter, require_kernels
 from nas_tf.data.class_names import are_numbers
-from nas_tf.latency.host import KERNELS, usable_cores
+from nas_tf.latency.host import usable_cores
 from quant import flatbuffer
 
-_LOADING = threading.Lock()
 _TYPES = ("uint8", "int8", "float32")
 
 
@@ -26,7 +25,7 @@ class FileOptions:
     """How to run a file, and what it cannot say itself.
 
     Attributes:
-      num_workers: interpreters; 0: one a core.
+      num_workers: interpreters; 0: one per core.
       kernels: "xnnpack", TFLite's default, or "builtin", which round twice.
       normalization: of the input, instead of what the file says; None: what the file says.
       resolution: side of the input where the file leaves it open; 0: not given.
@@ -41,7 +40,7 @@ class FileOptions:
 class TFLiteClassifier:
     """A `.tflite` file with one image input and one vector of class scores.
 
-    One interpreter with one thread a core: the interpreter lets go of Python's lock while it
+    One interpreter with one thread per core: the interpreter lets go of Python's lock while it
     runs, and small networks gain nothing from threads inside of one.
 
     Args:
@@ -54,7 +53,7 @@ class TFLiteClassifier:
       num_outputs: class scores, background included.
       input_type: uint8, int8 or float32.
       input_scaling: how pixels become the input.
-      labels: one an output, or None if the file has none that fit.
+      labels: one per output, or None if the file has none that fit.
       named: whether the labels are names, and not numbers in place of names.
 
     Raises:
@@ -63,7 +62,7 @@ class TFLiteClassifier:
     """
 
     def __init__(self, path: str | pathlib.Path, options: FileOptions = FileOptions()):
-        require(options.kernels in KERNELS, f"kernels={options.kernels!r}; allowed: {', '.join(KERNELS)}.")
+        require_kernels(options.kernels)
         self._kernels = options.kernels
         self._path, self._local = pathlib.Path(path), threading.local()
         graph = flatbuffer.read_file(path).main
@@ -145,26 +144,10 @@ class TFLiteClassifier:
         return self._local.loaded
 
     def _load(self) -> tuple[Any, dict[str, Any], dict[str, Any]]:
-        from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-        resolver = {
-            "xnnpack": OpResolverType.AUTO,
-            "builtin": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-        }[self._kernels]
-        try:
-            # One at a time: what a delegate prints is held back for the whole process.
-            with _LOADING, quiet():
-                interpreter = Interpreter(
-                    str(self._path), num_threads=1, experimental_op_resolver_type=resolver
-                )
-                if self._resized:
-                    interpreter.resize_tensor_input(
-                        interpreter.get_input_details()[0]["index"], [1, self.resolution, self.resolution, 3]
-                    )
-                interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split())
-            raise UserError(f"The model {str(self._path)!r} does not run here: {reason}") from error
+        shape = [1, self.resolution, self.resolution, 3] if self._resized else None
+        interpreter = open_interpreter(
+            self._path, f"model {str(self._path)!r}", self._kernels, input_shape=shape
+        )
         return interpreter, interpreter.get_input_details()[0], interpreter.get_output_details()[0]
 
 

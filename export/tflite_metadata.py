@@ -33,7 +33,7 @@ class Metadata:
 
     Attributes:
       signature: sizes of the input with −1 where dynamic; () if all are fixed.
-      mean, std: of the input's normalization, one or one a channel; () if there is none.
+      mean, std: of the input's normalization, one number or one per channel; () if there is none.
       label_file: entry of the file's archive with the output's labels; "" if it names none.
     """
 

@@ -4,7 +4,7 @@ from absl import flags
 
 from export.evaluate_run import EvaluateConfig
 from flags import data
-from nas_tf.latency.host import KERNELS
+from nas_tf.base.interpreter import KERNELS
 
 SPLIT = flags.DEFINE_string(
     "split",

@@ -3,9 +3,10 @@
 from absl import flags
 
 from flags import paths, space
+from nas_tf.base.interpreter import KERNELS
 from nas_tf.latency.build import DTYPES, BuildConfig
 from nas_tf.latency.devices import BACKENDS, DeviceConfig
-from nas_tf.latency.host import KERNELS, HostConfig
+from nas_tf.latency.host import HostConfig
 from nas_tf.latency.phone import AdbConfig
 from nas_tf.latency.timing import TimingConfig
 

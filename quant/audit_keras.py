@@ -3,13 +3,14 @@
 import collections
 
 import numpy as np
-import tensorflow as tf
 import tf_keras as keras
 from tensorflow_model_optimization.python.core.quantization.keras import quantize_layer, quantize_wrapper
 
+from quant import int8
 from quant.accumulator import NEARLY_LEAST
 from quant.audit_result import Audit, KernelFacts, Node, RangeFault, islands, kernel_facts, range_fault
 from quant.bias import least_scales
+from quant.keras_graph import all_sources, inner
 from quant.quantizer_list import KernelRange, activation_ranges, kernel_ranges
 
 # Their output lies on the grid of their input.
@@ -89,14 +90,9 @@ def _kernel(entry: KernelRange, least) -> tuple[KernelFacts, RangeFault | None]:
     high = np.atleast_1d(entry.maximum.numpy()).astype(np.float64)
     name = f"{entry.source}/kernel"
     fault = range_fault(name, float(np.min(entry.minimum.numpy())), float(high.max()))
-    # The simulation's step: a symmetric range of ±127 steps.
-    steps = np.maximum(high / 127.0, np.finfo(np.float32).tiny)
-    integers = np.clip(np.round(kernel / steps), -127, 127).astype(np.int8)
+    steps = np.maximum(int8.kernel_scale(high), np.finfo(np.float32).tiny)  # an empty range has none
+    integers = int8.kernel_integers(kernel / steps).astype(np.int8)
     return kernel_facts(name, integers, steps, least), fault
-
-
-def _inner(layer: keras.layers.Layer) -> keras.layers.Layer:
-    return layer.layer if isinstance(layer, quantize_wrapper.QuantizeWrapper) else layer
 
 
 class _LayerGraph:
@@ -109,19 +105,18 @@ class _LayerGraph:
         self._sources: dict[str, list] = {layer.name: [] for layer in model.layers}
         self._consumers: dict[str, list] = {layer.name: [] for layer in model.layers}
         for layer in model.layers:
-            for node in layer.inbound_nodes:
-                for source in tf.nest.flatten(node.inbound_layers):
-                    # A layer of the float model may have nodes outside of this model.
-                    if source.name in self.index:
-                        self._sources[layer.name].append(source)
-                        self._consumers[source.name].append(layer)
+            for source in all_sources(layer):
+                # A layer of the float model may have nodes outside of this model.
+                if source.name in self.index:
+                    self._sources[layer.name].append(source)
+                    self._consumers[source.name].append(layer)
 
     def gaps(self, layer: keras.layers.Layer, ranges: dict) -> list[str]:
         """What of a layer stays float: its output, its kernel."""
-        inner, found = _inner(layer), []
-        kind = type(inner).__name__
+        held, found = inner(layer), []
+        kind = type(held).__name__
         wrapped = isinstance(layer, quantize_wrapper.QuantizeWrapper)
-        has_kernel = any(getattr(inner, name, None) is not None for name in _KERNELS)
+        has_kernel = any(getattr(held, name, None) is not None for name in _KERNELS)
         if wrapped and has_kernel and not layer._weight_vars:  # pylint: disable=protected-access
             found.append("kernel has no fake quantizer")
         elif not wrapped and layer.weights and kind not in _NORM | {"QuantizeLayer"}:
@@ -140,15 +135,15 @@ class _LayerGraph:
         return (
             len(followers) == 1
             and layer.name not in self._outputs
-            and type(_inner(followers[0])).__name__ in _FUSES.get(kind, ())
+            and type(inner(followers[0])).__name__ in _FUSES.get(kind, ())
         )
 
     def fused(self) -> dict[str, int]:
         """Pairs of layers that one int8 kernel computes → how often."""
         pairs = collections.Counter()
         for layer in self._layers:
-            kind = type(_inner(layer)).__name__
-            followers = [type(_inner(f)).__name__ for f in self._consumers[layer.name]]
+            kind = type(inner(layer)).__name__
+            followers = [type(inner(f)).__name__ for f in self._consumers[layer.name]]
             if len(followers) == 1 and followers[0] in _FUSES.get(kind, ()):
                 pairs[f"{kind}+{followers[0]}"] += 1
         return dict(pairs)
@@ -162,7 +157,7 @@ class _LayerGraph:
         span = "[{:.3g}, {:.3g}]".format(*entry.value) if entry else ""
         return Node(
             layer.name,
-            type(_inner(layer)).__name__,
+            type(inner(layer)).__name__,
             tuple(self.index[s.name] for s in self._sources[layer.name]),
             f"{shape} {span}".strip(),
             quantized,

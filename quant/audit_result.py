@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from quant import int8
+
 # Steps of a channel below which it is dead, so its fill says nothing; the converter's floor.
 DEAD_STEP = 1e-7
 # An int8 channel that uses less than half of its 127 steps was rounded by another's range.
-MIN_FILL = 64
+MIN_FILL = int8.KERNEL_HIGH // 2 + 1
 # tfmot starts every range there; one that is still near was never calibrated.
 UNSET_LIMIT, UNSET_TOLERANCE = 6.0, 0.02
 DEAD_WIDTH, EXPLODED_WIDTH = 1e-5, 1e4
@@ -54,7 +56,11 @@ class KernelFacts:
 
     @property
     def per_channel(self) -> bool:
-        """Whether each channel was rounded by its own range, whatever the scales pretend."""
+        """Whether each channel was rounded by its own range, whatever the scales pretend.
+
+        Batch norm that is folded in after a kernel was rounded by one range leaves a vector of
+        scales all the same, so what counts is how far the integers reach.
+        """
         return self.channels == 1 or (self.scales == self.channels and not self.under_filled)
 
 
@@ -167,7 +173,13 @@ def kernel_facts(
     channels = integers.shape[-1]
     fill = np.abs(integers.astype(np.int32)).reshape(-1, channels).max(axis=0)
     live = fill[(fill > 0) & (np.broadcast_to(steps, (channels,)) > np.maximum(DEAD_STEP, least))]
-    return KernelFacts(name, channels, len(steps), int(live.min(initial=127)), int((live < MIN_FILL).sum()))
+    return KernelFacts(
+        name,
+        channels,
+        len(steps),
+        int(live.min(initial=int8.KERNEL_HIGH)),
+        int((live < MIN_FILL).sum()),
+    )
 
 
 def range_fault(name: str, low: float, high: float) -> RangeFault | None:

@@ -4,6 +4,7 @@ import collections
 
 import numpy as np
 
+from quant import int8
 from quant.accumulator import NEARLY_LEAST, steps_needed
 from quant.audit_result import Audit, KernelFacts, Node, RangeFault, islands, kernel_facts, range_fault
 from quant.flatbuffer import FlatModel, Graph, Operator, Tensor
@@ -157,7 +158,7 @@ class _GraphAudit:
 
 def tensor_range(tensor: Tensor) -> tuple[float, float]:
     """The real numbers that a per-tensor int8 or uint8 grid spans."""
-    low, high = (-128, 127) if tensor.dtype == "int8" else (0, 255)
+    low, high = int8.ends(tensor.dtype)
     scale, zero_point = float(tensor.scales[0]), int(tensor.zero_points[0])
     return scale * (low - zero_point), scale * (high - zero_point)
 

@@ -13,6 +13,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from nas_tf.base.errors import require
+from quant import int8
 from quant.accumulator import MOST, steps_needed
 from quant.quantizer_list import KernelRange, feeding_range, following_range, kernel_ranges
 
@@ -86,17 +87,16 @@ def put_on_grid(model: keras.Model) -> float:
 
 
 def _on_grid(kernel: KernelRange) -> np.ndarray:
-    scales = kernel.scales
-    scales = scales[:, np.newaxis] if kernel.channel_axis == 2 else scales
+    scales = kernel.against_kernel(kernel.scales)
     values = kernel.kernel.numpy().astype(np.float64)
-    integers = np.floor(np.divide(values, scales, out=np.zeros_like(values), where=scales > 0) + 0.5)
-    return (np.clip(integers, -127, 127) * scales).astype(np.float32)
+    steps = np.divide(values, scales, out=np.zeros_like(values), where=scales > 0)
+    return (int8.kernel_integers(steps, int8.half_up) * scales).astype(np.float32)
 
 
 def _round_bias(bias: tf.Variable, step: np.ndarray) -> float:
     """Rounds `bias` to multiples of `step` = s_in · s_kernel; returns the largest change."""
     values = bias.numpy().astype(np.float64)
     step = np.where(step > 0, step, np.inf)
-    rounded = np.where(np.isfinite(step), np.round(values / step) * step, values)
+    rounded = np.where(np.isfinite(step), int8.to_even(values / step) * step, values)
     bias.assign(rounded.astype(np.float32))
     return float(np.max(np.abs(rounded - values) / step, initial=0.0))

@@ -22,7 +22,7 @@ class CalibrationImages:
 
     Attributes:
       batches: float32 [n,R,R,3] each.
-      pictures: int64, one an input of all batches: equal for views of one image.
+      pictures: int64, one per input of all batches: equal for views of one image.
     """
 
     batches: list[np.ndarray]
@@ -37,7 +37,11 @@ class CalibrationImages:
 def read_images(
     source: ImageSource, config: FinetuneConfig, resolution: int, resize_size: int
 ) -> CalibrationImages:
-    """Images as in evaluation; where they are too few, random views of them as well."""
+    """Images as in evaluation; where they are too few, random views of them as well.
+
+    Ranges and gains that hold for a few images clip others: with 450 views of 150 images the
+    equalized float network was 46.0 dB from the original on other images, without them 38.6.
+    """
     crop = max(config.augmentation.min_crop_area, _LEAST_CROP)
     augmentation = dataclasses.replace(config.augmentation, min_crop_area=crop)
 

@@ -8,9 +8,17 @@ import tensorflow as tf
 import tf_keras as keras
 
 from nas_tf.data.preprocess import to_network_input
+from quant import int8
 from quant.accumulator import NEARLY_LEAST
 from quant.bias import least_scales
-from quant.quantizer_list import KernelRange, activation_ranges, following_range, kernel_ranges
+from quant.keras_graph import consumers
+from quant.quantizer_list import (
+    ActivationRange,
+    KernelRange,
+    activation_ranges,
+    following_range,
+    kernel_ranges,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,22 +57,17 @@ class FineTuner:
         gains: dict[str, np.ndarray] | None = None,
     ):
         self._shares = shares
-        inner = [
-            r
-            for r in activation_ranges(qat_model)
-            if not isinstance(teacher.get_layer(r.source), keras.layers.InputLayer)
-            and not _feeds_relu(teacher.get_layer(r.source))
-            and not isinstance(teacher.get_layer(r.source), keras.layers.ReLU)
-        ]
+        compared = _compared(teacher, qat_model)
         self._teacher = keras.Model(
-            teacher.input, [teacher.output, *(teacher.get_layer(r.source).output for r in inner)]
+            teacher.input, [teacher.output, *(teacher.get_layer(r.source).output for r in compared)]
         )
-        self._gains = [np.float32((gains or {}).get(r.source, 1.0)) for r in inner]
-        self._student = keras.Model(qat_model.input, [qat_model.output, *(r.layer.output for r in inner)])
+        self._gains = [np.float32((gains or {}).get(r.source, 1.0)) for r in compared]
+        self._student = keras.Model(qat_model.input, [qat_model.output, *(r.layer.output for r in compared)])
         self._weights, self._units = trainable_units(qat_model)
         self._kernels = kernel_ranges(qat_model)
         self._least = [least_scales(qat_model, kernel) for kernel in self._kernels]
         self._moves = [tf.Variable(tf.zeros_like(w), name="move") for w in self._weights]
+        # The optimizer sees moves from zero and not the weights, so that its memory, too, is in steps.
         # Gradients per int8 step are far smaller than Adam's usual epsilon, which would rule.
         self.optimizer = keras.optimizers.Adam(epsilon=1e-12, jit_compile=False)
         self.optimizer.build(self._moves)
@@ -141,7 +144,7 @@ def feature_loss(teacher: list[tf.Tensor], student: list[tf.Tensor]) -> tf.Tenso
 def trainable_units(model: keras.Model) -> tuple[list[tf.Variable], list[np.ndarray]]:
     """The kernels and biases of a fake-quantized model, and the unit that each moves in.
 
-    A kernel's unit is its int8 step, a channel or a tensor; a bias's the int8 step of the
+    A kernel's unit is its int8 step, one per channel or one per tensor; a bias's the int8 step of the
     layer's output.
     """
     weights, units = [], []
@@ -161,18 +164,17 @@ def keep_full_range(kernels: list[KernelRange], least: list[np.ndarray]) -> None
     would waste the integers beyond it. Not where the step is its bias's (`quant.bias`): there
     the largest weight was never at the end. `least`: those steps, for each kernel.
     """
+    most = float(int8.KERNEL_HIGH)
     for kernel, smallest in zip(kernels, least, strict=True):
         steps = tf.math.divide_no_nan(kernel.kernel, kernel.unit)
         rank = steps.shape.rank
-        axes = [a for a in range(rank) if kernel.maximum.shape.rank == 0 or a != kernel.channel_axis % rank]
+        # Over all axes but the channels', or over the whole kernel where it has one range.
+        axes = [a for a in range(rank) if kernel.per_tensor or a != kernel.channel_axis % rank]
         largest = tf.reduce_max(tf.abs(steps), axis=axes, keepdims=True)
-        full = tf.sign(steps) * 127.0 * kernel.unit
-        filled = kernel.maximum > 127.0 * NEARLY_LEAST * np.float32(
-            smallest if kernel.maximum.shape.rank else smallest.max()
-        )
-        if kernel.channel_axis == 2 and filled.shape.rank:
-            filled = filled[:, tf.newaxis]
-        shrunk = (tf.abs(steps) == largest) & (largest < 127.0) & filled
+        full = tf.sign(steps) * most * kernel.unit
+        bound = np.float32(smallest.max() if kernel.per_tensor else smallest)
+        filled = kernel.maximum > most * NEARLY_LEAST * bound
+        shrunk = (tf.abs(steps) == largest) & (largest < most) & kernel.against_kernel(filled)
         kernel.kernel.assign(tf.where(shrunk, full, kernel.kernel))
 
 
@@ -186,5 +188,18 @@ def inputs_of(batches: tf.data.Dataset, num_images: int) -> Iterator[tf.Tensor]:
         left -= int(images.shape[0])
 
 
-def _feeds_relu(layer: keras.layers.Layer) -> bool:
-    return any(isinstance(node.outbound_layer, keras.layers.ReLU) for node in layer.outbound_nodes)
+def _compared(teacher: keras.Model, qat_model: keras.Model) -> list[ActivationRange]:
+    """The inner tensors whose error counts: those of bottlenecks and sums, the pooled one, the logits.
+
+    Not what passes through a ReLU: an equalized student gives min(gain · x, 6) where the teacher's
+    times the gain is gain · min(x, 6), so that images beyond the range would pull at weights that
+    are right.
+    """
+
+    def counts(layer: keras.layers.Layer) -> bool:
+        around = (layer, *consumers(layer))
+        return not isinstance(layer, keras.layers.InputLayer) and not any(
+            isinstance(near, keras.layers.ReLU) for near in around
+        )
+
+    return [r for r in activation_ranges(qat_model) if counts(teacher.get_layer(r.source))]

@@ -60,11 +60,6 @@ class Tensor:
         """Whether it holds floating-point numbers."""
         return "float" in self.dtype
 
-    @property
-    def per_channel(self) -> bool:
-        """Whether it has a scale a channel; says nothing about how the kernel was rounded."""
-        return len(self.scales) > 1
-
 
 @dataclasses.dataclass(frozen=True)
 class Operator:
@@ -116,11 +111,15 @@ class FlatModel:
 
 def read_file(path: str | pathlib.Path) -> FlatModel:
     """Reads the `.tflite` file `path`; raises `UserError` for anything that is not one."""
+    return parse(read_content(path), f"model {str(path)!r}")
+
+
+def read_content(path: str | pathlib.Path) -> bytes:
+    """The bytes of a model's file; `UserError` if it cannot be read."""
     try:
-        content = pathlib.Path(path).read_bytes()
+        return pathlib.Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"Cannot read the model {str(path)!r}: {error.strerror}.") from error
-    return parse(content, f"model {str(path)!r}")
 
 
 def parse(content: bytes, where: str = "model") -> FlatModel:

@@ -38,7 +38,7 @@ class GraphConfig:
             require(
                 len(layer["inbound_nodes"]) <= 1,
                 f"The layer {name!r} is called {len(layer['inbound_nodes'])} times; "
-                "quantization needs one layer a call.",
+                "quantization needs one layer per call.",
             )
 
     def class_name(self, name: str) -> str:
@@ -56,10 +56,6 @@ class GraphConfig:
     def consumers(self, name: str) -> list[str]:
         """The layers that a layer feeds."""
         return [other for other in self.layers if name in self.inputs(other)]
-
-    def is_output(self, name: str) -> bool:
-        """Whether a layer's output is an output of the model."""
-        return any(r[0] == name for r in _references(self._config["output_layers"]))
 
     def remove(self, name: str) -> None:
         """Removes a layer of one input; what it fed is then fed by that input."""

@@ -9,7 +9,6 @@ own formula, so the result is the file's, bit for bit.
 Source of the formulas: XNNPACK's reference requantization (`fp32` variant) and `qs8-vadd`.
 """
 
-import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -17,34 +16,21 @@ import tensorflow as tf
 import tf_keras as keras
 from tensorflow_model_optimization.python.core.quantization.keras import quantize_layer
 
-from nas_tf.base.errors import UserError
+from nas_tf.base.errors import UserError, require
+from quant import int8
+from quant.int8 import Grid
+from quant.keras_graph import inner, source_names
+from quant.kernel_layout import is_depthwise
 from quant.quantizer_list import ActivationRange, activation_ranges, following_range, kernel_ranges
 
 _ADD_MULTIPLIER_BITS = 20
 
 
-@dataclasses.dataclass(frozen=True)
-class Grid:
-    """The int8 grid of an activation; values are kept as integer − zero point.
-
-    Attributes:
-      scale: float32, as in the file.
-      low, high: smallest and largest value, relative to the zero point.
-    """
-
-    scale: np.float32
-    low: int
-    high: int
-
-
 def grid_of(entry: ActivationRange) -> Grid:
-    """The grid of a range, nudged so that zero lies on it (Jacob et al. 2018, section 3)."""
+    """The grid of a range; `UserError` for one that is not set."""
     low, high = (float(np.float32(v)) for v in entry.value)
-    scale = (high - low) / 255.0
-    if scale <= 0:
-        raise UserError(f"The range of {entry.source!r} was never set; calibrate first.")
-    zero = int(np.clip(np.floor(-low / scale + 0.5), 0, 255))
-    return Grid(np.float32(scale), -zero, 255 - zero)
+    require(high > low, f"The range of {entry.source!r} was never set; calibrate first.")
+    return Grid.of_range(low, high)
 
 
 class NoIntegerForm(UserError):
@@ -102,10 +88,8 @@ class IntegerModel:
         return values
 
     def _add_layer(self, layer: keras.layers.Layer) -> None:
-        sources = layer.inbound_nodes[0].inbound_layers
-        names = [s.name for s in (sources if isinstance(sources, (list, tuple)) else [sources])]
-        inner = getattr(layer, "layer", layer)
-        step, grid = self._step_of(layer, inner, names)
+        names = source_names(layer)
+        step, grid = self._step_of(layer, inner(layer), names)
         self._steps.append((layer.name, names, step))
         self._grids[layer.name] = grid
 
@@ -139,21 +123,21 @@ def _requantize(accumulator: tf.Tensor, multiplier: np.ndarray, grid: Grid) -> t
 
 def _convolution(kernel, layer, given: Grid, out: Grid) -> Callable:
     scales = kernel.scales.astype(np.float32)
-    shaped = scales[:, np.newaxis] if kernel.channel_axis == 2 else scales
-    # Symmetric and narrow: integers −127 to 127.
-    weights = np.clip(np.floor(kernel.kernel.numpy() / shaped + 0.5), -127, 127).astype(np.float32)
+    steps = kernel.kernel.numpy() / kernel.against_kernel(scales)
+    weights = int8.kernel_integers(steps, int8.half_up).astype(np.float32)
     # bias_int = round(bias / (s_in · s_kernel));  multiplier = s_in · s_kernel / s_out
     step = given.scale.astype(np.float64) * scales
-    bias = np.zeros(1) if kernel.bias is None else np.round(kernel.bias.numpy().astype(np.float64) / step)
+    bias = np.zeros(1) if kernel.bias is None else int8.to_even(kernel.bias.numpy().astype(np.float64) / step)
     multiplier = given.scale * scales / out.scale
     strides, padding = layer.strides, layer.padding.upper()
 
+    # A sum of products and such a bias may need more bits than float32 has.
     large = bool(np.max(np.abs(bias)) >= 2.0**23)
 
     def compute(x: tf.Tensor) -> tf.Tensor:
         # float32 holds integers below 2^24 exactly, which sums of up to 518 products never
         # exceed and longer ones do not in practice.
-        if kernel.channel_axis == 2:
+        if is_depthwise(layer):
             sums = tf.nn.depthwise_conv2d(x, weights, [1, *strides, 1], padding)
         else:
             sums = tf.nn.conv2d(x, weights, strides, padding)
@@ -167,16 +151,19 @@ def _convolution(kernel, layer, given: Grid, out: Grid) -> Callable:
 
 
 def _relu(layer: keras.layers.ReLU, grid: Grid) -> Callable:
-    limit = np.inf if layer.max_value is None else float(np.round(layer.max_value / grid.scale))
+    limit = np.inf if layer.max_value is None else float(int8.to_even(layer.max_value / grid.scale))
     return lambda x: tf.clip_by_value(x, 0.0, min(limit, float(grid.high)))
 
 
 def _add(first: Grid, second: Grid, out: Grid) -> Callable:
-    """(a·m_a + b·m_b + 2^(shift−1)) >> shift, with 21-bit multipliers."""
+    """(a·m_a + b·m_b + 2^(shift−1)) >> shift, with 21-bit multipliers.
+
+    In float64, which holds these integers exactly: 21 bits times 9 bits, twice.
+    """
     ratios = np.float32([first.scale / out.scale, second.scale / out.scale])
     exponent = int(np.floor(np.log2(ratios.max())))
     shift = _ADD_MULTIPLIER_BITS - exponent
-    multipliers = np.round(ratios.astype(np.float64) * 2.0**shift)
+    multipliers = int8.to_even(ratios.astype(np.float64) * 2.0**shift)
 
     def compute(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
         total = tf.cast(a, tf.float64) * multipliers[0] + tf.cast(b, tf.float64) * multipliers[1]

@@ -2,9 +2,10 @@
 
 import dataclasses
 
+from nas_tf.base.interpreter import KERNELS
 from nas_tf.data.config import DataConfig
 
-RUNTIMES = ("xnnpack", "builtin")
+RUNTIMES = tuple(reversed(KERNELS))  # XNNPACK, what phones run, is the default
 
 
 @dataclasses.dataclass(frozen=True)

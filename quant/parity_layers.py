@@ -6,9 +6,14 @@ from typing import Any
 import numpy as np
 import tf_keras as keras
 
-from nas_tf.base.errors import UserError, require
+from nas_tf.base.errors import require
+from nas_tf.base.interpreter import open_interpreter
+from nas_tf.data.preprocess import to_network_input
+from quant import int8
 from quant.comparison import snr_db
-from quant.integer_model import Grid, IntegerModel
+from quant.int8 import Grid
+from quant.integer_model import IntegerModel
+from quant.keras_graph import source_names
 from quant.parity_config import RUNTIMES
 from quant.quantizer_list import activation_ranges
 
@@ -52,7 +57,7 @@ def compare_layers(
     Raises:
       UserError: the file is not a conversion of the model.
     """
-    require(runtime in RUNTIMES, f"Unknown runtime {runtime!r}; allowed: {', '.join(RUNTIMES)}.")
+    require_runtime(runtime)
     integer_model = IntegerModel(qat_model)
     names = [layer.name for layer in qat_model.layers]
     tensors = file_tensors(content, images, names, runtime)
@@ -62,12 +67,12 @@ def compare_layers(
         "Most tensors of the .tflite file are not named after layers of the model, so it was "
         "not converted from this model.",
     )
-    inputs = ((images.astype(np.float32) - 128) / 128).astype(np.float32)
+    inputs = to_network_input(images).numpy()
     integers = {k: v.numpy() for k, v in integer_model.layer_values(inputs).items()}
     together, alone = {names[0]: inputs}, {names[0]: inputs}
     rows = []
     for layer in qat_model.layers[1:]:
-        sources = _source_names(layer)
+        sources = source_names(layer)
         together[layer.name] = _call(layer, [together[s] for s in sources])
         alone[layer.name] = _call(layer, [alone[s] for s in sources])
         if layer.name not in tensors:
@@ -81,8 +86,13 @@ def compare_layers(
     return rows
 
 
+def require_runtime(runtime: str) -> None:
+    """Raises `UserError` unless `runtime` is one of `RUNTIMES`."""
+    require(runtime in RUNTIMES, f"Unknown runtime {runtime!r}; allowed: {', '.join(RUNTIMES)}.")
+
+
 def to_table(rows: list[LayerParity]) -> str:
-    """The rows as text, one line a layer."""
+    """The rows as text, one line per layer."""
     lines = [f"{'layer':<32} {'differ':>8} {'alone':>8} {'integer':>8} {'steps':>6} {'SNR dB':>7}"]
     for row in rows:
         lines.append(
@@ -107,11 +117,7 @@ def file_tensors(content: bytes, images: np.ndarray, names: list[str], runtime: 
     details = {d["index"]: d for d in interpreter.get_output_details()}
     collected: dict[str, list[np.ndarray]] = {name: [] for name in wanted}
     for image in images:
-        pixels = (
-            image[None]
-            if given["dtype"] == np.uint8
-            else (image[None].astype(np.int16) - 128).astype(np.int8)
-        )
+        pixels = int8.pixels_as(image[None], given["dtype"].__name__)
         interpreter.set_tensor(given["index"], pixels)
         interpreter.invoke()
         for name, index in wanted.items():
@@ -122,7 +128,6 @@ def file_tensors(content: bytes, images: np.ndarray, names: list[str], runtime: 
 
 def _opened(content: bytes, names: list[str], runtime: str) -> tuple[Any, dict[str, int]]:
     """An interpreter of the file with all layers' tensors as outputs, and their indices."""
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
     from ai_edge_litert.tools import flatbuffer_utils
 
     from quant import flatbuffer
@@ -139,21 +144,8 @@ def _opened(content: bytes, names: list[str], runtime: str) -> tuple[Any, dict[s
     main.outputs = sorted({*(int(i) for i in main.outputs), *wanted.values()})
     # Signatures name the old outputs.
     model.signatureDefs = []
-    resolver = (
-        {"experimental_op_resolver_type": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES}
-        if runtime == "builtin"
-        else {}
-    )
-    try:
-        interpreter = Interpreter(
-            model_content=bytes(flatbuffer_utils.convert_object_to_bytearray(model)),
-            num_threads=1,
-            **resolver,
-        )
-        interpreter.allocate_tensors()
-    except (RuntimeError, ValueError) as error:
-        raise UserError(f"The .tflite file cannot be run: {str(error).splitlines()[0]}") from error
-    return interpreter, wanted
+    opened = bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    return open_interpreter(opened, ".tflite file", runtime), wanted
 
 
 def layer_of_tensor(tensor_name: str, names: list[str]) -> str | None:
@@ -169,12 +161,12 @@ def layer_of_tensor(tensor_name: str, names: list[str]) -> str | None:
 def _row(
     name: str, grid: Grid, found: np.ndarray, together: np.ndarray, alone: np.ndarray, integers: np.ndarray
 ) -> LayerParity:
-    off = np.abs(np.round(together / grid.scale) - found)
+    off = np.abs(grid.integers(together) - found)
     return LayerParity(
         layer=name,
         size=int(found.size),
         differing=float(np.mean(off >= 1)),
-        alone=float(np.mean(np.round(alone / grid.scale) != found)),
+        alone=float(np.mean(grid.integers(alone) != found)),
         integer=float(np.mean(integers != found)),
         largest_steps=float(off.max()),
         snr_db=snr_db(found * grid.scale, together),
@@ -194,8 +186,3 @@ def _without_background(found: np.ndarray, shape, name: str) -> np.ndarray:
 
 def _call(layer: keras.layers.Layer, inputs: list[np.ndarray]) -> np.ndarray:
     return layer(inputs if len(inputs) > 1 else inputs[0]).numpy()
-
-
-def _source_names(layer: keras.layers.Layer) -> list[str]:
-    sources = layer.inbound_nodes[0].inbound_layers
-    return [s.name for s in (sources if isinstance(sources, (list, tuple)) else [sources])]

@@ -1,18 +1,17 @@
 """Reads a fine-tuned model, its file and images, and compares them layer by layer."""
 
 import dataclasses
-import pathlib
 from typing import Any
 
 import numpy as np
 
-from nas_tf.base.errors import UserError, require
+from nas_tf.base.errors import require
 from nas_tf.data import batches
 from nas_tf.data.sources import open_config
 from quant import flatbuffer
 from quant.model import load_qat_model
 from quant.parity_config import ParityConfig
-from quant.parity_layers import LayerParity, compare_layers, to_table
+from quant.parity_layers import LayerParity, compare_layers, require_runtime, to_table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +19,7 @@ class ParityResult:
     """Outcome of a comparison.
 
     Attributes:
-      rows: one a layer.
+      rows: one per layer.
       figures: of the logits: differing, integer_differing, largest_steps, snr_db, and the
         layer where the first difference arises.
       table: the rows for a person.
@@ -37,11 +36,10 @@ def run_parity(config: ParityConfig) -> ParityResult:
     Raises:
       UserError: no such model, file or images, or the file is of another network.
     """
+    require_runtime(config.runtime)
+    content = flatbuffer.read_content(config.tflite)
+    flatbuffer.parse(content, f"model {config.tflite!r}")
     model, description = load_qat_model(config.model)
-    try:
-        content = pathlib.Path(config.tflite).read_bytes()
-    except OSError as error:
-        raise UserError(f"Cannot read the file {config.tflite!r}: {error.strerror}.") from error
     source = open_config(config.data)
     split = source.evaluation_split(config.data.eval_split)
     require(
@@ -53,7 +51,6 @@ def run_parity(config: ParityConfig) -> ParityResult:
         source, split, config.num_images, description.resolution, description.resize_size
     )
     images, _ = next(iter(batches.readable(source, dataset)))
-    flatbuffer.parse(content, f"model {config.tflite!r}")
     rows = compare_layers(model, content, np.asarray(images), config.runtime)
     last = rows[-1]
     first = next((row.layer for row in rows if row.differing > 0), "none")

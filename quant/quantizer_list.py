@@ -8,8 +8,11 @@ import tf_keras as keras
 from tensorflow_model_optimization.python.core.quantization.keras import quantize_layer, quantize_wrapper
 from tensorflow_model_optimization.python.core.quantization.keras import quantizers as tfmot_quantizers
 
+from quant import int8, kernel_layout
+from quant.keras_graph import consumers, inner, sources
+
 # The converter takes a kernel range narrower than a millionth for one of this width, ±127 steps.
-LEAST_KERNEL_SCALE = 0.5e-6 / 127
+LEAST_KERNEL_SCALE = int8.kernel_scale(0.5e-6)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +41,7 @@ class ActivationRange:
     def scale(self) -> float:
         """Width of one int8 step; 0 for an unset range."""
         low, high = self.value
-        return (high - low) / 255.0
+        return int8.activation_scale(low, high)
 
     def assign(self, low: float, high: float) -> None:
         """Sets the range, widened to hold zero as every int8 range must."""
@@ -54,7 +57,7 @@ class KernelRange:
       layer: the wrapping Keras layer.
       source: name of the float layer.
       kernel: the unquantized kernel.
-      minimum, maximum: variables [channels], or scalars for one range a tensor.
+      minimum, maximum: variables [channels], or scalars for one range per tensor.
       bias: the layer's bias, or None.
     """
 
@@ -66,32 +69,45 @@ class KernelRange:
     bias: tf.Variable | None
 
     @property
+    def per_tensor(self) -> bool:
+        """Whether one range serves the whole kernel."""
+        return self.maximum.shape.rank == 0
+
+    @property
     def channel_axis(self) -> int:
         """Axis of the output channels in the kernel."""
-        return 2 if isinstance(self.layer.layer, keras.layers.DepthwiseConv2D) else -1
+        return kernel_layout.channel_axis(self.layer.layer)
+
+    @property
+    def is_depthwise(self) -> bool:
+        """Whether each input channel has a kernel of its own."""
+        return kernel_layout.is_depthwise(self.layer.layer)
+
+    def against_kernel(self, values):
+        """`values`, [channels] or one for all, in a shape that broadcasts against the kernel."""
+        return kernel_layout.against_kernel(values, self.layer.layer)
 
     @property
     def scales(self) -> np.ndarray:
-        """Width of one int8 step, one a channel (or one for all), as the file will have it."""
-        return np.maximum(self.maximum.numpy().astype(np.float64) / 127.0, LEAST_KERNEL_SCALE)
+        """Widths of int8 steps, one per channel (or one for all), as the file will have it."""
+        return np.maximum(int8.kernel_scale(self.maximum.numpy().astype(np.float64)), LEAST_KERNEL_SCALE)
 
     @property
     def unit(self) -> tf.Tensor:
         """`scales` as a float32 tensor that broadcasts against the kernel."""
-        scales = self.maximum / 127.0
-        return scales[:, tf.newaxis] if self.channel_axis == 2 and scales.shape.rank else scales
+        return self.against_kernel(int8.kernel_scale(self.maximum))
 
     def fit(self) -> None:
         """Sets the ranges to the largest magnitudes of the kernel now."""
         magnitudes = np.abs(np.moveaxis(self.kernel.numpy(), self.channel_axis, -1))
-        axes = tuple(range(magnitudes.ndim - 1)) if self.maximum.shape.rank else None
+        axes = None if self.per_tensor else tuple(range(magnitudes.ndim - 1))
         largest = magnitudes.max(axis=axes)
         self.minimum.assign(-largest)
         self.maximum.assign(largest)
 
     def raise_to(self, least: np.ndarray) -> None:
         """Widens the ranges of channels whose int8 step is under `least`, [channels]."""
-        wanted = 127.0 * (least if self.maximum.shape.rank else least.max())
+        wanted = int8.KERNEL_HIGH * (least.max() if self.per_tensor else least)
         largest = np.maximum(self.maximum.numpy(), wanted.astype(np.float32))
         self.minimum.assign(-largest)
         self.maximum.assign(largest)
@@ -132,8 +148,7 @@ def feeding_range(model: keras.Model, layer: keras.layers.Layer) -> ActivationRa
     """The range of the tensor that reaches `layer`, through layers that do not requantize."""
     ranges = {r.layer.name: r for r in activation_ranges(model)}
     while True:
-        sources = layer.inbound_nodes[0].inbound_layers
-        layer = sources[0] if isinstance(sources, (list, tuple)) else sources
+        layer = sources(layer)[0]
         if layer.name in ranges:
             return ranges[layer.name]
 
@@ -142,13 +157,12 @@ def following_range(model: keras.Model, layer: keras.layers.Layer) -> Activation
     """The first range that the output of `layer` meets: its own, or its ReLU's."""
     ranges = {r.layer.name: r for r in activation_ranges(model)}
     while layer.name not in ranges:
-        layer = layer.outbound_nodes[0].outbound_layer
+        layer = consumers(layer)[0]
     return ranges[layer.name]
 
 
 def _of_quantize_layer(layer: keras.layers.Layer) -> ActivationRange:
-    sources = layer.inbound_nodes[0].inbound_layers
-    source = getattr(sources, "layer", sources).name
+    source = inner(sources(layer)[0]).name
     if isinstance(layer.quantizer, tfmot_quantizers.FixedQuantizer):
         fixed = (layer.quantizer.init_min, layer.quantizer.init_max)
         return ActivationRange(layer, source, None, None, fixed)

@@ -13,7 +13,7 @@ _SWAP = (0, 1, 3, 2)
 
 
 class DepthwiseKernelQuantizer(default_8bit_quantizers.Default8BitConvWeightsQuantizer):
-    """One scale a channel for a depthwise kernel [height, width, channels, multiplier].
+    """One scale per channel for a depthwise kernel [height, width, channels, multiplier].
 
     tfmot builds ranges over the last axis, which is the multiplier, so a kernel would get
     one scale. Moving the channels last around the per-channel operation gives each its own.
@@ -29,7 +29,7 @@ class DepthwiseKernelQuantizer(default_8bit_quantizers.Default8BitConvWeightsQua
 
 
 class ActivationQuantizer(quantizers.MovingAverageQuantizer):
-    """One asymmetric 8-bit range a tensor, unset ([0, 0]) until calibration sets it.
+    """One asymmetric 8-bit range per tensor, unset ([0, 0]) until calibration sets it.
 
     An unset range turns the tensor to zeros, which nobody overlooks; tfmot's start of ±6
     looks like a range and costs nearly all accuracy. With `training=True` the range follows

@@ -12,12 +12,12 @@ import tensorflow as tf
 import tf_keras as keras
 
 from nas_tf.base.errors import UserError, require
+from quant import int8
 from quant.bias import make_room
 from quant.finetune_config import RANGE_METHODS
 from quant.quantizer_list import activation_ranges, kernel_ranges
 
 _BINS = 2048
-_LEVELS = 255
 _MANY, _STRIDE = 1_000_000, 11
 
 
@@ -115,10 +115,10 @@ def quantization_error(histogram: Histogram, low: float, high: float) -> float:
     """Mean squared error of rounding the histogram's values to 256 levels on [low, high]."""
     if high <= low:
         return np.inf
-    scale = (high - low) / _LEVELS
+    scale = int8.activation_scale(low, high)
     # The grid is shifted so that zero lies on it, as int8 kernels need.
-    shift = np.round(-low / scale)
-    level = np.clip(np.round(histogram.centers / scale + shift), 0, _LEVELS)
+    shift = int8.zero_level(low, scale, int8.to_even)
+    level = np.clip(int8.to_even(histogram.centers / scale + shift), 0, int8.STEPS)
     error = histogram.centers - (level - shift) * scale
     return float(np.dot(histogram.counts, error**2) / histogram.counts.sum())
 

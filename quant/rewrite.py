@@ -13,11 +13,13 @@ import numpy as np
 import tf_keras as keras
 
 from nas_tf.base.errors import UserError
+from nas_tf.data.config import PIXEL_STD
 from nas_tf.network.layers import BorderPadding2D
+from quant import int8
 from quant.graph_config import GraphConfig, copy_weights
+from quant.kernel_layout import against_kernel
 
 CONVOLUTIONS = ("Conv2D", "DepthwiseConv2D")
-INPUT_LEVELS = 128  # the network reads whole multiples of 1/128
 _RELU_LIMITS = {"relu": None, "relu6": 6.0}
 _RELU_OPS = {"nn.relu": None, "nn.relu6": 6.0}
 _ADD_OPS = ("__operators__.add", "math.add")
@@ -88,7 +90,7 @@ def _snap_borders(graph: GraphConfig) -> list[Change]:
             continue
         settings = graph.settings(name)
         # + 0.0, for a minus zero is not written as a zero.
-        snapped = [float(np.round(v * INPUT_LEVELS)) / INPUT_LEVELS + 0.0 for v in settings["border"]]
+        snapped = [float(int8.to_even(v * PIXEL_STD)) / PIXEL_STD + 0.0 for v in settings["border"]]
         layer = (
             BorderPadding2D(settings["padding"], snapped)
             if any(snapped)
@@ -99,7 +101,7 @@ def _snap_borders(graph: GraphConfig) -> list[Change]:
         changes.append(
             Change(
                 name,
-                f"image border ({before}) became ({after}), rounded to the input's step of 1/{INPUT_LEVELS}",
+                f"image border ({before}) became ({after}), rounded to the input's step of 1/{PIXEL_STD:.0f}",
             )
         )
     return changes
@@ -162,7 +164,5 @@ def folded_weights(convolution: keras.layers.Layer, batch_norm: keras.layers.Lay
     # scale = gamma / sqrt(variance + epsilon);  kernel' = kernel · scale;
     # bias' = beta + (bias − mean) · scale
     scale = gamma / np.sqrt(variance + batch_norm.epsilon)
-    per_channel = (
-        scale.reshape(kernel.shape[2:]) if isinstance(convolution, keras.layers.DepthwiseConv2D) else scale
-    )
-    return [(kernel * per_channel).astype(np.float32), (beta + (bias - mean) * scale).astype(np.float32)]
+    folded = kernel * against_kernel(scale, convolution)
+    return [folded.astype(np.float32), (beta + (bias - mean) * scale).astype(np.float32)]

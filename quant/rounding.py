@@ -6,6 +6,8 @@ moments of the inputs, an error e of a row's weights costs e·H·eᵀ of squared
 
 import numpy as np
 
+from quant import int8
+
 _SWEEPS = 3
 _DAMPING = 0.01  # of H's mean diagonal, so that it can be inverted
 
@@ -76,14 +78,14 @@ def round_with_compensation(weights: np.ndarray, hessian: np.ndarray, scales: np
     left = np.take_along_axis(weights.astype(np.float64), order, 1)
     integers = np.zeros((rows, size))
     for i in range(size):
-        integers[:, i] = np.clip(np.round(left[:, i] / scales), -127, 127)
+        integers[:, i] = int8.kernel_integers(left[:, i] / scales)
         error = (left[:, i] - scales * integers[:, i]) / upper[:, i, i]
         left[:, i + 1 :] -= error[:, None] * upper[:, i, i + 1 :]
     result = np.empty_like(integers)
     np.put_along_axis(result, order, integers, 1)
     steps = weights / scales[:, None]
-    pinned = np.abs(np.abs(steps) - 127) < 1e-6
-    nearest = np.clip(np.round(steps), -127, 127)
+    pinned = np.abs(np.abs(steps) - int8.KERNEL_HIGH) < 1e-6
+    nearest = int8.kernel_integers(steps)
     found = [
         refine(weights, start, hessian, scales, pinned)
         for start in (np.where(pinned, nearest, result), nearest)
@@ -118,8 +120,8 @@ def refine(
     pulled = (error[:, None, :] @ hessian)[:, 0]  # e·H, kept up to date
     for i in list(range(weights.shape[1])) * sweeps:
         # d(e·H·eᵀ)/dq_i = 0 at q_i + (e·H)_i / (s · H_ii); the nearest integer is the best one
-        best = np.round(result[:, i] + pulled[:, i] / (scales * hessian[:, i, i]))
-        moved = np.where(pinned[:, i], 0.0, np.clip(best, -127, 127) - result[:, i])
+        best = int8.kernel_integers(result[:, i] + pulled[:, i] / (scales * hessian[:, i, i]))
+        moved = np.where(pinned[:, i], 0.0, best - result[:, i])
         result[:, i] += moved
         pulled -= (moved * scales)[:, None] * hessian[:, i]
     return result

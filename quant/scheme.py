@@ -26,12 +26,13 @@ from tensorflow_model_optimization.python.core.quantization.keras.graph_transfor
 from nas_tf.base.errors import require
 from nas_tf.network.layers import BorderPadding2D
 from quant.graph_config import GraphConfig, copy_weights
+from quant.int8 import INPUT_RANGE
 from quant.quantizers import ActivationQuantizer, DepthwiseKernelQuantizer
 from quant.rewrite import Change, rewrite
 
-# (uint8 − 128) / 128 on the int8 grid of scale 1/128 and zero point 0: exact for every pixel.
-INPUT_RANGE = (-1.0, 127.0 / 128.0)
 INPUT_QUANTIZER_NAME = "input_quantize"
+# Their int8 kernels rescale, so that the output has a range of its own; padding, flattening and the
+# like keep the grid of their input.
 _WEIGHTLESS_QUANTIZED = (
     keras.layers.ReLU,
     keras.layers.Add,

@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from nas_tf.data.config import PIXEL_MEAN, PIXEL_STD
+
 
 def to_network_input(images: tf.Tensor) -> tf.Tensor:
     """float32 (x − 128) / 128 of uint8 images.
@@ -9,7 +11,7 @@ def to_network_input(images: tf.Tensor) -> tf.Tensor:
     Its int8 form with scale 1/128 is exactly x − 128, so quantized networks get their
     input without any rounding.
     """
-    return (tf.cast(images, tf.float32) - 128.0) / 128.0
+    return (tf.cast(images, tf.float32) - PIXEL_MEAN) / PIXEL_STD
 
 
 def evaluation_image(image: tf.Tensor, resolution: int, resize_size: int) -> tf.Tensor:

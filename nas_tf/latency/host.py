@@ -17,11 +17,10 @@ try:
 except ImportError:
     resource = None  # type: ignore[assignment]  # Windows has none
 
-from nas_tf.base.errors import UserError, require
-from nas_tf.base.quiet import quiet
+from nas_tf.base.errors import require
+from nas_tf.base.interpreter import open_interpreter, refusing, require_kernels
 from nas_tf.latency.timing import Samples
 
-KERNELS = ("builtin", "xnnpack")
 _MAX_MODEL_BYTES = 1 << 30  # far above any network for a phone
 
 
@@ -30,8 +29,7 @@ class HostConfig:
     """How models run here.
 
     Attributes:
-      kernels: "builtin" for TFLite's own kernels, "xnnpack" for the delegate. They differ by a
-        factor of four on small int8 networks, so a table belongs to one of them.
+      kernels: of `nas_tf.base.interpreter.KERNELS`; a latency table belongs to one of them.
       invokes: runs of a model each time that it is its turn; the first is not counted if
         there are several.
     """
@@ -47,7 +45,7 @@ class HostDevice:
     batch_size = 1_000_000  # no limit: nothing is lost between two models
 
     def __init__(self, config: HostConfig):
-        require(config.kernels in KERNELS, f"kernels={config.kernels!r}; allowed: {', '.join(KERNELS)}.")
+        require_kernels(config.kernels)
         cores = usable_cores()
         require(
             1 <= config.num_threads <= cores,
@@ -108,28 +106,15 @@ def load_interpreter(path: pathlib.Path, config: HostConfig) -> tuple[Any, int, 
     Raises:
       UserError: the file is no model that this runtime runs.
     """
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-    resolver = (
-        OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-        if config.kernels == "builtin"
-        else OpResolverType.AUTO
-    )
     require_model_file(path)
-    try:
-        with quiet():
-            interpreter = Interpreter(
-                model_path=str(path), num_threads=config.num_threads, experimental_op_resolver_type=resolver
-            )
-            interpreter.allocate_tensors()
-        details = interpreter.get_input_details()
-        require(len(details) == 1, f"The model {str(path)!r} has {len(details)} inputs; one is needed.")
+    what = f"model {str(path)!r}"
+    interpreter = open_interpreter(path, what, config.kernels, config.num_threads)
+    details = interpreter.get_input_details()
+    require(len(details) == 1, f"The {what} has {len(details)} inputs; one is needed.")
+    with refusing(what):
         value = random_input(details[0]["shape"], details[0]["dtype"])
         interpreter.set_tensor(details[0]["index"], value)
         interpreter.invoke()
-    except (ValueError, RuntimeError) as error:
-        reason = re.sub(r"\s+", " ", str(error))
-        raise UserError(f"The model {str(path)!r} does not run here: {reason}.") from error
     return interpreter, details[0]["index"], value
 
 

@@ -9,6 +9,7 @@ import tf_keras as keras
 
 from nas_tf.base.errors import UserError
 from nas_tf.data import preprocess
+from nas_tf.network.losses import cross_entropy
 from nas_tf.train import optimizers
 from nas_tf.train.accuracy import AccuracyCounter
 from nas_tf.train.config import WeightStep
@@ -85,7 +86,9 @@ class WeightTrainer:
     def _train_step(self, images, labels, step, learning_rate) -> None:
         with tf.GradientTape() as tape:
             logits = self._training_logits(images, step)
-            loss = smoothed_cross_entropy(labels, logits, self._config.label_smoothing)
+            # As a tensor, for a number would be another constant in float32's last place.
+            smoothing = tf.constant(self._config.label_smoothing)
+            loss, correct = cross_entropy(logits, labels, smoothing)
         variables = self.model.trainable_variables
         gradients = optimizers.with_weight_decay(
             tape.gradient(loss, variables), variables, self._config.weight_decay
@@ -94,7 +97,7 @@ class WeightTrainer:
             self._optimizer.update(str(index), variable, gradient, learning_rate)
         if self._config.ema_decay:
             self._average.update(step)
-        self._count(loss, logits, labels)
+        self._count(loss, correct, tf.shape(labels)[0])
 
     def _training_logits(self, images, step) -> tf.Tensor:
         x = self._features(preprocess.to_network_input(images), training=True)
@@ -106,17 +109,6 @@ class WeightTrainer:
             x = layer(x)
         return x
 
-    def _count(self, loss, logits, labels) -> None:
-        correct = tf.reduce_sum(tf.cast(tf.argmax(logits, -1) == labels, tf.float64))
-        examples = tf.cast(tf.shape(labels)[0], tf.float64)
+    def _count(self, loss, correct, examples) -> None:
+        correct, examples = (tf.cast(number, tf.float64) for number in (correct, examples))
         self._sums.assign_add(tf.stack([tf.cast(loss, tf.float64) * examples, correct, examples]))
-
-
-def smoothed_cross_entropy(labels: tf.Tensor, logits: tf.Tensor, smoothing: float) -> tf.Tensor:
-    """Mean cross-entropy of labels int [N] with (1 − s)·onehot + s / classes."""
-    classes = logits.shape[-1]
-    return tf.reduce_mean(
-        keras.losses.categorical_crossentropy(
-            tf.one_hot(labels, classes), logits, from_logits=True, label_smoothing=smoothing
-        )
-    )

@@ -7,7 +7,7 @@ import pytest
 
 from nas_tf.data.config import NO_AUGMENTATION, Augmentation, DataConfig
 from nas_tf.data.sources import open_source
-from quant import calibration, reconstruction
+from quant import calibration, layer_samples, reconstruction
 from quant.finetune_config import FinetuneConfig
 
 CONFIG = FinetuneConfig(
@@ -55,7 +55,7 @@ def test_images_are_spread_from_first_to_last():
 
 def test_every_fourth_picture_is_held_out_with_all_its_views():
     pictures = np.array([7, 3, 5, 9, 1, 2, 0, 4, 9, 7, 4, 4])
-    held = reconstruction.held_out(pictures)
+    held = layer_samples.held_out(pictures)
     np.testing.assert_array_equal(np.flatnonzero(held), [3, 7, 8, 10, 11])  # of 9 and 4
 
 
@@ -64,27 +64,28 @@ def test_no_view_of_a_held_out_picture_is_fitted_to(quantized, random_images, mo
     pictures = np.array([*range(10), *range(10), *range(10)])
     seen, solutions = [], reconstruction._solutions
 
-    def recording(patches, targets, *rest):
-        seen.append(len(patches))
-        return solutions(patches, targets, *rest)
+    def recording(samples, *rest):
+        seen.append(len(samples.targets))
+        return solutions(samples, *rest)
 
-    fit, shares = reconstruction._fit_layer, []
+    choose, shares = layer_samples.judges, []
 
-    def counting(kernel, given, wanted, kernels, chosen, judges):
-        starts = range(0, len(given), reconstruction._CHUNK)
-        per_image = wanted.shape[1] * wanted.shape[2]
-        of = np.concatenate([pictures[start + where // per_image] for start, where in zip(starts, chosen)])
+    def checking(held, positions, shape):
+        judges = choose(held, positions, shape)
+        starts = range(0, shape[0], layer_samples.CHUNK)
+        per_image = shape[1] * shape[2]
+        of = np.concatenate([pictures[start + where // per_image] for start, where in zip(starts, positions)])
         assert not set(of[judges]) & set(of[~judges])
         assert set(of[judges]) == {3, 7} and set(of[~judges]) == {0, 1, 2, 4, 5, 6, 8, 9}
         shares.append(int(np.sum(~judges)))
-        return fit(kernel, given, wanted, kernels, chosen, judges)
+        return judges
 
     monkeypatch.setattr(reconstruction, "_solutions", recording)
-    monkeypatch.setattr(reconstruction, "_fit_layer", counting)
+    monkeypatch.setattr(layer_samples, "judges", checking)
     reconstruction.reconstruct(folded, qat_model, random_images(30), pictures=pictures)
     assert seen == shares and seen
 
 
 def test_a_single_picture_holds_out_its_last_positions():
-    rows = reconstruction._rows_of(np.array([False]), [np.arange(40)], (1, 8, 8, 4))
+    rows = layer_samples.judges(np.array([False]), [np.arange(40)], (1, 8, 8, 4))
     np.testing.assert_array_equal(np.flatnonzero(rows), np.arange(30, 40))

@@ -87,8 +87,8 @@ def test_kernels_are_per_channel(quantized):
     graph = flatbuffer.parse(quantized).main
     (convolution,) = [o for o in graph.operators if o.name == "CONV_2D"]
     kernel = graph.tensors[convolution.inputs[1]]
-    assert kernel.per_channel and kernel.axis == 0 and kernel.dtype == "int8"
-    assert not graph.tensors[graph.inputs[0]].per_channel
+    assert len(kernel.scales) > 1 and kernel.axis == 0 and kernel.dtype == "int8"
+    assert len(graph.tensors[graph.inputs[0]].scales) == 1
 
 
 def test_truncated_at_any_length(content):

@@ -134,14 +134,19 @@ def test_a_strided_convolution_without_bias(depthwise):
     integers = random.integers(-127, 128, (3, 3, 4, 1) if depthwise else (3, 3, 4, 2))
     scales = np.array([0.01, 0.02, 0.03, 0.04] if depthwise else [0.01, 0.02])
 
-    class Kernel:
-        channel_axis, bias = (2 if depthwise else -1), None
-        kernel = tf.constant((integers * (scales[:, None] if depthwise else scales)).astype(np.float32))
-
-    Kernel.scales = scales
     layer = layers.DepthwiseConv2D(3, 2, "same") if depthwise else layers.Conv2D(2, 3, 2, "valid")
     x = random.integers(-128, 128, (2, 7, 7, 4)).astype(np.float32)
     out = Grid(np.float32(2.0), -100, 155)
+
+    class Kernel:
+        bias = None
+        kernel = tf.constant((integers * (scales[:, None] if depthwise else scales)).astype(np.float32))
+
+        @staticmethod
+        def against_kernel(values):
+            return values[:, None] if depthwise else values
+
+    Kernel.scales = scales
     found = integer_model._convolution(Kernel, layer, Grid(np.float32(0.5), -128, 127), out)(
         tf.constant(x)
     ).numpy()

@@ -33,7 +33,7 @@ def test_kernels_are_rounded_per_output_channel(quantized):
 
 
 def test_depthwise_channels_fill_their_range(quantized):
-    depthwise = [k for k in kernel_ranges(quantized[0]) if k.channel_axis == 2]
+    depthwise = [k for k in kernel_ranges(quantized[0]) if k.is_depthwise]
     assert len(depthwise) == 3
     for entry in depthwise:
         integers = np.round(entry.kernel.numpy()[..., 0] / entry.scales)

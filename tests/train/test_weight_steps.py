@@ -7,11 +7,12 @@ import tf_keras as keras
 
 from nas_tf.base.errors import UserError
 from nas_tf.network.build import build_network
+from nas_tf.network.losses import cross_entropy
 from nas_tf.space.architecture import from_string
 from nas_tf.train import optimizers, precision
 from nas_tf.train.config import WeightStep
 from nas_tf.train.moving_average import MovingAverage
-from nas_tf.train.weight_trainer import WeightTrainer, smoothed_cross_entropy
+from nas_tf.train.weight_trainer import WeightTrainer
 
 TINY = from_string("s8x2 1_3c8 3_3c8x2 h16")
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), np.uint8)
@@ -57,7 +58,7 @@ def test_a_weight_step_is_the_gradient_with_decay_times_the_rate():
     weights = [v.numpy() for v in subject.model.trainable_variables]
     with tf.GradientTape() as tape:
         logits = subject.model((tf.cast(IMAGES, tf.float32) - 128) / 128, training=True)
-        loss = smoothed_cross_entropy(tf.constant(LABELS), logits, 0.3)
+        loss, _ = cross_entropy(logits, tf.constant(LABELS), 0.3)
     gradients = tape.gradient(loss, subject.model.trainable_variables)
     step(subject, rate=0.2)
     for before, gradient, after in zip(weights, gradients, subject.model.trainable_variables, strict=True):
@@ -85,14 +86,28 @@ def test_decay_is_the_gradient_of_the_squared_norm():
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_smoothed_cross_entropy(smoothing):
+def test_cross_entropy_with_smoothed_labels(smoothing):
     logits = np.random.default_rng(0).normal(size=(4, 5))
     labels = np.array([0, 4, 2, 2])
     log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     targets = np.eye(5)[labels] * (1 - smoothing) + smoothing / 5
     wanted = -np.mean(np.sum(targets * log_p, axis=1))
-    found = smoothed_cross_entropy(tf.constant(labels), tf.constant(logits, tf.float32), smoothing)
+    found, correct = cross_entropy(tf.constant(logits, tf.float32), tf.constant(labels), smoothing)
     assert float(found) == pytest.approx(wanted, rel=1e-5)
+    assert float(correct) == np.sum(logits.argmax(1) == labels)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.3])
+def test_the_loss_of_training_is_keras_own_to_the_bit(smoothing):
+    random = np.random.default_rng(1)
+    logits = tf.constant(random.normal(size=(32, 10)) * 5, tf.float32)
+    labels = tf.constant(random.integers(0, 10, 32))
+    keras_loss = keras.losses.categorical_crossentropy(
+        tf.one_hot(labels, 10), logits, from_logits=True, label_smoothing=smoothing
+    )
+    assert float(cross_entropy(logits, labels, tf.constant(smoothing))[0]) == float(
+        tf.reduce_mean(keras_loss)
+    )
 
 
 def test_training_lowers_the_loss_and_counts():
@@ -161,6 +176,22 @@ def test_the_moving_average_has_the_closed_form():
     with average.in_place():
         assert float(weight[0, 0]) == pytest.approx(wanted, rel=1e-6)
     assert float(weight[0, 0]) == 5.0
+
+
+def test_the_moving_average_is_tensorflows_to_the_bit():
+    model = keras.Sequential([keras.layers.Dense(3, input_shape=(4,)), keras.layers.BatchNormalization()])
+    step = tf.Variable(0)
+    theirs = tf.train.ExponentialMovingAverage(0.9, num_updates=step)
+    ours, random = MovingAverage(model, 0.9), np.random.default_rng(0)
+    theirs.apply(model.weights)
+    for number in range(30):
+        for weight in model.weights:
+            weight.assign(random.normal(size=weight.shape))
+        step.assign(number)
+        theirs.apply(model.weights)
+        ours.update(tf.constant(number))
+    for weight, average in zip(model.weights, ours.averages, strict=True):
+        np.testing.assert_array_equal(average, theirs.average(weight))
 
 
 def test_no_average_costs_nothing():
