@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export import evaluate_run
+from export import classifier, evaluate_run, model_accuracy
 from export.convert_run import ConvertConfig, run_convert
-from export.evaluate_run import EvaluateConfig, background_classes, evaluate_model, run_evaluate
+from export.evaluate_config import EvaluateConfig
+from export.evaluate_run import run_evaluate
+from export.model_accuracy import background_classes, evaluate_model
 from export.tflite_classifier import FileOptions, TFLiteClassifier
 from nas_tf.base import files
 from nas_tf.base.errors import UserError
@@ -145,7 +147,7 @@ def test_background_answers_are_counted(float_folder, folder, monkeypatch):
     """A stand-in that always says background, and is never right."""
 
     def stand_in(*_):
-        return evaluate_run._Classifier(
+        return classifier.Classifier(
             "tflite",
             16,
             18,
@@ -158,7 +160,7 @@ def test_background_answers_are_counted(float_folder, folder, monkeypatch):
             {},
         )
 
-    monkeypatch.setattr(evaluate_run, "_load", stand_in)
+    monkeypatch.setattr(model_accuracy, "load_classifier", stand_in)
     summary = evaluate_model(str(float_folder), EvaluateConfig(DataConfig(str(folder))))
     assert summary["background_predictions"] == COUNT and summary["top1"] == 0.0
 

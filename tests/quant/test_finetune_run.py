@@ -10,6 +10,7 @@ import pytest
 
 from nas_tf.base.errors import UserError
 from nas_tf.data.config import NO_AUGMENTATION, Augmentation, DataConfig
+from nas_tf.data.sources import open_config
 from nas_tf.network import model_folder
 from nas_tf.space.architecture import from_string
 from quant import finetune_run, reconstruction
@@ -230,7 +231,7 @@ def test_classes_in_another_order_are_taken_by_name(float_folder, finished, tmp_
     config = dataclasses.replace(SMALL, model=str(tmp_path / "model"), rounding="nearest")
     summary = run_finetune(str(tmp_path / "run"), config)
     model, _ = model_folder.load_float_model(float_folder)
-    source = finetune_run.open_config(SMALL.data)
+    source = open_config(SMALL.data)
     images, labels = (
         np.concatenate(c) for c in zip(*((i.numpy(), t.numpy()) for i, t in source.batches("test[:64]", 64)))
     )
