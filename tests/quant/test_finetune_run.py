@@ -98,6 +98,37 @@ def test_a_run_killed_half_way_ends_as_an_uninterrupted_one(finished, float_fold
         np.testing.assert_array_equal(expected, found)
 
 
+def test_the_time_of_a_killed_session_counts(float_folder, tmp_path, monkeypatch, fake_time):
+    """Two steps of 100 seconds, a kill, and the other two."""
+
+    def step(self, *arguments):
+        if fake_time.seconds == 200 and not tmp_path.joinpath("killed").exists():
+            tmp_path.joinpath("killed").touch()
+            raise KeyboardInterrupt
+        fake_time.seconds += 100
+        return original(self, *arguments)
+
+    original = finetune_run.FineTuner.step
+    monkeypatch.setattr(finetune_run.FineTuner, "step", step)
+    config = dataclasses.replace(SMALL, model=float_folder, rounding="nearest")
+    with pytest.raises(KeyboardInterrupt):
+        run_finetune(str(tmp_path), config)
+    assert run_finetune(str(tmp_path), config)["seconds"] == 400
+
+
+def test_settings_of_older_runs_still_fit(finished, float_folder, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "run")
+    path = tmp_path / "run" / "finetune" / "settings.json"
+    settings = json.loads(path.read_text())
+    del settings["data"]["class_names"]
+    path.write_text(json.dumps(settings))
+    config = dataclasses.replace(SMALL, model=float_folder)
+    assert run_finetune(str(tmp_path / "run"), config) == finished[1]
+    ignoring = dataclasses.replace(config, data=dataclasses.replace(config.data, class_names="ignore"))
+    with pytest.raises(UserError, match='data.class_names: there "match", asked "ignore"'):
+        run_finetune(str(tmp_path / "run"), ignoring)
+
+
 @pytest.mark.parametrize("killed_after", [1, 2])
 def test_a_run_killed_while_layers_are_rounded_takes_up_the_next_layer(
     finished, float_folder, tmp_path, monkeypatch, killed_after
