@@ -178,7 +178,7 @@ class _Training:
         with Progress(FINETUNE, config.steps, done) as progress:
             for step, (images, labels) in zip(steps, self._job.training_batches(done), strict=False):
                 rate = schedules.cosine(step, config.steps, config.learning_rate)
-                losses.append(self._tuner.step(images, labels, rate, ranges_move=step < frozen_from))
+                losses.append(self._tuner.step(images, labels, rate, step < frozen_from))
                 progress.update(step + 1)
                 if (step + 1) % interval == 0 or step + 1 == config.steps:
                     loss = float(tf.reduce_mean(losses))
