@@ -193,7 +193,7 @@ def _flat(settings: Any, prefix: str = "") -> dict[str, Any]:
         settings = dict(enumerate(settings))
     if not isinstance(settings, dict):
         return {prefix.removesuffix("."): settings}
-    flat = {}
+    flat: dict[str, Any] = {}
     for key, value in settings.items():
         flat |= _flat(value, f"{prefix}{key}.")
     return flat

@@ -61,19 +61,7 @@ def run_import(workdir: str, config: ImportConfig) -> dict[str, Any]:
     )
     network = proxyless_config.read_config(config.config)
     tensors = torch_file.read_tensors(config.checkpoint)
-    resolution = config.resolution or network.resolution
-    require(
-        bool(resolution),
-        f"The configuration {config.config!r} does not say the resolution; give --resolution.",
-    )
-    require(
-        resolution >= _MIN_RESOLUTION,
-        f"--resolution={resolution} is too small; allowed: {_MIN_RESOLUTION} or more.",
-    )
-    resize_size = config.resize_size or round(resolution * 256 / 224)
-    require(
-        resize_size >= resolution, f"--resize_size={resize_size} is smaller than the resolution {resolution}."
-    )
+    resolution, resize_size = _image_size(config, network)
     dropped = drops_background(config.background, network.num_classes)
     num_classes = network.num_classes - dropped
     labels = _labels(config.labels, num_classes, dropped)
@@ -107,6 +95,24 @@ def run_import(workdir: str, config: ImportConfig) -> dict[str, Any]:
     }
     stage.write_summary(summary)
     return summary
+
+
+def _image_size(config: ImportConfig, network: proxyless_config.ImportedNetwork) -> tuple[int, int]:
+    """(side of the input, short side before the centre crop), in pixels."""
+    resolution = config.resolution or network.resolution or 0
+    require(
+        bool(resolution),
+        f"The configuration {config.config!r} does not say the resolution; give --resolution.",
+    )
+    require(
+        resolution >= _MIN_RESOLUTION,
+        f"--resolution={resolution} is too small; allowed: {_MIN_RESOLUTION} or more.",
+    )
+    resize_size = config.resize_size or round(resolution * 256 / 224)
+    require(
+        resize_size >= resolution, f"--resize_size={resize_size} is smaller than the resolution {resolution}."
+    )
+    return resolution, resize_size
 
 
 def drops_background(background: str, num_outputs: int) -> bool:
