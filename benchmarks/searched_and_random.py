@@ -58,14 +58,15 @@ def main() -> None:
 def _judged(workdir: str, problem, others: list[np.ndarray], also: list[np.ndarray]) -> float:
     """Prints a search's network and the others with its weights; how far the first is ahead."""
     from nas_tf.base.checkpoints import RunCheckpoint
+    from nas_tf.base.run_folder import SEARCH, RunFolder
     from nas_tf.search import run as search_run
     from nas_tf.search.state import SearchState
 
-    folder = pathlib.Path(workdir) / search_run.STAGE
-    path = folder / search_run.ARCHITECTURE_FILE
+    stage = RunFolder(workdir).stage(SEARCH)
+    path = stage.architecture
     found = from_json(files.read_json(path, "architecture"), f"architecture {str(path)!r}")
     state = SearchState(problem)
-    RunCheckpoint(folder, **state.trackables()).restore()
+    RunCheckpoint(stage.path, **state.trackables()).restore()
 
     def judge(choice: np.ndarray) -> float:
         architecture = problem.architecture(choice)

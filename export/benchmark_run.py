@@ -3,18 +3,16 @@
 import dataclasses
 import pathlib
 import tempfile
-import time
 from typing import Any
 
 from export import converter
+from nas_tf.base.clock import Clock
 from nas_tf.base.errors import require
-from nas_tf.base.run_folder import open_stage
+from nas_tf.base.run_folder import BENCHMARK, RunFolder, open_stage
 from nas_tf.latency.devices import DeviceConfig, HostConfig, open_device
 from nas_tf.latency.host import require_model_file
 from nas_tf.latency.timing import Device, Timing, TimingConfig, summarize, time_with_progress
 from nas_tf.network import model_folder
-
-STAGE = "benchmark"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,11 +39,11 @@ def run_benchmark(workdir: str, config: BenchmarkConfig) -> dict[str, Any]:
     Raises:
       UserError: no such model, or a device that cannot be used.
     """
-    model = pathlib.Path(config.model or pathlib.Path(workdir) / "convert" / "model_int8.tflite")
+    model = pathlib.Path(config.model or RunFolder(workdir).int8_file)
     require(model.exists(), f"There is no model {str(model)!r} to time.")
     if not workdir:
         return benchmark_model(model, config)
-    stage = open_stage(workdir, STAGE, dataclasses.asdict(config))
+    stage = open_stage(workdir, BENCHMARK, dataclasses.asdict(config))
     summary = stage.summary()
     if summary is None:
         summary = benchmark_model(model, config)
@@ -55,7 +53,7 @@ def run_benchmark(workdir: str, config: BenchmarkConfig) -> dict[str, Any]:
 
 def benchmark_model(model: pathlib.Path, config: BenchmarkConfig) -> dict[str, Any]:
     """Times a `.tflite` file or a model folder; the summary of `run_benchmark`."""
-    began = time.monotonic()
+    clock = Clock()
     device = open_device(config.device)
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -67,7 +65,7 @@ def benchmark_model(model: pathlib.Path, config: BenchmarkConfig) -> dict[str, A
                 "model": str(model),
                 **_facts(timing, config.timing, identity["backend"]),
                 **identity,
-                "seconds": time.monotonic() - began,
+                "seconds": clock.seconds(),
             }
     finally:
         device.close()

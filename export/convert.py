@@ -27,7 +27,7 @@ _OUTPUT = paths.DEFINE_path(
 )
 _NUM_CLASSES = flags.DEFINE_integer(
     "num_classes",
-    0,
+    convert_run.ConvertConfig.num_classes,
     "Outputs of the file: the model's N classes, or N + 1 with background at "
     "index 0 (1001 for ImageNet). 0 means N + 1.",
     lower_bound=0,

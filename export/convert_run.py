@@ -2,20 +2,17 @@
 
 import dataclasses
 import pathlib
-import time
 from typing import Any
 
 from export import background, convert_checks, converter, file_check, file_facts, labels
 from nas_tf.base import files
+from nas_tf.base.clock import Clock
 from nas_tf.base.errors import require
-from nas_tf.base.run_folder import StageFolder, open_stage
+from nas_tf.base.run_folder import CONVERT, RunFolder, StageFolder, open_stage
 from nas_tf.network import model_folder
 from nas_tf.network.model_folder import ModelDescription
 from quant import flatbuffer
 from quant.audit_tflite import audit_flatbuffer
-
-STAGE = "convert"
-INT8_NAME, FLOAT_NAME = "model_int8.tflite", "model_float32.tflite"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,15 +49,14 @@ def run_convert(workdir: str, config: ConvertConfig) -> dict[str, Any]:
         check, or an output file that this stage did not write.
     """
     require(bool(workdir or config.output), "A conversion needs a workdir or an output file.")
-    folder = config.model or str(pathlib.Path(workdir) / "finetune" / "model")
+    folder = config.model or str(RunFolder(workdir).qat_model)
     description = model_folder.read_description(folder)
     num_classes = _num_classes(description, config)
     _require_types(description, config, folder)
     # As asked for in full: 0 and N + 1 are the same conversion.
     config = dataclasses.replace(config, num_classes=num_classes)
     stage = _open_stage(workdir, config, folder) if workdir else None
-    name = INT8_NAME if description.kind == "qat" else FLOAT_NAME
-    output = pathlib.Path(config.output or stage.path / name)
+    output = _output(config, description, stage)
     if stage and stage.summary() is not None and _is_ours(stage, output):
         # By the path of this call, which may name the folder in another way.
         held = stage.summary()
@@ -78,7 +74,7 @@ def run_convert(workdir: str, config: ConvertConfig) -> dict[str, Any]:
     # A file that was named may lie beside others; the stage's folder is its own.
     label_file = labels.path_beside(output, alone=not config.output)
     labels.check_writable(label_file, names)
-    began = time.monotonic()
+    clock = Clock()
     content, facts = convert_model(folder, config)
     _write(stage, output, content, names, file_facts.facts_of(description))
     labels.write(label_file, names)
@@ -89,11 +85,17 @@ def run_convert(workdir: str, config: ConvertConfig) -> dict[str, Any]:
         "num_classes": num_classes,
         **facts,
         "labels": str(label_file),
-        "seconds": time.monotonic() - began,
+        "seconds": clock.seconds(),
     }
     if stage:
         stage.write_summary(summary)
     return summary
+
+
+def _output(config: ConvertConfig, description: ModelDescription, stage: StageFolder | None) -> pathlib.Path:
+    if config.output or stage is None:
+        return pathlib.Path(config.output)
+    return stage.int8_file if description.kind == "qat" else stage.float_file
 
 
 def facts_for_people(summary: dict[str, Any]) -> dict[str, Any]:
@@ -232,7 +234,7 @@ def _tensor_facts(tensor: flatbuffer.Tensor) -> dict[str, Any]:
 def _open_stage(workdir: str, config: ConvertConfig, folder: str) -> StageFolder:
     # The model by what it is and not by its path, which may change between runs.
     settings = dataclasses.asdict(config) | {"model": model_folder.digest(folder)}
-    return open_stage(workdir, STAGE, settings)
+    return open_stage(workdir, CONVERT, settings)
 
 
 def _write(

@@ -8,7 +8,9 @@ import dataclasses
 
 from absl import flags
 
-from export.evaluate_run import evaluate_model, facts_for_people, run_evaluate
+from export.evaluate_config import EvaluateConfig
+from export.evaluate_run import facts_for_people, run_evaluate
+from export.model_accuracy import evaluate_model
 from flags import common, paths
 from flags.evaluate import evaluate_config
 from nas_tf.base import cli, files
@@ -19,14 +21,14 @@ _MODEL = paths.DEFINE_path(
 )
 _MEAN = flags.DEFINE_list(
     "input_mean",
-    [],
+    list(EvaluateConfig.input_mean),
     "Of a .tflite's input, x = (pixel - mean) / std, pixels 0 to 255: one number, "
     "or three separated by commas. Default: what the file says; pixels for integer inputs.",
 )
-_STD = flags.DEFINE_list("input_std", [], "See --input_mean.")
+_STD = flags.DEFINE_list("input_std", list(EvaluateConfig.input_std), "See --input_mean.")
 _RESOLUTION = flags.DEFINE_integer(
     "resolution",
-    0,
+    EvaluateConfig.resolution,
     "Side in pixels of a .tflite's input, where the file leaves it open.",
     lower_bound=0,
     upper_bound=4096,

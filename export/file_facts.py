@@ -13,6 +13,7 @@ from typing import Any
 from export import archive
 from nas_tf.base import files
 from nas_tf.base.errors import UserError, require
+from nas_tf.base.run_folder import RunFolder, StageFolder
 from nas_tf.data.config import PIXEL_MEAN, PIXEL_STD
 from nas_tf.network import model_folder
 from nas_tf.network.model_folder import ModelDescription
@@ -101,16 +102,15 @@ def _from_stage(path: pathlib.Path) -> FileFacts | None:
 
 def _source_model(stage: pathlib.Path) -> ModelDescription | None:
     """The model that a conversion stage worked on, if it is still there as it was."""
-    found = {}
-    for name in ("settings", "summary"):
-        path = stage / f"{name}.json"
-        held = files.read_json(path, f"stage {name}") if path.is_file() else {}
-        found[name] = held.get("model", "") if isinstance(held, dict) else ""
+    settings, summary = (
+        held.get("model", "") if isinstance(held, dict) else ""
+        for held in (StageFolder(stage).settings(), StageFolder(stage).summary())
+    )
     # The run folder may have moved since the summary was written.
-    for folder in (str(found["summary"]), str(stage.parent / "finetune" / "model")):
+    for folder in (str(summary), str(RunFolder(stage.parent).qat_model)):
         if folder and (pathlib.Path(folder) / model_folder.DESCRIPTION_FILE).is_file():
             try:
-                if model_folder.digest(folder) == found["settings"]:
+                if model_folder.digest(folder) == settings:
                     return model_folder.read_description(folder)
             except UserError:
                 continue

@@ -6,9 +6,7 @@ itself, so running the pipeline again takes up the stage that was cut short.
 
 import dataclasses
 import gc
-import pathlib
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +14,18 @@ from export.benchmark_run import BenchmarkConfig, run_benchmark
 from export.convert_run import ConvertConfig, run_convert
 from export.evaluate_run import EvaluateConfig, run_evaluate
 from nas_tf.base.errors import require
-from nas_tf.base.run_folder import open_stage
+from nas_tf.base.run_folder import (
+    BENCHMARK,
+    CONVERT,
+    EVALUATE,
+    FINETUNE,
+    PIPELINE,
+    SEARCH,
+    TABLE,
+    TRAIN,
+    RunFolder,
+    open_stage,
+)
 from nas_tf.latency import build_run
 from nas_tf.latency.build import BuildConfig
 from nas_tf.latency.table import load_table
@@ -25,16 +34,15 @@ from nas_tf.space.published import read_architecture
 from nas_tf.train.config import TrainConfig
 from quant.finetune_config import FinetuneConfig
 
-STAGE = "pipeline"
 # Of each stage's summary, what the pipeline's own summary repeats.
 KEY_FIGURES = {
-    "build_latency_table": ("device", "entries", "output"),
-    "search": ("predicted_latency_ms", "target_latency_ms", "steps"),
-    "train": ("top1", "top5", "params", "macs"),
-    "finetune": ("float_top1", "qat_top1", "steps"),
-    "convert": ("output", "bytes", "background_margin_steps"),
-    "evaluate": ("top1", "top5", "num_examples", "background_predictions"),
-    "benchmark": ("median_ms", "p90_ms", "device"),
+    TABLE: ("device", "entries", "output"),
+    SEARCH: ("predicted_latency_ms", "target_latency_ms", "steps"),
+    TRAIN: ("top1", "top5", "params", "macs"),
+    FINETUNE: ("float_top1", "qat_top1", "steps"),
+    CONVERT: ("output", "bytes", "background_margin_steps"),
+    EVALUATE: ("top1", "top5", "num_examples", "background_predictions"),
+    BENCHMARK: ("median_ms", "p90_ms", "device"),
 }
 
 
@@ -65,17 +73,16 @@ def run_pipeline(workdir: str, config: PipelineConfig) -> dict[str, Any]:
     """Runs every stage that has not ended, and writes the report.
 
     Returns:
-      The summary: for each stage its `path` and key figures; `report`, `seconds` (this
-      process's share of the work).
+      The summary: for each stage its `path` and key figures; `report`, `seconds` (the sum of
+      theirs, so over all sessions of the run).
 
     Raises:
       UserError: settings that no stage could work with, before any long work.
     """
-    began = time.monotonic()
     num_classes = _check(config)
     # Every stage compares its own settings; these are the ones that no stage has.
     stage = open_stage(
-        workdir, STAGE, {"architecture": config.architecture, "target_share": config.target_share}
+        workdir, PIPELINE, {"architecture": config.architecture, "target_share": config.target_share}
     )
     summaries = {}
     for number, (name, run) in enumerate(plan := _plan(workdir, config, num_classes), start=1):
@@ -84,31 +91,32 @@ def run_pipeline(workdir: str, config: PipelineConfig) -> dict[str, Any]:
         _forget_graphs()
     summary: dict[str, Any] = {
         name: {
-            "path": str(pathlib.Path(workdir) / name),
+            "path": str(RunFolder(workdir).stage(name).path),
             **{key: facts[key] for key in (*KEY_FIGURES[name], "seconds") if key in facts},
         }
         for name, facts in summaries.items()
     }
-    summary |= {"report": _report(workdir), "seconds": time.monotonic() - began}
+    seconds = sum(facts.get("seconds", 0.0) for facts in summaries.values())
+    summary |= {"report": _report(workdir), "seconds": seconds}
     stage.write_summary(summary)
     return summary
 
 
 def facts_for_people(summary: dict[str, Any]) -> dict[str, Any]:
     """The summary in a few printable lines."""
-    search, evaluate = summary.get("search", {}), summary["evaluate"]
+    search, evaluate = summary.get(SEARCH, {}), summary[EVALUATE]
     facts = {}
     if search:
         facts["predicted latency"] = (
             f"{search['predicted_latency_ms']:.4g} ms, budget {search['target_latency_ms']:.4g} ms"
         )
-    benchmark = summary["benchmark"]
+    benchmark = summary[BENCHMARK]
     return facts | {
         "measured latency": f"{benchmark['median_ms']:.4g} ms on {benchmark['device']}",
-        "float top-1": f"{summary['finetune']['float_top1']:.2%}",
+        "float top-1": f"{summary[FINETUNE]['float_top1']:.2%}",
         "int8 top-1": f"{evaluate['top1']:.2%} of {evaluate['num_examples']} images",
         "background predictions": evaluate["background_predictions"],
-        "file": f"{summary['convert']['output']} ({summary['convert']['bytes']:,} bytes)",
+        "file": f"{summary[CONVERT]['output']} ({summary[CONVERT]['bytes']:,} bytes)",
         "report": summary["report"],
         "seconds": round(summary["seconds"]),
     }
@@ -154,14 +162,14 @@ def _plan(
     if not config.architecture:
         if not table:
             table_config = dataclasses.replace(config.table, num_classes=num_classes)
-            plan.append(("build_latency_table", lambda: build_run.run_build_table(workdir, table_config)))
-        plan.append(("search", lambda: _search(workdir, config, table)))
+            plan.append((TABLE, lambda: build_run.run_build_table(workdir, table_config)))
+        plan.append((SEARCH, lambda: _search(workdir, config, table)))
     return plan + [
-        ("train", lambda: run_train(workdir, config.train)),
-        ("finetune", lambda: run_finetune(workdir, config.finetune)),
-        ("convert", lambda: run_convert(workdir, config.convert)),
-        ("evaluate", lambda: run_evaluate(workdir, config.evaluate)),
-        ("benchmark", lambda: run_benchmark(workdir, config.benchmark)),
+        (TRAIN, lambda: run_train(workdir, config.train)),
+        (FINETUNE, lambda: run_finetune(workdir, config.finetune)),
+        (CONVERT, lambda: run_convert(workdir, config.convert)),
+        (EVALUATE, lambda: run_evaluate(workdir, config.evaluate)),
+        (BENCHMARK, lambda: run_benchmark(workdir, config.benchmark)),
     ]
 
 
@@ -171,7 +179,7 @@ def _search(workdir: str, config: PipelineConfig, table: str) -> dict[str, Any]:
 
     if not table:
         # Not the path in its summary, which is another one when the run folder has moved.
-        table = str(pathlib.Path(workdir) / build_run.STAGE / build_run.TABLE_FILE)
+        table = str(RunFolder(workdir).latency_table)
     return run_search(workdir, _with_table(config, table))
 
 

@@ -2,15 +2,15 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 from nas_tf.base import files
 from nas_tf.base.errors import require
 from nas_tf.base.metric_log import read_metrics
+from nas_tf.base.run_folder import SEARCH, STAGES, RunFolder, StageFolder
 from nas_tf.network.model_folder import DESCRIPTION_FILE, WEIGHTS_FILE, read_description
 from nas_tf.space.architecture import Architecture, from_json
-
-STAGES = ("build_latency_table", "search", "train", "finetune", "convert", "evaluate", "benchmark")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,14 +50,15 @@ def gather(workdir: str) -> RunFacts:
     """
     root = pathlib.Path(workdir)
     require(root.is_dir(), f"--workdir={workdir!r} is not a folder.")
-    summaries = _each(root, "summary.json", "stage summary")
+    folder = RunFolder(root)
+    summaries = _each(folder, StageFolder.summary)
     require(
         bool(summaries),
         f"The folder {workdir!r} holds no stage that has ended ({', '.join(STAGES)}); run one first.",
     )
-    settings = _each(root, "settings.json", "stage settings")
-    metrics = {stage: read_metrics(root / stage) for stage in STAGES}
-    model = root / "train/model"
+    settings = _each(folder, StageFolder.settings)
+    metrics = {stage: read_metrics(folder.stage(stage).path) for stage in STAGES}
+    model = folder.float_model
     if (model / DESCRIPTION_FILE).is_file():
         described = read_description(model)
         return RunFacts(
@@ -70,29 +71,26 @@ def gather(workdir: str) -> RunFacts:
             described.num_classes,
             (model / WEIGHTS_FILE).stat().st_size,
         )
-    search = settings.get("search", {})
+    search = settings.get(SEARCH, {})
     return RunFacts(
         root,
         summaries,
         settings,
         metrics,
-        _searched(root),
+        _searched(folder),
         search.get("resolution", 0),
         search.get("num_classes", 0),
         None,
     )
 
 
-def _each(root: pathlib.Path, name: str, what: str) -> dict[str, Any]:
-    return {
-        stage: files.read_json(root / stage / name, what)
-        for stage in STAGES
-        if (root / stage / name).is_file()
-    }
+def _each(folder: RunFolder, read: Callable[[StageFolder], dict[str, Any] | None]) -> dict[str, Any]:
+    """What `read` finds, for each stage where it is there."""
+    return {stage: found for stage in STAGES if (found := read(folder.stage(stage))) is not None}
 
 
-def _searched(root: pathlib.Path) -> Architecture | None:
-    path = root / "search/architecture.json"
+def _searched(folder: RunFolder) -> Architecture | None:
+    path = folder.searched_architecture
     if not path.is_file():
         return None
     return from_json(files.read_json(path, "architecture"), f"architecture {str(path)!r}")

@@ -3,6 +3,7 @@
 from export import report_drawing, report_figures, report_page
 from export.report_facts import RunFacts, gather
 from nas_tf.base import files
+from nas_tf.base.run_folder import RunFolder
 from nas_tf.space.architecture import in_words, skipped
 from nas_tf.space.search_space import find_space
 
@@ -36,7 +37,7 @@ def write_report(workdir: str) -> str:
     )
     name = facts.architecture.name if facts.architecture else ""
     words = in_words(facts.architecture) if facts.architecture else "no architecture yet"
-    path = facts.workdir / "report.html"
+    path = RunFolder(facts.workdir).report
     files.write_text(path, report_page.page(f"Run {facts.workdir.name}", f"{name}  {words}".strip(), body))
     return str(path)
 

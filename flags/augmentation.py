@@ -6,15 +6,15 @@ from nas_tf.data.config import Augmentation
 
 MIN_CROP_AREA = flags.DEFINE_float(
     "min_crop_area",
-    0.08,
+    Augmentation.min_crop_area,
     "Smallest share of the image's area in a random training crop; 1: no random crop.",
     lower_bound=0.01,
     upper_bound=1.0,
 )
-FLIP = flags.DEFINE_bool("flip", True, "Mirror half of the training images left to right.")
+FLIP = flags.DEFINE_bool("flip", Augmentation.flip, "Mirror half of the training images left to right.")
 COLOR_JITTER = flags.DEFINE_float(
     "color_jitter",
-    0.0,
+    Augmentation.color_jitter,
     "Strength of random brightness and saturation; 1: the published "
     "ImageNet setting (32/255 and 0.5), 0: none.",
     lower_bound=0.0,

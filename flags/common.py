@@ -3,10 +3,13 @@
 from absl import flags
 
 from flags import paths
+from nas_tf.train.config import TrainConfig
 
 WORKDIR = paths.DEFINE_path(
     "workdir",
     None,
     "Run folder, with one subfolder for each stage. The same command with the same folder resumes.",
 )
-SEED = flags.DEFINE_integer("seed", 0, "Seed of sampling, initialization and shuffling.", lower_bound=0)
+SEED = flags.DEFINE_integer(
+    "seed", TrainConfig.seed, "Seed of sampling, initialization and shuffling.", lower_bound=0
+)

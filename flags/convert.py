@@ -9,15 +9,17 @@ from flags import common
 
 INPUT_TYPE = flags.DEFINE_enum(
     "inference_input_type",
-    "uint8",
+    ConvertConfig.input_type,
     TYPES,
     "Data type of the .tflite's input: uint8 pixels as they are, int8 pixels minus 128, or "
     "float32 (pixel - 128) / 128.",
 )
-OUTPUT_TYPE = flags.DEFINE_enum("inference_output_type", "uint8", TYPES, "Data type of the .tflite's logits.")
+OUTPUT_TYPE = flags.DEFINE_enum(
+    "inference_output_type", ConvertConfig.output_type, TYPES, "Data type of the .tflite's logits."
+)
 MARGIN = flags.DEFINE_float(
     "background_margin_steps",
-    background.DEFAULT_MARGIN_STEPS,
+    ConvertConfig.background_margin_steps,
     "By how many int8 steps of the logits background stays under the class that lends it its "
     "weights. 1.05 closes the tie; more also keeps it from winning where logits leave their range.",
     lower_bound=background.MIN_MARGIN_STEPS,

@@ -14,22 +14,24 @@ DATASET = paths.DEFINE_path(
     "(scikit-learn's, offline).",
 )
 DATA_DIR = paths.DEFINE_path(
-    "data_dir", "", "Where TFDS finds prepared datasets; empty: ~/tensorflow_datasets."
+    "data_dir", DataConfig.data_dir, "Where TFDS finds prepared datasets; empty: ~/tensorflow_datasets."
 )
 DOWNLOAD = flags.DEFINE_bool(
-    "download", False, "Let TFDS fetch and prepare a dataset that is missing. Else no network is used."
+    "download",
+    DataConfig.download,
+    "Let TFDS fetch and prepare a dataset that is missing. Else no network is used.",
 )
 TRAIN_SPLIT = flags.DEFINE_string(
-    "train_split", "train", "Images to learn from, in TFDS split syntax, such as train[:99%]."
+    "train_split", DataConfig.train_split, "Images to learn from, in TFDS split syntax, such as train[:99%]."
 )
 EVAL_SPLIT = flags.DEFINE_string(
     "eval_split",
-    "",
+    DataConfig.eval_split,
     "Images to evaluate on during a run, in TFDS split syntax; empty: validation if there is one, else test.",
 )
 RESIZE_SIZE = flags.DEFINE_integer(
     "resize_size",
-    0,
+    DataConfig.resize_size,
     "Short side in pixels before the centre crop of evaluation; 0: "
     "resolution * 256 / 224, and the resolution itself for images of up to 64 pixels or of exactly "
     "the resolution.",
@@ -38,7 +40,7 @@ RESIZE_SIZE = flags.DEFINE_integer(
 )
 CLASS_NAMES = flags.DEFINE_enum(
     "class_names",
-    "match",
+    DataConfig.class_names,
     POLICIES,
     "How the classes of a model that already exists find those "
     "of the dataset: by their names, whatever their order; or ignore: by their position, with "

@@ -2,29 +2,33 @@
 
 from absl import flags
 
-from export.evaluate_run import EvaluateConfig
+from export.evaluate_config import EvaluateConfig
 from flags import data
 from nas_tf.base.interpreter import KERNELS
 
 SPLIT = flags.DEFINE_string(
     "split",
-    "",
+    EvaluateConfig.split,
     "Images to evaluate the finished model on, in TFDS split syntax; empty: the "
     "value of --eval_split, or its default.",
 )
 EVAL_BATCH_SIZE = flags.DEFINE_integer(
-    "eval_batch_size", 64, "Images decoded at once in evaluation.", lower_bound=1, upper_bound=65536
+    "eval_batch_size",
+    EvaluateConfig.batch_size,
+    "Images decoded at once in evaluation.",
+    lower_bound=1,
+    upper_bound=65536,
 )
 EVAL_WORKERS = flags.DEFINE_integer(
     "eval_workers",
-    0,
+    EvaluateConfig.num_workers,
     "Interpreters that run a .tflite side by side; 0: one per core.",
     lower_bound=0,
     upper_bound=1024,
 )
 EVAL_KERNELS = flags.DEFINE_enum(
     "eval_kernels",
-    "xnnpack",
+    EvaluateConfig.kernels,
     KERNELS,
     "Kernels that a .tflite is evaluated with: TFLite's default, "
     "or its built-in ones, which round a little differently.",

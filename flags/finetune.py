@@ -8,59 +8,65 @@ from quant.finetune_config import RANGE_METHODS, ROUNDINGS, FinetuneConfig
 
 STEPS = flags.DEFINE_integer(
     "steps",
-    0,
+    FinetuneConfig.steps,
     "Fine-tuning steps; 0 sets ranges and rounding and trains nothing, which measured "
     "best with a few hundred images.",
     lower_bound=0,
 )
 BATCH_SIZE = flags.DEFINE_integer(
-    "finetune_batch_size", 32, "Images in a fine-tuning step.", lower_bound=1, upper_bound=65536
+    "finetune_batch_size",
+    FinetuneConfig.batch_size,
+    "Images in a fine-tuning step.",
+    lower_bound=1,
+    upper_bound=65536,
 )
 LEARNING_RATE = flags.DEFINE_float(
     "finetune_learning_rate",
-    0.01,
+    FinetuneConfig.learning_rate,
     "Adam's learning rate at the start of the cosine decay, in int8 steps of each weight.",
     lower_bound=0.0,
     upper_bound=10.0,
 )
 DISTILLATION = flags.DEFINE_float(
     "finetune_distillation",
-    1.0,
+    FinetuneConfig.distillation,
     "Share of the loss that comes from the float network's outputs; the rest comes from labels.",
     lower_bound=0.0,
     upper_bound=1.0,
 )
 FEATURES = flags.DEFINE_float(
     "finetune_features",
-    1.0,
+    FinetuneConfig.features,
     "Weight of the relative error of inner tensors, beside distillation and labels.",
     lower_bound=0.0,
     upper_bound=1000.0,
 )
 RANGE_METHOD = flags.DEFINE_enum(
     "finetune_range_method",
-    "mse",
+    FinetuneConfig.range_method,
     RANGE_METHODS,
     "How activation ranges are set from float activations before the first step.",
 )
 CALIBRATION_IMAGES = flags.DEFINE_integer(
     "finetune_calibration_images",
-    512,
+    FinetuneConfig.calibration_images,
     "Training images that set ranges, channel gains and rounding; where the split has fewer, "
     "random views of them are added.",
     lower_bound=1,
 )
-EQUALIZE = flags.DEFINE_bool("finetune_equalize", True, "Rescale channels to fill their int8 range first.")
+EQUALIZE = flags.DEFINE_bool(
+    "finetune_equalize", FinetuneConfig.equalize, "Rescale channels to fill their int8 range first."
+)
 ROUNDING = flags.DEFINE_enum(
     "finetune_rounding",
-    "reconstruct",
+    FinetuneConfig.rounding,
     ROUNDINGS,
     "How kernels are rounded before the first step: to the nearest integer; bias: also with "
     "biases corrected; reconstruct: layer by layer for the least error of the outputs.",
 )
 FROZEN_SHARE = flags.DEFINE_float(
     "finetune_frozen_share",
-    1.0,
+    FinetuneConfig.frozen_share,
     "Share of the steps, at the end, in which activation ranges stay; before, they follow.",
     lower_bound=0.0,
     upper_bound=1.0,

@@ -13,20 +13,20 @@ from nas_tf.latency.timing import TimingConfig
 BACKEND = flags.DEFINE_enum(
     "backend", "host", BACKENDS, "Where models run: this machine, or an Android phone over adb."
 )
-DTYPE = flags.DEFINE_enum("dtype", "int8", DTYPES, "Data type of the models of a latency table.")
+DTYPE = flags.DEFINE_enum("dtype", BuildConfig.dtype, DTYPES, "Data type of the models of a latency table.")
 NUM_THREADS = flags.DEFINE_integer(
-    "num_threads", 1, "Threads that a model runs with.", lower_bound=1, upper_bound=64
+    "num_threads", HostConfig.num_threads, "Threads that a model runs with.", lower_bound=1, upper_bound=64
 )
 NUM_RUNS = flags.DEFINE_integer(
     "num_runs",
-    50,
+    TimingConfig.num_rounds,
     "Timings of each model at least; more where they spread.",
     lower_bound=3,
     upper_bound=100_000,
 )
 EXTRA_SECONDS = flags.DEFINE_float(
     "latency_extra_seconds",
-    30.0,
+    TimingConfig.max_extra_seconds,
     "Seconds spent at most on timing again what still spreads "
     "after --num_runs (on a phone ten times as many).",
     lower_bound=0.0,
@@ -41,33 +41,35 @@ KERNELS_FLAG = flags.DEFINE_enum(
 BINARY = paths.DEFINE_path(
     "benchmark_binary", "", "With --backend=adb: TFLite's native benchmark_model for the phone."
 )
-ADB_PATH = paths.DEFINE_path("adb_path", "adb", "The adb program.")
+ADB_PATH = paths.DEFINE_path("adb_path", AdbConfig.adb_path, "The adb program.")
 ADB_SERIAL = flags.DEFINE_string(
-    "adb_serial", "", "Which phone, as `adb devices` lists it. Default: the only one."
+    "adb_serial", AdbConfig.serial, "Which phone, as `adb devices` lists it. Default: the only one."
 )
 CPU_MASK = flags.DEFINE_string(
     "adb_cpu_mask",
-    "",
+    AdbConfig.cpu_mask,
     "Cores of the phone to run on, hexadecimal: f0 is cores 4 to 7, the large "
     "ones of a Pixel 2. Default: all.",
 )
 MAX_TEMPERATURE = flags.DEFINE_float(
     "adb_max_temperature_c",
-    38.0,
+    AdbConfig.max_temperature_c,
     "Wait while the phone's battery is hotter, in degrees Celsius.",
     lower_bound=0.0,
     upper_bound=80.0,
 )
 CORRECTION = flags.DEFINE_integer(
     "correction_networks",
-    16,
+    BuildConfig.correction_networks,
     "Random whole networks timed with a latency table, to correct its "
     "sums: fitted on half, judged by the others. 6 or more; 0: no correction.",
     lower_bound=0,
     upper_bound=1000,
 )
 CACHE_DIR = paths.DEFINE_path(
-    "latency_cache_dir", "", "Folder of converted models, kept for other tables. Default: beside the table."
+    "latency_cache_dir",
+    BuildConfig.cache_dir,
+    "Folder of converted models, kept for other tables. Default: beside the table.",
 )
 # Inferences of a phone's turn: few, so that a warm minute or another app touches all models alike, and
 # more than one, because every turn starts `benchmark_model` anew.
@@ -77,14 +79,14 @@ _RUNS_PER_TURN = 10
 def device_config() -> DeviceConfig:
     """The device that the flags name."""
     if BACKEND.value == "host":
-        return HostConfig(num_threads=NUM_THREADS.value, kernels=KERNELS_FLAG.value or "builtin")
+        return HostConfig(num_threads=NUM_THREADS.value, kernels=KERNELS_FLAG.value or HostConfig.kernels)
     return AdbConfig(
         binary=BINARY.value,
         serial=ADB_SERIAL.value,
         adb_path=ADB_PATH.value,
         cpu_mask=CPU_MASK.value,
         num_threads=NUM_THREADS.value,
-        kernels=KERNELS_FLAG.value or "xnnpack",
+        kernels=KERNELS_FLAG.value or AdbConfig.kernels,
         num_runs=_RUNS_PER_TURN,
         max_temperature_c=MAX_TEMPERATURE.value,
     )

@@ -8,7 +8,7 @@ from flags import architecture, convert, evaluate, finetune, latency, search, tr
 
 TARGET_SHARE = flags.DEFINE_float(
     "target_latency_share",
-    0.0,
+    PipelineConfig.target_share,
     "The budget as a share (0 to 1) of the way from the fastest to the slowest network of the "
     "space, instead of --target_latency_ms; 0: not used.",
     lower_bound=0.0,

@@ -11,7 +11,7 @@ LATENCY_TABLE = paths.DEFINE_path(
 )
 MISSING_LATENCY = flags.DEFINE_enum(
     "missing_latency",
-    "error",
+    SearchConfig.missing_latency,
     ["error", "estimate"],
     "An entry that the table lacks: an error, or an estimate fitted to the entries that it has.",
 )
@@ -19,14 +19,14 @@ TARGET_LATENCY = flags.DEFINE_float(
     "target_latency_ms", None, "Latency that the network may have, in ms by the table.", lower_bound=0.0
 )
 MAX_PARAMS = flags.DEFINE_integer(
-    "max_params", 0, "Most trainable parameters of the network; 0: no limit.", lower_bound=0
+    "max_params", Budget.params, "Most trainable parameters of the network; 0: no limit.", lower_bound=0
 )
 MAX_MACS = flags.DEFINE_integer(
-    "max_macs", 0, "Most multiply-adds for one image; 0: no limit.", lower_bound=0
+    "max_macs", Budget.macs, "Most multiply-adds for one image; 0: no limit.", lower_bound=0
 )
 LATENCY_LOSS = flags.DEFINE_enum(
     "latency_loss",
-    "constrained",
+    SearchConfig.latency_loss,
     ["constrained", "mul_log", "add_linear"],
     "How expected latency enters the loss: a constraint with a weight that adapts, the authors' "
     "CE * 0.2 * (ln E / ln target)^0.3 (in ms; where a space's fastest network takes less than "
@@ -34,7 +34,7 @@ LATENCY_LOSS = flags.DEFINE_enum(
 )
 ALGORITHM = flags.DEFINE_enum(
     "algorithm",
-    "gradient",
+    SearchConfig.algorithm,
     ALGORITHMS,
     "How alpha learns: by gradients of the binary gates, "
     "or by rewards of sampled networks (with --latency_loss=mul_log: the authors' reward); random: "
@@ -42,33 +42,36 @@ ALGORITHM = flags.DEFINE_enum(
 )
 GATE_MODE = flags.DEFINE_enum(
     "gate_mode",
-    "two",
+    SearchConfig.gate_mode,
     GATE_MODES,
     "Paths whose gates get a gradient in an architecture step: all of a block, or two drawn ones.",
 )
 DERIVE = flags.DEFINE_enum(
     "derive",
-    "budget",
+    SearchConfig.derive,
     ["budget", "argmax"],
     "The network at the end: the most probable one "
     "within the budget, or the most probable operation of every block.",
 )
 NUM_CANDIDATES = flags.DEFINE_integer(
     "num_candidates",
-    1,
+    SearchConfig.num_candidates,
     "How many of the best networks to list in candidates.json.",
     lower_bound=1,
     upper_bound=1000,
 )
 EPOCHS = flags.DEFINE_integer(
-    "search_epochs", 120, "Epochs of weights and alpha, after the warm-up.", lower_bound=1
+    "search_epochs", SearchSchedule.epochs, "Epochs of weights and alpha, after the warm-up.", lower_bound=1
 )
 WARMUP_EPOCHS = flags.DEFINE_integer(
-    "search_warmup_epochs", 40, "Epochs of weights alone, alpha frozen.", lower_bound=0
+    "search_warmup_epochs",
+    SearchSchedule.warmup_epochs,
+    "Epochs of weights alone, alpha frozen.",
+    lower_bound=0,
 )
 TIED_EPOCHS = flags.DEFINE_integer(
     "search_tied_epochs",
-    0,
+    SearchSchedule.tied_epochs,
     "Epochs at the start of the warm-up with tied candidates: in each block the smallest candidate "
     "is trained in place of all. Then every candidate goes on from it with weights of its own. "
     "Without this, large spaces take many epochs to learn anything. 0: none, as in the paper; each "
@@ -76,56 +79,63 @@ TIED_EPOCHS = flags.DEFINE_integer(
     lower_bound=0,
 )
 BATCH_SIZE = flags.DEFINE_integer(
-    "search_batch_size", 256, "Images of each step of the search.", lower_bound=1, upper_bound=65536
+    "search_batch_size",
+    SearchSchedule.batch_size,
+    "Images of each step of the search.",
+    lower_bound=1,
+    upper_bound=65536,
 )
 LEARNING_RATE = flags.DEFINE_float(
     "search_learning_rate",
-    0.025,
+    SearchSchedule.learning_rate,
     "Weights' rate at the start of the joint phase (cosine).",
     lower_bound=1e-8,
     upper_bound=100.0,
 )
 WARMUP_LEARNING_RATE = flags.DEFINE_float(
     "search_warmup_learning_rate",
-    0.05,
+    SearchSchedule.warmup_learning_rate,
     "Weights' rate at the start of the warm-up (cosine).",
     lower_bound=1e-8,
     upper_bound=100.0,
 )
 ALPHA_LEARNING_RATE = flags.DEFINE_float(
     "search_alpha_learning_rate",
-    0.006,
+    SearchSchedule.alpha_learning_rate,
     "Adam's rate for the architecture parameters.",
     lower_bound=1e-8,
     upper_bound=10.0,
 )
 ALPHA_EVERY = flags.DEFINE_integer(
-    "search_alpha_every", 5, "Weight steps before each architecture step.", lower_bound=1
+    "search_alpha_every",
+    SearchSchedule.alpha_every,
+    "Weight steps before each architecture step.",
+    lower_bound=1,
 )
 HELD_OUT = flags.DEFINE_float(
     "search_held_out",
-    5000,
+    SearchSchedule.held_out,
     "Images of the training split, equally many of each class, that only "
     "architecture steps see; below 1: a share of the split.",
     lower_bound=0.0,
 )
 WEIGHT_DECAY = flags.DEFINE_float(
     "search_weight_decay",
-    4e-5,
+    SearchSchedule.weight_decay,
     "L2 weight decay of kernels on the sampled path.",
     lower_bound=0.0,
     upper_bound=1.0,
 )
 LABEL_SMOOTHING = flags.DEFINE_float(
     "search_label_smoothing",
-    0.1,
+    SearchSchedule.label_smoothing,
     "Share of each label that is spread over all classes, in weight steps.",
     lower_bound=0.0,
     upper_bound=0.9,
 )
 MIN_CROP_AREA = flags.DEFINE_float(
     "search_min_crop_area",
-    0.08,
+    Augmentation.min_crop_area,
     "Smallest share of the image's area in a random crop of weight steps; 1: no random crop.",
     lower_bound=0.01,
     upper_bound=1.0,

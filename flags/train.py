@@ -5,49 +5,57 @@ from absl import flags
 from flags import architecture, augmentation, common, compute, data, paths, space
 from nas_tf.train.config import TrainConfig, WeightStep
 
-EPOCHS = flags.DEFINE_integer("epochs", 300, "Passes over the training split.", lower_bound=1)
+EPOCHS = flags.DEFINE_integer("epochs", TrainConfig.epochs, "Passes over the training split.", lower_bound=1)
 BATCH_SIZE = flags.DEFINE_integer(
-    "batch_size", 256, "Images in a training step.", lower_bound=1, upper_bound=65536
+    "batch_size", TrainConfig.batch_size, "Images in a training step.", lower_bound=1, upper_bound=65536
 )
 LEARNING_RATE = flags.DEFINE_float(
     "learning_rate",
-    0.05,
+    TrainConfig.learning_rate,
     "Learning rate at the start of the cosine decay.",
     lower_bound=1e-8,
     upper_bound=100.0,
 )
 WARMUP_EPOCHS = flags.DEFINE_float(
-    "warmup_epochs", 0.0, "Epochs of linearly rising learning rate before the cosine decay.", lower_bound=0.0
+    "warmup_epochs",
+    TrainConfig.warmup_epochs,
+    "Epochs of linearly rising learning rate before the cosine decay.",
+    lower_bound=0.0,
 )
 WEIGHT_DECAY = flags.DEFINE_float(
     "weight_decay",
-    4e-5,
+    WeightStep.weight_decay,
     "L2 weight decay of kernels; none on batch norm and biases.",
     lower_bound=0.0,
     upper_bound=1.0,
 )
 LABEL_SMOOTHING = flags.DEFINE_float(
     "label_smoothing",
-    0.1,
+    WeightStep.label_smoothing,
     "Share of each label that is spread over all classes.",
     lower_bound=0.0,
     upper_bound=0.9,
 )
 DROPOUT = flags.DEFINE_float(
-    "dropout", 0.1, "Dropout rate before the classifier.", lower_bound=0.0, upper_bound=0.9
+    "dropout", WeightStep.dropout, "Dropout rate before the classifier.", lower_bound=0.0, upper_bound=0.9
 )
 EMA_DECAY = flags.DEFINE_float(
     "ema_decay",
-    0.0,
+    WeightStep.ema_decay,
     "Decay per step of a moving average of the weights, which is then evaluated and saved; 0: none.",
     lower_bound=0.0,
     upper_bound=0.99999,
 )
 EVAL_EVERY = flags.DEFINE_integer(
-    "eval_every", 1, "Epochs between evaluations in training; the last is always evaluated.", lower_bound=1
+    "eval_every",
+    TrainConfig.eval_every,
+    "Epochs between evaluations in training; the last is always evaluated.",
+    lower_bound=1,
 )
 INITIAL_MODEL = paths.DEFINE_path(
-    "initial_model", "", "Folder of a float model of the same architecture and classes to start from."
+    "initial_model",
+    TrainConfig.initial_model,
+    "Folder of a float model of the same architecture and classes to start from.",
 )
 
 

@@ -9,6 +9,7 @@ from flags import common, paths
 from flags.latency import latency_config
 from nas_tf.base import cli
 from nas_tf.base.errors import require
+from nas_tf.latency.build import BuildConfig
 from nas_tf.latency.build_run import facts_for_people, run_build_table
 
 _OUTPUT = paths.DEFINE_path(
@@ -16,7 +17,7 @@ _OUTPUT = paths.DEFINE_path(
 )
 _NUM_CLASSES = flags.DEFINE_integer(
     "num_classes",
-    1000,
+    BuildConfig.num_classes,
     "Outputs of the classifier: the classes of the data set.",
     lower_bound=1,
     upper_bound=1_000_000,

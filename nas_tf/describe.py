@@ -11,6 +11,7 @@ from flags import paths, space
 from flags.architecture import ARCHITECTURE
 from nas_tf.base import cli, files
 from nas_tf.latency.table import LatencyTable, load_table
+from nas_tf.search.config import SearchConfig
 from nas_tf.space.architecture import Architecture, in_words
 from nas_tf.space.published import read_architecture
 
@@ -22,7 +23,7 @@ _LATENCY_TABLE = paths.DEFINE_path(
 )
 _MISSING = flags.DEFINE_enum(
     "missing_latency",
-    "error",
+    SearchConfig.missing_latency,
     ["error", "estimate"],
     "An entry that the table lacks: an error, or an estimate fitted to the entries that it has.",
 )

@@ -31,22 +31,24 @@ _SCALING = flags.DEFINE_enum(
 )
 _RESOLUTION = flags.DEFINE_integer(
     "resolution",
-    0,
+    ImportConfig.resolution,
     "Side of the square input, in pixels; 0 means what the configuration says.",
     lower_bound=0,
     upper_bound=2048,
 )
 _RESIZE = flags.DEFINE_integer(
     "resize_size",
-    0,
+    ImportConfig.resize_size,
     "Short side, in pixels, before the centre crop in evaluation; 0 means resolution · 256 / 224.",
     lower_bound=0,
     upper_bound=4096,
 )
-_LABELS = paths.DEFINE_path("labels", "", "File of one class name per line; without it classes are numbered.")
+_LABELS = paths.DEFINE_path(
+    "labels", ImportConfig.labels, "File of one class name per line; without it classes are numbered."
+)
 _BACKGROUND = flags.DEFINE_enum(
     "background",
-    "auto",
+    ImportConfig.background,
     BACKGROUNDS,
     "Which output is the background class, to be dropped, for datasets have no such images and "
     "export.convert adds one anew: first, none, or auto: first if there are 1001 outputs.",

@@ -11,6 +11,7 @@ from flags import common, paths
 from flags import data as data_flags
 from nas_tf.base import cli, files
 from nas_tf.base.errors import require
+from nas_tf.base.run_folder import RunFolder
 from quant.parity_config import RUNTIMES, ParityConfig
 
 _MODEL = paths.DEFINE_path("model", "", "Fine-tuned model folder; default: <workdir>/finetune/model.")
@@ -18,10 +19,13 @@ _TFLITE = paths.DEFINE_path(
     "tflite", "", "The file converted from it; default: <workdir>/convert/model_int8.tflite."
 )
 _IMAGES = flags.DEFINE_integer(
-    "num_images", 32, "How many images of the evaluation split are compared.", lower_bound=1
+    "num_images",
+    ParityConfig.num_images,
+    "How many images of the evaluation split are compared.",
+    lower_bound=1,
 )
 _RUNTIME = flags.DEFINE_enum(
-    "runtime", RUNTIMES[0], RUNTIMES, "Kernels that run the file: xnnpack or TFLite's builtin."
+    "runtime", ParityConfig.runtime, RUNTIMES, "Kernels that run the file: xnnpack or TFLite's builtin."
 )
 _JSON = paths.DEFINE_path("output_json", "", "Also write the figures to this file.")
 
@@ -33,9 +37,10 @@ def main() -> None:
     require(
         bool(workdir or (_MODEL.value and _TFLITE.value)), "Give --workdir, or both --model and --tflite."
     )
+    run = RunFolder(workdir or "")
     config = ParityConfig(
-        model=_MODEL.value or f"{workdir}/finetune/model",
-        tflite=_TFLITE.value or f"{workdir}/convert/model_int8.tflite",
+        model=_MODEL.value or str(run.qat_model),
+        tflite=_TFLITE.value or str(run.int8_file),
         data=data_flags.data_config(),
         num_images=_IMAGES.value,
         runtime=_RUNTIME.value,

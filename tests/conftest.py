@@ -17,3 +17,22 @@ def shared_data() -> pathlib.Path:
     if not path.is_dir():
         pytest.skip("needs ../shared/data beside the repository")
     return path
+
+
+class FakeTime:
+    """Stands for `time` where working time is measured; `seconds` passes when a test says so."""
+
+    def __init__(self):
+        self.seconds = 0
+
+    def monotonic(self) -> float:
+        """The time now."""
+        return self.seconds
+
+
+@pytest.fixture
+def fake_time(monkeypatch) -> FakeTime:
+    """A clock that stands still."""
+    fake = FakeTime()
+    monkeypatch.setattr("nas_tf.base.clock.time", fake)
+    return fake

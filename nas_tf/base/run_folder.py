@@ -1,19 +1,35 @@
 """A run folder: one subfolder a stage, each with its settings and its summary.
 
+    <workdir>/
+      build_latency_table/latency_table.json
+      search/architecture.json, candidates.json
+      train/model/              the float network; an import writes it too, with its architecture.json
+      finetune/model/           the fake-quantized network
+      convert/model_int8.tflite, or model_float32.tflite, with labels.txt
+      evaluate/, benchmark/, pipeline/
+      report.html
+
     <workdir>/<stage>/settings.json   what the stage was asked to do; written first
     <workdir>/<stage>/summary.json    what came out; written last, so it marks completion
 
-One process at a time works in a stage's folder.
+No other module spells these names. One process at a time works in a stage's folder.
 """
 
 import dataclasses
 import json
+import os
 import pathlib
 from typing import Any
 
 from nas_tf.base import files
 from nas_tf.base.errors import UserError, require
 from nas_tf.base.lock import hold
+
+TABLE, SEARCH, TRAIN = "build_latency_table", "search", "train"
+FINETUNE, CONVERT, EVALUATE, BENCHMARK = "finetune", "convert", "evaluate", "benchmark"
+# In the order in which they run; the pipeline runs them all and keeps its own summary beside theirs.
+STAGES = (TABLE, SEARCH, TRAIN, FINETUNE, CONVERT, EVALUATE, BENCHMARK)
+PIPELINE = "pipeline"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,50 +39,140 @@ class StageFolder:
     path: pathlib.Path
 
     @property
+    def settings_path(self) -> pathlib.Path:
+        """What the stage was asked to do."""
+        return self.path / "settings.json"
+
+    @property
     def summary_path(self) -> pathlib.Path:
         """Where the stage's summary lies once the stage has ended."""
         return self.path / "summary.json"
 
+    @property
+    def model(self) -> pathlib.Path:
+        """The model folder of a stage that makes a network."""
+        return self.path / "model"
+
+    @property
+    def architecture(self) -> pathlib.Path:
+        """The architecture that the stage found or read."""
+        return self.path / "architecture.json"
+
+    @property
+    def candidates(self) -> pathlib.Path:
+        """The best architectures that a search found."""
+        return self.path / "candidates.json"
+
+    @property
+    def latency_table(self) -> pathlib.Path:
+        """The table that was measured in this run."""
+        return self.path / "latency_table.json"
+
+    @property
+    def int8_file(self) -> pathlib.Path:
+        """The `.tflite` file of a fine-tuned model."""
+        return self.path / "model_int8.tflite"
+
+    @property
+    def float_file(self) -> pathlib.Path:
+        """The `.tflite` file of a float model."""
+        return self.path / "model_float32.tflite"
+
     def summary(self) -> dict[str, Any] | None:
         """The summary of a stage that has ended, else None."""
-        if not self.summary_path.exists():
-            return None
-        return files.read_json(self.summary_path, "stage summary")
+        return _read(self.summary_path, "stage summary")
+
+    def settings(self) -> dict[str, Any] | None:
+        """The settings of a stage that has begun, else None."""
+        return _read(self.settings_path, "stage settings")
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Marks the stage as ended."""
         files.write_json(self.summary_path, summary)
 
 
-def open_stage(workdir: str, stage: str, settings: dict[str, Any]) -> StageFolder:
+@dataclasses.dataclass(frozen=True)
+class RunFolder:
+    """Where everything of a run lies; makes and reads nothing by itself.
+
+    Attributes:
+      path: the run folder, `--workdir`.
+    """
+
+    path: str | os.PathLike
+
+    def stage(self, name: str) -> StageFolder:
+        """The folder of a stage; `open_stage` is for the one who works in it."""
+        return StageFolder(pathlib.Path(self.path) / name)
+
+    @property
+    def float_model(self) -> pathlib.Path:
+        """The trained, or imported, network."""
+        return self.stage(TRAIN).model
+
+    @property
+    def qat_model(self) -> pathlib.Path:
+        """The fine-tuned network."""
+        return self.stage(FINETUNE).model
+
+    @property
+    def int8_file(self) -> pathlib.Path:
+        """The converted network."""
+        return self.stage(CONVERT).int8_file
+
+    @property
+    def searched_architecture(self) -> pathlib.Path:
+        """The search's result."""
+        return self.stage(SEARCH).architecture
+
+    @property
+    def latency_table(self) -> pathlib.Path:
+        """The table that was measured in this run."""
+        return self.stage(TABLE).latency_table
+
+    @property
+    def report(self) -> pathlib.Path:
+        """The page about the run."""
+        return pathlib.Path(self.path) / "report.html"
+
+
+def open_stage(
+    workdir: str | os.PathLike,
+    stage: str,
+    settings: dict[str, Any],
+    newer: dict[str, Any] | None = None,
+) -> StageFolder:
     """Opens (or makes) `<workdir>/<stage>` for a run with these settings.
 
     Args:
       workdir: the run folder.
       stage: name of the subfolder.
       settings: everything that decides the outcome; must survive JSON.
+      newer: defaults of settings that runs of earlier versions do not hold, by dotted name
+        ("data.class_names", "blocks.0.shortcut"): such a run counts as one at the default.
 
     Raises:
       UserError: the folder cannot be written, holds a run with other settings, or another
         process works in it.
     """
     require(bool(str(workdir).strip()), "--workdir is empty; name a folder for the run.")
-    path = files.make_folder(pathlib.Path(workdir) / stage)
+    folder = RunFolder(workdir).stage(stage)
+    files.make_folder(folder.path)
     require(
-        hold(path / ".lock"),
-        f"Another process works in the folder {str(path)!r}; wait for its end, or use another --workdir.",
+        hold(folder.path / ".lock"),
+        f"Another process works in the folder {str(folder.path)!r}; "
+        "wait for its end, or use another --workdir.",
     )
-    settings = json.loads(json.dumps(settings))
-    settings_path = path / "settings.json"
-    if settings_path.exists():
-        _refuse_other_settings(path, files.read_json(settings_path, "stage settings"), settings)
+    settings, newer = (json.loads(json.dumps(given)) for given in (settings, newer or {}))
+    held = folder.settings()
+    if held is None:
+        files.write_json(folder.settings_path, settings)
     else:
-        files.write_json(settings_path, settings)
-    return StageFolder(path)
+        _refuse_other_settings(folder.path, newer | _flat(held), _flat(settings))
+    return folder
 
 
-def _refuse_other_settings(path: pathlib.Path, held: dict, asked: dict) -> None:
-    held, asked = _flat(held), _flat(asked)
+def _refuse_other_settings(path: pathlib.Path, held: dict[str, Any], asked: dict[str, Any]) -> None:
     differing = sorted(k for k in held.keys() | asked.keys() if held.get(k) != asked.get(k))
     if differing:
         shown = "; ".join(
@@ -79,10 +185,15 @@ def _refuse_other_settings(path: pathlib.Path, held: dict, asked: dict) -> None:
 
 
 def _flat(settings: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested settings by dotted names, so that what differs can be named."""
+    """Nested settings by dotted names, so that what differs can be named.
+
+    A list of dicts is named by its items' places; other lists are one value.
+    """
+    if isinstance(settings, list) and any(isinstance(item, dict) for item in settings):
+        settings = dict(enumerate(settings))
     if not isinstance(settings, dict):
         return {prefix.removesuffix("."): settings}
-    flat = {}
+    flat: dict[str, Any] = {}
     for key, value in settings.items():
         flat |= _flat(value, f"{prefix}{key}.")
     return flat
@@ -91,3 +202,7 @@ def _flat(settings: Any, prefix: str = "") -> dict[str, Any]:
 def _short(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _read(path: pathlib.Path, what: str) -> Any:
+    return files.read_json(path, what) if path.exists() else None

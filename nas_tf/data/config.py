@@ -32,14 +32,19 @@ class DataConfig:
     class_names: str = "match"
 
     def identity(self) -> dict[str, Any]:
-        """What decides which images are read; where they lie does not, and may change."""
+        """What decides which images are read; where they lie does not, and may change.
+
+        Stages hold it as their setting `data`.
+        """
         fields = dataclasses.asdict(self)
         del fields["data_dir"], fields["download"]
-        if self.class_names == "match":
-            del fields["class_names"]  # which settings written before it existed do not have
         folder = pathlib.Path(self.dataset).expanduser()
         # The same folder by another path is the same dataset.
         return fields | ({"dataset": str(folder.resolve())} if folder.is_dir() else {})
+
+
+# Of a stage's settings, those that runs of earlier versions do not hold: their defaults.
+NEWER = {"data.class_names": DataConfig.class_names}
 
 
 @dataclasses.dataclass(frozen=True)

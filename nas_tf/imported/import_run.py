@@ -5,8 +5,9 @@ import pathlib
 from typing import TYPE_CHECKING, Any
 
 from nas_tf.base import files
+from nas_tf.base.clock import Clock
 from nas_tf.base.errors import UserError, require
-from nas_tf.base.run_folder import open_stage
+from nas_tf.base.run_folder import TRAIN, open_stage
 from nas_tf.imported import proxyless_config, torch_file
 from nas_tf.imported.weights import SCALINGS, StateDict, fill
 from nas_tf.network import model_folder
@@ -15,8 +16,6 @@ from nas_tf.space.architecture import Architecture
 if TYPE_CHECKING:
     import tf_keras as keras
 
-# The train stage's folder: what follows goes on from an import as from a training.
-STAGE = "train"
 _MIN_RESOLUTION = 8
 BACKGROUNDS = ("auto", "first", "none")
 _WITH_BACKGROUND = 1001  # outputs: ImageNet's classes behind a background, by TensorFlow's custom
@@ -46,6 +45,10 @@ class ImportConfig:
     background: str = "auto"
 
 
+# Settings that imports of earlier versions do not hold: their defaults.
+_NEWER = {"imported.background": ImportConfig.background}
+
+
 def run_import(workdir: str, config: ImportConfig) -> dict[str, Any]:
     """Reads, converts and writes `<workdir>/train/model`; returns the summary.
 
@@ -66,22 +69,24 @@ def run_import(workdir: str, config: ImportConfig) -> dict[str, Any]:
     dropped = drops_background(config.background, network.num_classes)
     num_classes = network.num_classes - dropped
     labels = _labels(config.labels, num_classes, dropped)
-    stage = open_stage(workdir, STAGE, {"imported": _settings(config)})
+    # The train stage's folder: what follows goes on from an import as from a training.
+    stage = open_stage(workdir, TRAIN, {"imported": dataclasses.asdict(config)}, _NEWER)
     done = stage.summary()
     if done is not None:
         return done
+    clock = Clock()
     model, architecture = build(network, tensors, config.input_scaling, resolution, dropped)
     model_folder.save_model(
-        stage.path / "model",
+        stage.model,
         model,
         model_folder.ModelDescription(
             "float", architecture, resolution, num_classes, labels, resize_size, named=bool(config.labels)
         ),
     )
-    files.write_json(stage.path / "architecture.json", architecture.to_json())
+    files.write_json(stage.architecture, architecture.to_json())
     summary = {
         "architecture": architecture.to_string(),
-        "model": str(stage.path / "model"),
+        "model": str(stage.model),
         "params": architecture.params(num_classes),
         "macs": architecture.macs(resolution, num_classes),
         "tensors": len(tensors),
@@ -90,6 +95,7 @@ def run_import(workdir: str, config: ImportConfig) -> dict[str, Any]:
         "num_classes": num_classes,
         "input_scaling": config.input_scaling,
         "background_dropped": dropped,
+        "seconds": clock.seconds(),
     }
     stage.write_summary(summary)
     return summary
@@ -150,14 +156,6 @@ def build(
     model = build_network(architecture, resolution, network.num_classes - drop_background)
     fill(model, StateDict(tensors, "checkpoint"), network.bn_epsilon, SCALINGS[scaling], drop_background)
     return model, architecture
-
-
-def _settings(config: ImportConfig) -> dict[str, Any]:
-    """What decides the outcome; as older versions wrote it where nothing else is asked for."""
-    settings = dataclasses.asdict(config)
-    if config.background == "auto":
-        del settings["background"]
-    return settings
 
 
 def _labels(path: str, num_classes: int, dropped: bool) -> tuple[str, ...]:

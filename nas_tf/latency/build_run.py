@@ -2,16 +2,12 @@
 
 import dataclasses
 import pathlib
-import time
 from typing import Any
 
-from nas_tf.base import files
-from nas_tf.base.run_folder import open_stage
+from nas_tf.base import clock, files
+from nas_tf.base.run_folder import TABLE, open_stage
 from nas_tf.latency.build import BuildConfig, build_table
 from nas_tf.latency.table import LatencyTable
-
-STAGE = "build_latency_table"
-TABLE_FILE = "latency_table.json"
 
 
 def run_build_table(workdir: str, config: BuildConfig) -> dict[str, Any]:
@@ -28,25 +24,24 @@ def run_build_table(workdir: str, config: BuildConfig) -> dict[str, Any]:
         summary = _summary(config)
         files.write_json(pathlib.Path(config.output).with_suffix(".summary.json"), summary)
         return summary
-    settings = dataclasses.asdict(config)
-    stage = open_stage(workdir, STAGE, settings)
-    held = stage.summary()
+    stage = open_stage(workdir, TABLE, dataclasses.asdict(config))
+    summary = stage.summary()
     # Not the path in the summary, which is another one when the run folder has moved.
-    output = config.output or str(stage.path / TABLE_FILE)
-    if held is not None and pathlib.Path(output).exists():
-        return held | {"output": output}
-    summary = _summary(dataclasses.replace(config, output=output))
-    stage.write_summary(summary)
-    return summary
+    output = config.output or str(stage.latency_table)
+    if summary is None or not pathlib.Path(output).exists():
+        summary = _summary(dataclasses.replace(config, output=output))
+        stage.write_summary(summary)
+    return summary | {"output": output}
 
 
 def _summary(config: BuildConfig) -> dict[str, Any]:
-    began = time.monotonic()
-    table = build_table(config)
+    # That file holds the timings of a build that was cut short.
+    with clock.kept_with(f"{config.output}.partial.json") as working_time:
+        table = build_table(config)
     return {
         "device": table.identity.device,
         "entries": len(table.entries),
-        "seconds": time.monotonic() - began,
+        "seconds": working_time.seconds(),
         "output": config.output,
         "baseline_ms": table.baseline_ms,
         "unsteady": unsteady_keys(table),

@@ -1,8 +1,6 @@
 """The search stage: from images and a latency table to an architecture within the budget."""
 
 import dataclasses
-import pathlib
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,11 +9,12 @@ import tensorflow as tf
 
 from nas_tf.base import files
 from nas_tf.base.checkpoints import RunCheckpoint
+from nas_tf.base.clock import Clock
 from nas_tf.base.metric_log import MetricLog
 from nas_tf.base.progress import Progress
-from nas_tf.base.run_folder import open_stage
+from nas_tf.base.run_folder import SEARCH, StageFolder, open_stage
 from nas_tf.data import batches
-from nas_tf.data.config import NO_AUGMENTATION, Part
+from nas_tf.data.config import NEWER, NO_AUGMENTATION, Part
 from nas_tf.data.preprocess import to_network_input
 from nas_tf.search import gates
 from nas_tf.search.config import SearchConfig
@@ -24,9 +23,6 @@ from nas_tf.search.state import WEIGHT_ADVICE, SearchState
 from nas_tf.space.architecture import in_words
 from nas_tf.train.schedules import cosine
 
-STAGE = "search"
-ARCHITECTURE_FILE = "architecture.json"
-CANDIDATES_FILE = "candidates.json"
 _SHOW_EVERY = 10  # steps between looks at the figures
 _ACCURACY_IMAGES = 5000
 
@@ -42,12 +38,13 @@ def run_search(workdir: str, config: SearchConfig) -> dict[str, Any]:
       UserError: see `check_problem`; or the folder holds another run.
     """
     problem = check_problem(config)
-    stage = open_stage(workdir, STAGE, _settings(problem))
+    stage = open_stage(workdir, SEARCH, _settings(problem), NEWER)
     summary = stage.summary()
     if summary is None:
+        clock = Clock()
         state = SearchState(problem)
-        _search(problem, state, stage.path)
-        summary = _finish(problem, state, stage.path)
+        _search(problem, state, stage, clock)
+        summary = _finish(problem, state, stage) | {"seconds": clock.seconds()}
         stage.write_summary(summary)
     return summary
 
@@ -80,16 +77,15 @@ def alpha_steps_before(problem: SearchProblem, step: int) -> int:
     return max(0, step - problem.warmup_steps) // problem.config.schedule.alpha_every
 
 
-def _search(problem: SearchProblem, state: SearchState, folder: pathlib.Path) -> None:
-    checkpoint = RunCheckpoint(folder, WEIGHT_ADVICE, **state.trackables())
+def _search(problem: SearchProblem, state: SearchState, stage: StageFolder, clock: Clock) -> None:
+    checkpoint = RunCheckpoint(stage.path, WEIGHT_ADVICE, clock, **state.trackables())
     start = checkpoint.restore()
     if start:
         state.unpack()
-    log = MetricLog(folder, resume_epoch=start // problem.steps_per_epoch)
+    log = MetricLog(stage.path, resume_epoch=start // problem.steps_per_epoch)
     weight_images = _images(problem, problem.weight_part, start)
     alpha_images = _images(problem, problem.alpha_part, alpha_steps_before(problem, start))
-    saved = time.monotonic()
-    with Progress("search", problem.total_steps, start) as progress:
+    with Progress(SEARCH, problem.total_steps, start) as progress:
         for step in range(start, problem.total_steps):
             _step(problem, state, step, weight_images, alpha_images)
             done = step + 1
@@ -97,9 +93,9 @@ def _search(problem: SearchProblem, state: SearchState, folder: pathlib.Path) ->
             progress.update(done, **_shown(state) if done % _SHOW_EVERY == 0 else {})
             if ends_epoch:
                 _end_epoch(problem, state, log, progress, done)
-            due = time.monotonic() - saved >= 60 * problem.config.checkpoint_minutes
-            if ends_epoch or due:
-                saved = _save(state, checkpoint, done, saved)
+            if ends_epoch or checkpoint.due(60 * problem.config.checkpoint_minutes):
+                state.pack()
+                checkpoint.save(done)
     log.close()
 
 
@@ -130,15 +126,6 @@ def _images(problem: SearchProblem, part: Part, start_step: int) -> Iterator:
         config.data.resize_size,
     )
     return batches.readable(problem.source, dataset)
-
-
-def _save(state: SearchState, checkpoint: RunCheckpoint, done: int, since: float) -> float:
-    """Saves after `done` steps; returns the time from which the next interval counts."""
-    now = time.monotonic()
-    state.seconds.assign_add(now - since)
-    state.pack()
-    checkpoint.save(done)
-    return now
 
 
 def _shown(state: SearchState) -> dict[str, float]:
@@ -191,14 +178,14 @@ def held_out_accuracy(problem: SearchProblem, state: SearchState, choice: np.nda
     return hits / seen
 
 
-def _finish(problem: SearchProblem, state: SearchState, folder: pathlib.Path) -> dict[str, Any]:
+def _finish(problem: SearchProblem, state: SearchState, stage: StageFolder) -> dict[str, Any]:
     """Derives the networks and writes them."""
     log_p = gates.log_probabilities(state.parameters.values())
     choices = problem.derive(log_p, count=problem.config.num_candidates)
     candidates = [_facts(problem, log_p, choice) for choice in choices]
-    files.write_json(folder / CANDIDATES_FILE, candidates)
+    files.write_json(stage.candidates, candidates)
     best = problem.architecture(choices[0])
-    files.write_json(folder / ARCHITECTURE_FILE, best.to_json())
+    files.write_json(stage.architecture, best.to_json())
     figures = state.figures()
     del candidates[0]["architecture"]
     return {
@@ -211,8 +198,7 @@ def _finish(problem: SearchProblem, state: SearchState, folder: pathlib.Path) ->
         "top1": held_out_accuracy(problem, state, choices[0]),
         "candidates": len(candidates),
         "steps": problem.total_steps,
-        "seconds": float(state.seconds.numpy()),
-        "architecture_file": str(folder / ARCHITECTURE_FILE),
+        "architecture_file": str(stage.architecture),
     }
 
 

@@ -54,7 +54,6 @@ class SearchState:
         )
         size = len(self._sums) + len(self.objective.state) + 1
         self._numbers = tf.Variable(tf.zeros([size], tf.float64), trainable=False)
-        self.seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
 
     def trackables(self) -> dict[str, Any]:
         """What a checkpoint has to hold; call `pack` before saving and `unpack` after restoring."""
@@ -63,7 +62,6 @@ class SearchState:
             "weight_optimizer": self._optimizer,
             "parameters": self.parameters,
             "numbers": self._numbers,
-            "seconds": self.seconds,
         }
 
     def pack(self) -> None:

@@ -1,9 +1,7 @@
 """The training stage: from an architecture and images to a float model."""
 
 import dataclasses
-import pathlib
 import sys
-import time
 from typing import Any
 
 import tensorflow as tf
@@ -11,11 +9,13 @@ import tf_keras as keras
 
 from nas_tf.base import files
 from nas_tf.base.checkpoints import RunCheckpoint
+from nas_tf.base.clock import Clock
 from nas_tf.base.errors import require
 from nas_tf.base.metric_log import MetricLog
 from nas_tf.base.progress import Progress
-from nas_tf.base.run_folder import open_stage
+from nas_tf.base.run_folder import TRAIN, RunFolder, StageFolder, open_stage
 from nas_tf.data import batches
+from nas_tf.data import config as data_config
 from nas_tf.data.class_names import ClassList, Matching, match_dataset
 from nas_tf.data.overview import check_disjoint
 from nas_tf.data.sources import ImageSource, open_config
@@ -28,8 +28,6 @@ from nas_tf.train.config import TrainConfig
 from nas_tf.train.schedules import cosine, steps_per_epoch
 from nas_tf.train.weight_trainer import ADVICE, WeightTrainer
 
-STAGE = "train"
-MODEL = "model"
 _SHOW_EVERY = 10  # steps between looks at the loss
 
 
@@ -90,13 +88,14 @@ def run_train(workdir: str, config: TrainConfig) -> dict[str, Any]:
       UserError: bad settings, unusable images, or a folder that holds another run.
     """
     job = _check(workdir, config)
-    stage = open_stage(workdir, STAGE, _settings(job))
+    stage = open_stage(workdir, TRAIN, _settings(job), _newer(job))
     summary = stage.summary()
     if summary is None:
+        clock = Clock()
         with precision.policy(config.weights.mixed_precision):
             trainer = _trainer(job)
-            seconds = _train(job, trainer, stage.path)
-            summary = _finish(job, trainer, stage.path, seconds)
+            _train(job, trainer, stage, clock)
+            summary = _finish(job, trainer, stage) | {"seconds": clock.seconds()}
         stage.write_summary(summary)
     return summary
 
@@ -105,7 +104,7 @@ def find_architecture(workdir: str, value: str, width_multiplier: float) -> Arch
     """The architecture of a flag, scaled; or the search's result in the run folder, as it is."""
     if value:
         return read_architecture(value).scaled(width_multiplier)
-    path = pathlib.Path(workdir) / "search" / "architecture.json"
+    path = RunFolder(workdir).searched_architecture
     require(
         path.is_file(),
         f"--architecture is not given and {str(path)!r} does not exist; "
@@ -148,6 +147,17 @@ def _settings(job: _Job) -> dict[str, Any]:
     return settings
 
 
+def _newer(job: _Job) -> dict[str, Any]:
+    """Settings that runs of earlier versions do not hold, at what they meant.
+
+    A block's shortcut was not written: its shape decided.
+    """
+    blocks = tuple(dataclasses.replace(block, shortcut=None) for block in job.architecture.blocks)
+    decided = dataclasses.replace(job.architecture, blocks=blocks).blocks
+    shortcuts = {f"architecture.blocks.{index}.shortcut": b.shortcut for index, b in enumerate(decided)}
+    return data_config.NEWER | shortcuts
+
+
 def _trainer(job: _Job) -> WeightTrainer:
     config = job.config
     keras.utils.set_random_seed(config.seed)
@@ -183,15 +193,13 @@ def _start_from(folder: str, model: keras.Model, job: _Job) -> None:
     print(f"classes of --initial_model: {job.matching.note}", file=sys.stderr)
 
 
-def _train(job: _Job, trainer: WeightTrainer, folder: pathlib.Path) -> float:
-    """Runs the steps that are left; returns the seconds of all processes that took part."""
-    seconds = tf.Variable(0.0, dtype=tf.float64, trainable=False)
-    checkpoint = RunCheckpoint(folder, ADVICE, seconds=seconds, **trainer.trackables())
+def _train(job: _Job, trainer: WeightTrainer, stage: StageFolder, clock: Clock) -> None:
+    """Runs the steps that are left."""
+    checkpoint = RunCheckpoint(stage.path, ADVICE, clock, **trainer.trackables())
     start = checkpoint.restore()
-    log = MetricLog(folder, resume_epoch=start // job.steps_per_epoch)
-    clock = _Clock(seconds, job.config.checkpoint_minutes * 60)
+    log = MetricLog(stage.path, resume_epoch=start // job.steps_per_epoch)
     images = batches.readable(job.source, job.training_batches(start))
-    with Progress("train", job.total_steps, start) as progress:
+    with Progress(TRAIN, job.total_steps, start) as progress:
         for step in range(start, job.total_steps):
             if step % job.steps_per_epoch == 0:
                 trainer.begin_epoch()
@@ -201,12 +209,9 @@ def _train(job: _Job, trainer: WeightTrainer, folder: pathlib.Path) -> float:
             progress.update(done, **shown)
             if done % job.steps_per_epoch == 0:
                 _end_epoch(job, trainer, log, progress, done)
-            if done % job.steps_per_epoch == 0 or clock.due():
-                clock.stop()
+            if done % job.steps_per_epoch == 0 or checkpoint.due(60 * job.config.checkpoint_minutes):
                 checkpoint.save(done)
     log.close()
-    clock.stop()
-    return float(seconds.numpy())
 
 
 def _end_epoch(job: _Job, trainer: WeightTrainer, log: MetricLog, progress: Progress, done: int) -> None:
@@ -223,12 +228,12 @@ def _evaluate(job: _Job, trainer: WeightTrainer):
     return trainer.evaluate(batches.readable(job.source, job.evaluation_batches()))
 
 
-def _finish(job: _Job, trainer: WeightTrainer, folder: pathlib.Path, seconds: float) -> dict[str, Any]:
+def _finish(job: _Job, trainer: WeightTrainer, stage: StageFolder) -> dict[str, Any]:
     config, source = job.config, job.source
     with trainer.averaged():
         accuracy = _evaluate(job, trainer)
         save_model(
-            folder / MODEL,
+            stage.model,
             trainer.model,
             ModelDescription(
                 "float",
@@ -244,29 +249,11 @@ def _finish(job: _Job, trainer: WeightTrainer, folder: pathlib.Path, seconds: fl
         "top1": accuracy.top1,
         "top5": accuracy.top5,
         "epochs": config.epochs,
-        "seconds": seconds,
         "steps": job.total_steps,
-        "model": str(folder / MODEL),
+        "model": str(stage.model),
         "params": job.architecture.params(source.num_classes),
         "macs": job.architecture.macs(job.size.resolution, source.num_classes),
         "train_images": source.part_size(config.data.train_split),
         "eval_images": accuracy.examples,
         "eval_split": job.eval_split,
     }
-
-
-class _Clock:
-    """Adds up working time over restarts, and says when a checkpoint is due."""
-
-    def __init__(self, seconds: tf.Variable, interval: float):
-        self._seconds, self._interval, self._since = seconds, interval, time.monotonic()
-
-    def due(self) -> bool:
-        """Whether the interval has passed since the last `stop`."""
-        return time.monotonic() - self._since >= self._interval
-
-    def stop(self) -> None:
-        """Adds the time since the last `stop`."""
-        now = time.monotonic()
-        self._seconds.assign_add(now - self._since)
-        self._since = now

@@ -5,6 +5,7 @@ import tensorflow as tf
 from tensorflow.python.checkpoint import checkpoint_management
 
 from nas_tf.base.checkpoints import FOLDER, RunCheckpoint
+from nas_tf.base.clock import Clock
 from nas_tf.base.errors import UserError
 from nas_tf.train import optimizers
 
@@ -109,3 +110,49 @@ def test_a_damaged_file_is_refused(tmp_path):
     index.write_bytes(index.read_bytes()[:30])
     with pytest.raises(UserError, match="damaged"):
         Run(tmp_path).checkpoint.restore()
+
+
+def _steps_of(folder, seconds, fake_time, **trackables):
+    clock = Clock()
+    checkpoint = RunCheckpoint(folder, "", clock, **trackables)
+    step = checkpoint.restore()
+    fake_time.seconds += seconds
+    return step, clock, checkpoint
+
+
+def test_working_time_is_kept_with_the_state(tmp_path, fake_time):
+    kernel = tf.Variable(tf.ones([2, 1]))
+    step, clock, checkpoint = _steps_of(tmp_path, 40, fake_time, kernel=kernel)
+    assert (step, clock.seconds()) == (0, 40)
+    checkpoint.save(1)
+    fake_time.seconds += 900  # lost: nothing was saved after it
+    step, clock, checkpoint = _steps_of(tmp_path, 7, fake_time, kernel=kernel)
+    assert (step, clock.seconds()) == (1, 47)
+    checkpoint.save(2)
+    assert _steps_of(tmp_path, 1, fake_time, kernel=kernel)[1].seconds() == 48
+
+
+@pytest.mark.parametrize("timed", [True, False])
+def test_checkpoints_of_earlier_versions_are_read(tmp_path, fake_time, timed):
+    """Training and search held their seconds under this name; fine-tuning held none."""
+    held = {"kernel": tf.Variable([3.0]), "run_step": tf.Variable(5, dtype=tf.int64)}
+    if timed:
+        held["seconds"] = tf.Variable(60.0, dtype=tf.float64)
+    older = tf.train.CheckpointManager(tf.train.Checkpoint(**held), str(tmp_path / FOLDER), max_to_keep=3)
+    older.save(checkpoint_number=5)
+    kernel = tf.Variable([0.0])
+    step, clock, checkpoint = _steps_of(tmp_path, 7, fake_time, kernel=kernel)
+    assert (step, float(kernel[0]), clock.seconds()) == (5, 3.0, 67 if timed else 7)
+    checkpoint.save(6)
+    assert _steps_of(tmp_path, 1, fake_time, kernel=kernel)[1].seconds() == (68 if timed else 8)
+
+
+def test_a_save_is_due_when_the_last_one_is_long_ago(tmp_path, monkeypatch, fake_time):
+    monkeypatch.setattr("nas_tf.base.checkpoints.time", fake_time)
+    checkpoint = RunCheckpoint(tmp_path, kernel=tf.Variable([0.0]))
+    fake_time.seconds += 50  # building the rest of the run
+    checkpoint.restore()
+    fake_time.seconds += 9
+    assert checkpoint.due(9) and not checkpoint.due(10)
+    checkpoint.save(1)
+    assert not checkpoint.due(9) and checkpoint.due(0)

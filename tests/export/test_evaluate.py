@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from export import evaluate_run
+from export import evaluate_run, model_accuracy
+from export.classifier import Classifier
 from export.convert_run import ConvertConfig, run_convert
-from export.evaluate_run import EvaluateConfig, background_classes, evaluate_model, run_evaluate
+from export.evaluate_config import EvaluateConfig
+from export.evaluate_run import run_evaluate
+from export.model_accuracy import background_classes, evaluate_model
 from export.tflite_classifier import FileOptions, TFLiteClassifier
 from nas_tf.base import files
 from nas_tf.base.errors import UserError
@@ -145,7 +148,7 @@ def test_background_answers_are_counted(float_folder, folder, monkeypatch):
     """A stand-in that always says background, and is never right."""
 
     def stand_in(*_):
-        return evaluate_run._Classifier(
+        return Classifier(
             "tflite",
             16,
             18,
@@ -158,7 +161,7 @@ def test_background_answers_are_counted(float_folder, folder, monkeypatch):
             {},
         )
 
-    monkeypatch.setattr(evaluate_run, "_load", stand_in)
+    monkeypatch.setattr(model_accuracy, "load_classifier", stand_in)
     summary = evaluate_model(str(float_folder), EvaluateConfig(DataConfig(str(folder))))
     assert summary["background_predictions"] == COUNT and summary["top1"] == 0.0
 
@@ -290,10 +293,26 @@ def _without_notes(path):
 def test_settings_of_older_runs_still_fit(converted, folder, tmp_path):
     shutil.copytree(converted[0] / "convert", tmp_path / "convert")
     config = EvaluateConfig(DataConfig(str(folder)), batch_size=16)
-    run_evaluate(str(tmp_path), config)
-    settings = json.loads((tmp_path / "evaluate" / "settings.json").read_text())
-    assert settings.keys() == {"data", "model", "split", "kernels"}
+    summary = run_evaluate(str(tmp_path), config)
+    path = tmp_path / "evaluate" / "settings.json"
+    settings = json.loads(path.read_text())
+    for name in ("input_mean", "input_std", "resolution"):
+        del settings[name]
+    del settings["data"]["class_names"]
+    assert settings.keys() == {"data", "model", "split", "kernels"}  # what they wrote
     assert settings["data"].keys() == {"dataset", "train_split", "eval_split", "resize_size"}
+    path.write_text(json.dumps(settings))
+    assert run_evaluate(str(tmp_path), config) == summary
+    for change, message in (
+        ({"resolution": 32}, "resolution: there 0, asked 32"),
+        ({"input_mean": (127.5,)}, r"input_mean: there \[\], asked \[127.5\]"),
+        (
+            {"data": dataclasses.replace(config.data, class_names="ignore")},
+            'data.class_names: there "match", asked "ignore"',
+        ),
+    ):
+        with pytest.raises(UserError, match=f"other settings .{message}.;"):
+            run_evaluate(str(tmp_path), dataclasses.replace(config, **change))
 
 
 @pytest.mark.parametrize("kind", ["float", "file"])

@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from export import tflite_metadata
-from export.evaluate_run import EvaluateConfig, evaluate_model, facts_for_people
+from export.evaluate_config import EvaluateConfig
+from export.evaluate_run import facts_for_people
+from export.model_accuracy import evaluate_model
 from nas_tf.base.errors import UserError
 from nas_tf.data.config import DataConfig
 from tests.export import foreign_models as foreign

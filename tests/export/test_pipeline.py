@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import pytest
 from absl import flags
@@ -103,6 +104,23 @@ def test_targets_out_of_reach_name_the_range(tmp_path, target):
         f"--target_latency_ms={target}",
     )
     assert "--target_latency_ms" in message and "7 to 9 ms" in message
+
+
+def test_seconds_are_those_of_the_stages_however_often_it_is_run(tmp_path, monkeypatch):
+    """Each stage's are of all its sessions; running a finished pipeline again takes none."""
+    from export import pipeline_run
+
+    plan = [("search", lambda: {"seconds": 200.5}), ("train", lambda: {"seconds": 100.0, "top1": 0.9})]
+    monkeypatch.setattr(pipeline_run, "_check", lambda config: 10)
+    monkeypatch.setattr(pipeline_run, "_plan", lambda *_: plan)
+    monkeypatch.setattr(pipeline_run, "_forget_graphs", lambda: None)
+    monkeypatch.setattr(pipeline_run, "_report", lambda workdir: "r.html")
+    config = types.SimpleNamespace(architecture="", target_share=0.5)
+    for _ in range(2):
+        summary = pipeline_run.run_pipeline(str(tmp_path), config)
+        assert summary["seconds"] == 300.5
+    assert summary["train"] == {"path": str(tmp_path / "train"), "top1": 0.9, "seconds": 100.0}
+    assert json.loads((tmp_path / "pipeline" / "summary.json").read_text()) == summary
 
 
 def _start_and_kill(tmp_path, workdir, stage):

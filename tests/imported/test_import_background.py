@@ -1,5 +1,6 @@
 """Networks with a background class among their outputs, and the input scaling that is asked for."""
 
+import dataclasses
 import json
 import pathlib
 import subprocess
@@ -113,7 +114,9 @@ def test_a_folder_of_an_older_version_is_still_that_run(tmp_path):
     paths, _ = published(tmp_path, 5)
     config = ImportConfig(*paths, "half")
     summary = run_import(str(tmp_path / "run"), config)
-    settings = json.loads((tmp_path / "run" / "train" / "settings.json").read_text())
+    path = tmp_path / "run" / "train" / "settings.json"
+    settings = json.loads(path.read_text())
+    del settings["imported"]["background"]
     assert settings == {
         "imported": {
             "config": paths[0],
@@ -124,7 +127,10 @@ def test_a_folder_of_an_older_version_is_still_that_run(tmp_path):
             "labels": "",
         }
     }  # what they wrote
+    path.write_text(json.dumps(settings))
     assert run_import(str(tmp_path / "run"), config) == summary
+    with pytest.raises(UserError, match='imported.background: there "auto", asked "none"'):
+        run_import(str(tmp_path / "run"), dataclasses.replace(config, background="none"))
 
 
 def test_the_command_asks_for_the_scaling_and_says_how_to_find_it(tmp_path):

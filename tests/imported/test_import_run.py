@@ -196,7 +196,8 @@ def test_published_network_gives_the_reference_logits(shared_data, published):
 @pytest.mark.slow
 def test_published_network_reaches_the_reference_accuracy(shared_data, published):
     """The authors' implementation: 62.75 % of the 400 images."""
-    from export.evaluate_run import EvaluateConfig, evaluate_model
+    from export.evaluate_config import EvaluateConfig
+    from export.model_accuracy import evaluate_model
     from nas_tf.data.config import DataConfig
 
     data = DataConfig(dataset="imagenet2012", data_dir=str(shared_data / "tfds"))

@@ -141,6 +141,25 @@ def test_in_a_run_folder(config, device, tmp_path):
         run_build_table(str(tmp_path / "run"), dataclasses.replace(config, dtype="float32"))
 
 
+def test_the_time_of_all_sessions_counts(config, device, tmp_path, fake_time):
+    """Six rounds of 100 seconds, cut short after four."""
+
+    def slow_ms(name):
+        fake_time.seconds += 100 if name == EMPTY else 0
+        return truth_ms(name)
+
+    config = dataclasses.replace(config, output="")
+    device[0] = FakeDevice(slow_ms, fail_after=4)
+    with pytest.raises(KeyboardInterrupt):
+        run_build_table(str(tmp_path / "run"), config)
+    first = fake_time.seconds
+    fake_time.seconds += 5000  # a night
+    device[0] = FakeDevice(slow_ms)
+    summary = run_build_table(str(tmp_path / "run"), config)
+    assert first == 400 and summary["seconds"] == 600
+    assert not list((tmp_path / "run").rglob("*seconds*"))
+
+
 @pytest.mark.parametrize(
     "change,expected",
     [

@@ -10,6 +10,7 @@ import pytest
 
 from nas_tf.base.errors import UserError
 from nas_tf.data.config import NO_AUGMENTATION, Augmentation, DataConfig
+from nas_tf.data.sources import open_config
 from nas_tf.network import model_folder
 from nas_tf.space.architecture import from_string
 from quant import finetune_run, reconstruction
@@ -95,6 +96,37 @@ def test_a_run_killed_half_way_ends_as_an_uninterrupted_one(finished, float_fold
     resumed = run_finetune(str(tmp_path), config)
     for expected, found in zip(_weights(finished[1]), _weights(resumed)):
         np.testing.assert_array_equal(expected, found)
+
+
+def test_the_time_of_a_killed_session_counts(float_folder, tmp_path, monkeypatch, fake_time):
+    """Two steps of 100 seconds, a kill, and the other two."""
+
+    def step(self, *arguments):
+        if fake_time.seconds == 200 and not tmp_path.joinpath("killed").exists():
+            tmp_path.joinpath("killed").touch()
+            raise KeyboardInterrupt
+        fake_time.seconds += 100
+        return original(self, *arguments)
+
+    original = finetune_run.FineTuner.step
+    monkeypatch.setattr(finetune_run.FineTuner, "step", step)
+    config = dataclasses.replace(SMALL, model=float_folder, rounding="nearest")
+    with pytest.raises(KeyboardInterrupt):
+        run_finetune(str(tmp_path), config)
+    assert run_finetune(str(tmp_path), config)["seconds"] == 400
+
+
+def test_settings_of_older_runs_still_fit(finished, float_folder, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "run")
+    path = tmp_path / "run" / "finetune" / "settings.json"
+    settings = json.loads(path.read_text())
+    del settings["data"]["class_names"]
+    path.write_text(json.dumps(settings))
+    config = dataclasses.replace(SMALL, model=float_folder)
+    assert run_finetune(str(tmp_path / "run"), config) == finished[1]
+    ignoring = dataclasses.replace(config, data=dataclasses.replace(config.data, class_names="ignore"))
+    with pytest.raises(UserError, match='data.class_names: there "match", asked "ignore"'):
+        run_finetune(str(tmp_path / "run"), ignoring)
 
 
 @pytest.mark.parametrize("killed_after", [1, 2])
@@ -230,7 +262,7 @@ def test_classes_in_another_order_are_taken_by_name(float_folder, finished, tmp_
     config = dataclasses.replace(SMALL, model=str(tmp_path / "model"), rounding="nearest")
     summary = run_finetune(str(tmp_path / "run"), config)
     model, _ = model_folder.load_float_model(float_folder)
-    source = finetune_run.open_config(SMALL.data)
+    source = open_config(SMALL.data)
     images, labels = (
         np.concatenate(c) for c in zip(*((i.numpy(), t.numpy()) for i, t in source.batches("test[:64]", 64)))
     )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -120,6 +121,38 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(table, finished, tmp_pa
         assert ours["most_probable"] == theirs["most_probable"]
         for p, q in zip(ours["probabilities"], theirs["probabilities"]):
             np.testing.assert_allclose(p, q, rtol=1e-4)
+
+
+def test_the_time_of_all_sessions_counts(table, tmp_path, monkeypatch, fake_time):
+    """21 steps of 100 seconds, of which a kill loses the two since the last epoch."""
+
+    def timed(self, number, *rest):
+        if number == STEPS + 2 and len(done) == number:
+            raise KeyboardInterrupt
+        done.append(number)
+        fake_time.seconds += 100
+        step(self, number, *rest)
+
+    done, step = [], SearchState.weight_step
+    monkeypatch.setattr(SearchState, "weight_step", timed)
+    config = _config(table, checkpoint_minutes=1000.0)  # only at the end of an epoch
+    with pytest.raises(KeyboardInterrupt):
+        run_search(str(tmp_path), config)
+    assert run_search(str(tmp_path), config)["seconds"] == 100 * 3 * STEPS
+    assert len(done) == 3 * STEPS + 2
+
+
+def test_settings_of_older_runs_still_fit(table, finished, tmp_path):
+    shutil.copytree(finished[0], tmp_path / "run")
+    path = tmp_path / "run" / "search" / "settings.json"
+    settings = json.loads(path.read_text())
+    del settings["data"]["class_names"]
+    path.write_text(json.dumps(settings))
+    config = _config(table)
+    assert run_search(str(tmp_path / "run"), config) == finished[1]
+    ignoring = dataclasses.replace(config, data=dataclasses.replace(config.data, class_names="ignore"))
+    with pytest.raises(UserError, match='data.class_names: there "match", asked "ignore"'):
+        run_search(str(tmp_path / "run"), ignoring)
 
 
 @pytest.mark.parametrize("kill_at", [STEPS - 1, STEPS])

@@ -74,6 +74,47 @@ def test_a_killed_run_ends_with_the_same_weights(whole, tmp_path, monkeypatch, s
         assert found == pytest.approx(wanted, rel=1e-5)
 
 
+def test_the_time_of_all_sessions_counts_without_work_done_again(tmp_path, monkeypatch, fake_time):
+    """Ten steps of 100 seconds in five of which a kill loses the last two."""
+
+    def timed(self, *args):
+        if len(done) == 7 and fake_time.seconds == 700:
+            raise Killed
+        done.append(args)
+        fake_time.seconds += 100
+        original(self, *args)
+
+    done, original = [], WeightTrainer.step
+    monkeypatch.setattr(WeightTrainer, "step", timed)
+    config = dataclasses.replace(CONFIG, checkpoint_minutes=1000.0)  # only at the end of an epoch
+    with pytest.raises(Killed):
+        run_train(str(tmp_path), config)
+    fake_time.seconds += 5000  # a night
+    assert run_train(str(tmp_path), config)["seconds"] == 1000
+    assert len(done) == 12
+
+
+def test_settings_of_older_runs_still_fit(whole, tmp_path):
+    shutil.copytree(whole[0], tmp_path / "run")
+    path = tmp_path / "run" / "train" / "settings.json"
+    settings = json.loads(path.read_text())
+    del settings["data"]["class_names"]
+    shortcuts = [block.pop("shortcut") for block in settings["architecture"]["blocks"]]
+    assert shortcuts == [True, False, True]
+    path.write_text(json.dumps(settings))
+    assert run_train(str(tmp_path / "run"), CONFIG) == whole[1]
+    ignoring = dataclasses.replace(CONFIG.data, class_names="ignore")
+    for change, message in (
+        ({"data": ignoring}, 'data.class_names: there "match", asked "ignore"'),
+        (
+            {"architecture": "s8x2 1_3c8_noskip 3_3c8x2 3_3c8 h16"},
+            "architecture.blocks.0.shortcut: there true, asked false",
+        ),
+    ):
+        with pytest.raises(UserError, match=f"other settings .{message}.;"):
+            run_train(str(tmp_path / "run"), dataclasses.replace(CONFIG, **change))
+
+
 def test_the_summary_and_the_metrics(whole):
     workdir, summary = whole
     assert {"top1", "top5", "epochs", "seconds"} <= set(summary)

@@ -1,0 +1,59 @@
+"""Working time of a stage: the `seconds` of its summary.
+
+One rule for every stage. The clock starts when the stage's folder is open and is read for the
+summary. Sessions of a run that was cut short add up: an earlier session counts up to when it last
+saved its state, for what it did after that is done again. So its time is kept with that state: in
+the checkpoint (`nas_tf.base.checkpoints`), or in a file beside it (`kept_with`). A stage that
+keeps nothing when it is cut short starts again, its time too.
+"""
+
+import contextlib
+import numbers
+import pathlib
+import time
+from collections.abc import Iterator
+
+from nas_tf.base import files
+
+
+class Clock:
+    """Seconds since it was made, and those of earlier sessions."""
+
+    def __init__(self):
+        self._began = time.monotonic()
+        self._earlier = 0.0
+
+    def add_earlier(self, seconds: float) -> None:
+        """Counts what earlier sessions worked."""
+        self._earlier += seconds
+
+    def seconds(self) -> float:
+        """Working time so far, of all sessions."""
+        return self._earlier + time.monotonic() - self._began
+
+
+@contextlib.contextmanager
+def kept_with(state: str | pathlib.Path) -> Iterator[Clock]:
+    """A clock for work that leaves the file `state` when an exception or Ctrl-C cuts it short.
+
+    The time lies beside it, for the next session, and counts only as long as `state` is there.
+    A process that is killed outright leaves what the sessions before it left.
+    """
+    state, clock = pathlib.Path(state), Clock()
+    path = state.with_suffix(".seconds.json")
+    if state.exists():
+        clock.add_earlier(_held(path))
+    try:
+        yield clock
+    except BaseException:
+        if state.exists():
+            files.write_json(path, {"seconds": clock.seconds()})
+        raise
+    path.unlink(missing_ok=True)
+
+
+def _held(path: pathlib.Path) -> float:
+    """The seconds in the file, 0 if it is not there or holds something else."""
+    held = files.read_json(path, "working time") if path.exists() else {}
+    seconds = held.get("seconds") if isinstance(held, dict) else None
+    return float(seconds) if isinstance(seconds, numbers.Real) else 0.0
