@@ -19,7 +19,7 @@ from nas_tf.base import files
 class Clock:
     """Seconds since it was made, and those of earlier sessions."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._began = time.monotonic()
         self._earlier = 0.0
 

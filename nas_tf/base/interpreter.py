@@ -5,6 +5,7 @@ import pathlib
 import re
 import threading
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from nas_tf.base.errors import UserError, require
 from nas_tf.base.quiet import quiet
@@ -26,7 +27,7 @@ def open_interpreter(
     kernels: str = "xnnpack",
     num_threads: int = 1,
     input_shape: Sequence[int] | None = None,
-):
+) -> Any:
     """An interpreter with its memory allocated.
 
     Args:

@@ -77,7 +77,7 @@ class Architecture:
     padding: str = "same"
     image_border: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require(self.padding in PADDINGS, f"Unknown padding {self.padding!r}; allowed: {PADDINGS}.")
         require(
             0 < len(self.blocks) <= _MAX_BLOCKS,
@@ -110,11 +110,10 @@ class Architecture:
                     block, width=scale_width(block.width, width_multiplier), shortcut=shortcut
                 )
             )
-        blocks = tuple(blocks)
         return dataclasses.replace(
             self,
             stem_width=scale_width(self.stem_width, width_multiplier),
-            blocks=blocks,
+            blocks=tuple(blocks),
             head_width=scale_head(self.head_width, width_multiplier),
         )
 
@@ -221,7 +220,7 @@ def from_json(content: Any, where: str = "architecture") -> Architecture:
             _integer(content["head_width"]),
             str(content.get("name", "")),
             content.get("padding", "same"),
-            tuple(float(v) for v in content.get("image_border", (0.0, 0.0, 0.0))),
+            _border(content.get("image_border", (0.0, 0.0, 0.0))),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"The {where} is not an architecture file ({error!r}).") from error
@@ -237,8 +236,8 @@ def from_string(text: str) -> Architecture:
     padding = tokens.pop() if tokens and tokens[-1] in PADDINGS else "same"
     stem = _STEM.fullmatch(tokens[0]) if tokens else None
     head = re.fullmatch(r"h(\d{1,5})", tokens[-1]) if tokens else None
-    body = [_TOKEN.fullmatch(token) for token in tokens[1:-1]]
-    if not (stem and head and body and all(body)):
+    body = [match for token in tokens[1:-1] if (match := _TOKEN.fullmatch(token))]
+    if not (stem and head and body and len(body) == len(tokens) - 2):
         raise UserError(
             f"{text!r} is not an architecture string; the form is 's32x2 1_3c16 3_5c24x2 … h1280'."
         )
@@ -300,6 +299,11 @@ def _with_shortcuts(width: int, blocks: tuple[Block, ...]) -> tuple[Block, ...]:
         decided.append(dataclasses.replace(block, shortcut=shortcut))
         width = block.width
     return tuple(decided)
+
+
+def _border(values: Any) -> tuple[float, float, float]:
+    red, green, blue = map(float, values)
+    return red, green, blue
 
 
 def _text(value: Any) -> str:

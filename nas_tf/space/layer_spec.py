@@ -88,7 +88,7 @@ class BlockSpec(LayerSpec):
     operation: Operation = ZERO
     has_shortcut: bool | None = None
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         fits = fits_shortcut(self.stride, self.input_width, self.output_width)
         if self.has_shortcut is None:
             object.__setattr__(self, "has_shortcut", fits)
@@ -115,7 +115,7 @@ class BlockSpec(LayerSpec):
             return None
         return (
             f"{self.operation.layer_name}-{self._io()}-{self.operation.key_fields}"
-            f"-stride:{self.stride}-idskip:{int(self.has_shortcut)}"
+            f"-stride:{self.stride}-idskip:{int(bool(self.has_shortcut))}"
         )
 
 
