@@ -25,6 +25,7 @@ TESTS = {
         *_SEARCH,
     ),
     "nas_tf/supernet/steps.py": ("tests/supernet/test_*.py", *_SEARCH),
+    "nas_tf/search/weight_optimizer.py": ("tests/supernet/test_*.py", *_SEARCH),
     "nas_tf/search/gates.py": (
         "tests/search/test_gates*.py",
         "tests/search/test_objective*.py",

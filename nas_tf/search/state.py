@@ -13,8 +13,9 @@ from nas_tf.search.architecture_parameters import ArchitectureParameters
 from nas_tf.search.objective import IN_LOSS, Objective, reference_scale
 from nas_tf.search.problem import SearchProblem
 from nas_tf.search.reinforce import Reinforce
+from nas_tf.search.weight_optimizer import WeightOptimizer
 from nas_tf.supernet import tying
-from nas_tf.supernet.steps import WeightOptimizer, gate_gradients, make_steps, weight_step
+from nas_tf.supernet.steps import gate_gradients, make_steps, weight_step
 from nas_tf.supernet.supernet import Supernet
 from nas_tf.train import precision
 
