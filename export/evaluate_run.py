@@ -220,7 +220,7 @@ class _Checked(NamedTuple):
 def _check(model: str, config: EvaluateConfig) -> _Checked:
     """Opens both; refuses what does not fit."""
     from nas_tf.data import batches
-    from nas_tf.data.sources import open_config
+    from nas_tf.data.opening import open_config
 
     require(config.batch_size > 0, f"The batch size must be at least 1, not {config.batch_size}.")
     source = open_config(config.data)

@@ -17,9 +17,10 @@ from nas_tf.base.metric_log import MetricLog
 from nas_tf.base.progress import Progress
 from nas_tf.data import batches as data_batches
 from nas_tf.data.class_names import ClassList, match_dataset
+from nas_tf.data.opening import open_config
 from nas_tf.data.overview import check_disjoint
 from nas_tf.data.preprocess import to_network_input
-from nas_tf.data.sources import ImageSource, open_config
+from nas_tf.data.sources import ImageSource
 from nas_tf.network import model_folder
 from nas_tf.train import schedules
 from quant import bias, calibration, ranges, scheme
