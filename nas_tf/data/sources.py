@@ -17,7 +17,7 @@ class ImageSource(abc.ABC):
 
     Attributes:
       name: for messages.
-      labels: one name a class.
+      labels: one name per class.
       image_size: short side in pixels that all images have, or None if they differ or if it is
         not known; see `nas_tf.data.config.default_resize_size`.
       named: whether the labels are names, and not numbers in place of names.
@@ -63,7 +63,7 @@ class ImageSource(abc.ABC):
 
     @abc.abstractmethod
     def endless(self, part: str | Part, seed: int, start: int = 0) -> tf.data.Dataset:
-        """(image, label) for ever, every image once an epoch, each epoch in its own order.
+        """(image, label) for ever, every image once per epoch, each epoch in its own order.
 
         The order is a function of `seed` alone; the first image is the one that comes
         after `start` others.
@@ -151,7 +151,7 @@ class ArraySource(IndexedSource):
     """Images of one size, held in memory, so that whole batches are read at once.
 
     Args:
-      load: split name → (images uint8 [N, H, W, 3], labels [N]); called once a split.
+      load: split name → (images uint8 [N, H, W, 3], labels [N]); called once for each split.
       sizes: name → number of images.
     """
 
