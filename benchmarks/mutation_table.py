@@ -11,6 +11,7 @@ _SEARCH = ("tests/search/test_wiring.py",)
 # Source file → patterns of the test files that have to notice a change in it.
 TESTS = {
     "nas_tf/search/state.py": (*_SEARCH, "tests/search/test_run.py"),
+    "nas_tf/search/packing.py": ("tests/search/test_packing.py", "tests/search/test_run.py"),
     "nas_tf/search/problem.py": (
         "tests/search/test_derivation*.py",
         "tests/search/test_objective*.py",
@@ -25,6 +26,7 @@ TESTS = {
         *_SEARCH,
     ),
     "nas_tf/supernet/steps.py": ("tests/supernet/test_*.py", *_SEARCH),
+    "nas_tf/search/weight_optimizer.py": ("tests/supernet/test_*.py", *_SEARCH),
     "nas_tf/search/gates.py": (
         "tests/search/test_gates*.py",
         "tests/search/test_objective*.py",
@@ -204,8 +206,8 @@ HAND_PICKED = (
     HandPicked(
         "argmax instead of sampling, alpha",
         "nas_tf/search/state.py",
-        r"active = gates\.sample\(rng, p\)",
-        "active = p.argmax(axis=1)",
+        r"gates\.sample\(rng, p\)",
+        "p.argmax(axis=1)",
     ),
     HandPicked(
         "argmax instead of sampling, everywhere",
@@ -222,26 +224,26 @@ HAND_PICKED = (
     HandPicked(
         "the cross-entropy's gradient negated",
         "nas_tf/search/state.py",
-        r"loss_gradient = gates\.alpha_gradient\(gate_gradient, involved_p\)",
-        "loss_gradient = -gates.alpha_gradient(gate_gradient, involved_p)",
+        r"gates\.alpha_gradient\(gate_gradient, involved_p\)",
+        "-gates.alpha_gradient(gate_gradient, involved_p)",
     ),
     HandPicked(
         "the policy gradient negated",
         "nas_tf/search/state.py",
-        r"loss, loss_gradient = self\.reinforce\.gradient\((.*)\)\n",
-        r"loss, loss_gradient = self.reinforce.gradient(\1); loss_gradient = -loss_gradient\n",
+        r"loss, gradient = self\.reinforce\.gradient\((.*)\)\n",
+        r"loss, gradient = self.reinforce.gradient(\1); gradient = -gradient\n",
     ),
     HandPicked(
         "latency gradient over all candidates in *two*",
         "nas_tf/search/state.py",
-        r"self\.objective\.gradient\(loss, loss_gradient, p, involved_p\)",
-        "self.objective.gradient(loss, loss_gradient, p, p)",
+        r"self\.objective\.gradient\(found\.loss, found\.gradient, p, found\.p\)",
+        "self.objective.gradient(found.loss, found.gradient, p, p)",
     ),
     HandPicked(
         "alpha moves for all candidates in *two*",
         "nas_tf/search/state.py",
-        r"self\.parameters\.apply_gradient\(gradient, involved\)",
-        "self.parameters.apply_gradient(gradient, offered)",
+        r"self\.parameters\.apply_gradient\(gradient, found\.involved\)",
+        "self.parameters.apply_gradient(gradient, self.parameters.offered)",
     ),
     HandPicked(
         "weights and alpha draw the same",

@@ -15,9 +15,9 @@ from nas_tf.base import files
 from nas_tf.data import batches
 from nas_tf.data.class_names import ClassList, match_dataset
 from nas_tf.data.config import NO_AUGMENTATION, DataConfig
+from nas_tf.data.opening import open_config
 from nas_tf.data.overview import check_disjoint
 from nas_tf.data.preprocess import to_network_input
-from nas_tf.data.sources import open_config
 from nas_tf.network import model_folder
 from quant import scheme
 from quant.finetune_config import FinetuneConfig

@@ -60,7 +60,8 @@ class _Bench:
         """(weight step, two step, full step) as functions of the active candidates."""
         from nas_tf.data.preprocess import to_network_input
         from nas_tf.search import gates
-        from nas_tf.supernet.steps import WeightOptimizer, gate_gradients, make_steps, weight_step
+        from nas_tf.search.weight_optimizer import WeightOptimizer
+        from nas_tf.supernet.steps import gate_gradients, make_steps, weight_step
         from nas_tf.supernet.supernet import Supernet
 
         net = Supernet(self.space, _RESOLUTION.value, _CLASSES)

@@ -59,7 +59,7 @@ def evaluate_model(model: str | pathlib.Path, config: EvaluateConfig) -> dict[st
 def prepare(model: str, config: EvaluateConfig) -> Prepared:
     """Opens model and images; see `evaluate_model` for what it raises."""
     from nas_tf.data import batches
-    from nas_tf.data.sources import open_config
+    from nas_tf.data.opening import open_config
 
     require(config.batch_size > 0, f"The batch size must be at least 1, not {config.batch_size}.")
     source = open_config(config.data)

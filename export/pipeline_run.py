@@ -124,8 +124,8 @@ def facts_for_people(summary: dict[str, Any]) -> dict[str, Any]:
 
 def _check(config: PipelineConfig) -> int:
     """The dataset's class count, after everything that can be refused at once was looked at."""
+    from nas_tf.data.opening import open_config
     from nas_tf.data.overview import check_disjoint
-    from nas_tf.data.sources import open_config
 
     source = open_config(config.train.data)
     train_split, eval_split = config.train.data.train_split, config.train.data.eval_split
@@ -202,7 +202,7 @@ def _with_table(config: PipelineConfig, table: str) -> SearchConfig:
 
 def _latency_range(search: SearchConfig) -> tuple[float, float]:
     """Predicted milliseconds of the fastest and the slowest network of the space."""
-    from nas_tf.data.sources import open_config
+    from nas_tf.data.opening import open_config
     from nas_tf.search.problem import make_resources, offered_candidates
     from nas_tf.space.search_space import find_space
 

@@ -12,8 +12,9 @@ from nas_tf.base.errors import require
 from nas_tf.base.run_folder import RunFolder
 from nas_tf.data import batches
 from nas_tf.data.class_names import ClassList, Matching, match_dataset
+from nas_tf.data.opening import open_config
 from nas_tf.data.overview import check_disjoint
-from nas_tf.data.sources import ImageSource, open_config
+from nas_tf.data.sources import ImageSource
 from nas_tf.network import model_folder
 from nas_tf.network.model_folder import ModelDescription
 from nas_tf.train.schedules import steps_per_epoch

@@ -7,7 +7,7 @@ import numpy as np
 
 from nas_tf.base.errors import require
 from nas_tf.data import batches
-from nas_tf.data.sources import open_config
+from nas_tf.data.opening import open_config
 from quant import flatbuffer
 from quant.model import load_qat_model
 from quant.parity_config import ParityConfig

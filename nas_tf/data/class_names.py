@@ -22,7 +22,7 @@ class ClassList:
 
     Attributes:
       where: for messages, such as "model 'runs/a/train/model'".
-      labels: one a class, without a background class; None: not known.
+      labels: one per class, without a background class; None: not known.
       named: whether the labels are names, and not numbers in place of names.
     """
 

@@ -18,7 +18,7 @@ from nas_tf.data.sources import IndexedSource
 # Decoding finds every broken file, but of a large folder it takes minutes to hours. Up to so many
 # pixels (some 3,700 photographs of 320×240 were decoded in 3 seconds on two cores, less than
 # TensorFlow takes to start) all files are decoded before work. Of larger folders, only headers and
-# ends are looked at (0.1 ms a file), which shows what is no image, and what was cut short by a
+# ends are looked at (0.1 ms per file), which shows what is no image, and what was cut short by a
 # copy or a download that broke off; what remains is named when it is read.
 DECODED_PIXELS = 300_000_000
 
@@ -138,7 +138,7 @@ def _refuse(root: str, listing: Listing, faults: list[tuple[pathlib.Path, str]])
 
 
 def _in_words(root: str, faults: list[tuple[pathlib.Path, str]]) -> str:
-    """`2 image files that cannot be decoded: …`, each in a line."""
+    """`2 image files that cannot be decoded: …`, each on a line of its own."""
     lines = [f"{path.relative_to(root)}: {fault}" for path, fault in faults]
     files = "image file" if len(lines) == 1 else "image files"
     return f"{len(lines):,} {files} that cannot be decoded; repair or remove:{listed(lines)}"

@@ -20,7 +20,7 @@ def shuffled_index(count: tf.Tensor, size: int, seed: int) -> tf.Tensor:
 
     Args:
       count: int64 [] or [N], how many items came before.
-      size: items an epoch.
+      size: items per epoch.
       seed: decides all permutations.
 
     Returns:

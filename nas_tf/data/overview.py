@@ -24,7 +24,7 @@ def overview(
 
     Args:
       name: the dataset.
-      labels: one name a class.
+      labels: one name per class.
       totals: split → images.
       counts: class → split → images, where they are known without reading.
       left_out: in words.

@@ -19,7 +19,7 @@ from nas_tf.data.sources import ArraySource, ImageSource
 
 INFO_FILE = "dataset_info.json"
 IN_MEMORY_BYTES = 1 << 30  # splits of small images up to this size are decoded once
-_SAMPLE = 16  # images a split, to learn the size of images that is not declared
+_SAMPLE = 16  # images per split, to learn the size of images that is not declared
 _CYCLE = 16  # files read at the same time
 _SHUFFLE_BUFFER = 10_000  # encoded images, about 1 GB of ImageNet
 

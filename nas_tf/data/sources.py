@@ -1,7 +1,6 @@
 """Labelled images from wherever they lie, behind one interface."""
 
 import abc
-import pathlib
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -9,8 +8,8 @@ import tensorflow as tf
 
 from nas_tf.base.errors import UserError, require
 from nas_tf.data import order, splits
-from nas_tf.data.config import DataConfig, Part, as_part
-from nas_tf.data.overview import overview, say_once
+from nas_tf.data.config import Part, as_part
+from nas_tf.data.overview import overview
 
 
 class ImageSource(abc.ABC):
@@ -18,7 +17,7 @@ class ImageSource(abc.ABC):
 
     Attributes:
       name: for messages.
-      labels: one name a class.
+      labels: one name per class.
       image_size: short side in pixels that all images have, or None if they differ or if it is
         not known; see `nas_tf.data.config.default_resize_size`.
       named: whether the labels are names, and not numbers in place of names.
@@ -64,7 +63,7 @@ class ImageSource(abc.ABC):
 
     @abc.abstractmethod
     def endless(self, part: str | Part, seed: int, start: int = 0) -> tf.data.Dataset:
-        """(image, label) for ever, every image once an epoch, each epoch in its own order.
+        """(image, label) for ever, every image once per epoch, each epoch in its own order.
 
         The order is a function of `seed` alone; the first image is the one that comes
         after `start` others.
@@ -152,7 +151,7 @@ class ArraySource(IndexedSource):
     """Images of one size, held in memory, so that whole batches are read at once.
 
     Args:
-      load: split name → (images uint8 [N, H, W, 3], labels [N]); called once a split.
+      load: split name → (images uint8 [N, H, W, 3], labels [N]); called once for each split.
       sizes: name → number of images.
     """
 
@@ -187,41 +186,3 @@ class ArraySource(IndexedSource):
         size, read = self.part_size(part), self._reader(part)
         counts = order.counts(start).batch(batch_size, drop_remainder=True)
         return counts.map(lambda count: read(order.shuffled_index(count, size, seed)))
-
-
-def open_source(dataset: str, data_dir: str = "", download: bool = False) -> ImageSource:
-    """Opens a dataset for reading.
-
-    Args:
-      dataset: `digits`, a folder (prepared by TFDS, or of class folders), or a TFDS name.
-      data_dir: where prepared TFDS data lies; empty: TFDS's default.
-      download: whether TFDS may fetch and prepare what is missing; else no network is used.
-
-    Raises:
-      UserError: no such dataset, or its data is missing or unusable.
-    """
-    require(bool(dataset), "--dataset is empty; give a TFDS name, a folder, or 'digits'.")
-    if dataset == "digits":
-        from nas_tf.data import digits
-
-        return digits.open_digits()
-    if pathlib.Path(dataset).is_dir():
-        from nas_tf.data import folder, prepared
-
-        if prepared.is_prepared(dataset):
-            return prepared.open_folder(dataset)
-        return folder.open_folder(dataset)
-    require(
-        "/" not in dataset.strip("./") or not dataset.startswith((".", "/", "~")),
-        f"The dataset folder {dataset!r} does not exist.",
-    )
-    from nas_tf.data import prepared
-
-    return prepared.open_name(dataset, data_dir, download)
-
-
-def open_config(config: DataConfig) -> ImageSource:
-    """Opens the dataset of a config, and says once what it holds."""
-    source = open_source(config.dataset, config.data_dir, config.download)
-    say_once(source.overview())
-    return source

@@ -148,7 +148,7 @@ def build_head(x, spec: HeadSpec):
 def classifier_layers(num_classes: int, dropout: float = 0.0) -> list[keras.layers.Layer]:
     """Logits [N, num_classes] of pooled features [N,1,1,C].
 
-    A 1×1 convolution and not a dense layer: only so does the converter keep one scale a class.
+    A 1×1 convolution and not a dense layer: only so does the converter keep one scale per class.
     """
     conv = keras.layers.Conv2D(
         num_classes, 1, name="logits", kernel_initializer=keras.initializers.RandomNormal(stddev=0.01)

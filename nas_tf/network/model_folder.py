@@ -25,7 +25,7 @@ class ModelDescription:
 
     Attributes:
       kind: "float", or "qat" for a graph with fake quantizers.
-      labels: one name a class.
+      labels: one name per class.
       resize_size: short side before the centre crop to `resolution` in evaluation.
       has_background: whether class 0 is the background and every label shifts by one.
       quantization: settings of the fake-quant graph, for kind "qat".

@@ -51,7 +51,7 @@ class ArchitectureParameters(keras.layers.Layer):
         self.alpha.assign(np.where(self.offered, after, 0.0))
 
     def _adam(self, gradient: np.ndarray) -> None:
-        # The bare operation: Keras' optimizer costs milliseconds a call, for 147 numbers.
+        # The bare operation: Keras' optimizer costs milliseconds per call, for 147 numbers.
         steps = int(self._steps.assign_add(1))
 
         def number(value):

@@ -52,7 +52,7 @@ class SearchConfig:
       latency_table: file; `missing_latency` "error" or "estimate".
       algorithm: "gradient" (of the binary gates), "reinforce", or "random", a control: gate
         gradients of the right size and no information.
-      gate_mode: "full" or "two" paths an architecture step, for the gradient.
+      gate_mode: "full" or "two" paths per architecture step, for the gradient.
       latency_loss: see `nas_tf.search.objective`.
       derive: "budget" or "argmax"; see `nas_tf.search.derivation`.
       num_candidates: how many of the best architectures to list.

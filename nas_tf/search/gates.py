@@ -27,7 +27,7 @@ def entropy(p: np.ndarray) -> float:
 
 
 def sample(rng: np.random.Generator, p: np.ndarray) -> np.ndarray:
-    """One candidate a row, drawn with probabilities p.
+    """One candidate per row, drawn with probabilities p.
 
     Returns:
       int64 [blocks].
@@ -41,12 +41,12 @@ def sample(rng: np.random.Generator, p: np.ndarray) -> np.ndarray:
 def sample_pairs(
     rng: np.random.Generator, p: np.ndarray, offered: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Two different candidates a row without replacement, and which of them is active.
+    """Two different candidates per row without replacement, and which of them is active.
 
     The active one is drawn with the probabilities renormalised over the two.
 
     Returns:
-      (involved bool [blocks, candidates] with two True a row, active int64 [blocks]).
+      (involved bool [blocks, candidates] with two True per row, active int64 [blocks]).
     """
     rows = np.arange(len(p))
     first = sample(rng, p)

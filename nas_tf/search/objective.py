@@ -18,11 +18,11 @@ MUL_LOG_ALPHA, MUL_LOG_BETA = 0.2, 0.3
 ADD_LINEAR_LAMBDA = 0.1
 
 # Weights of a constraint are in units of the loss gradient's size.
-PENALTY = 100.0  # μ, a unit of relative excess
-MULTIPLIER_RATE = 0.1  # gain of m a step and unit of relative excess
+PENALTY = 100.0  # μ, per unit of relative excess
+MULTIPLIER_RATE = 0.1  # η, the gain of m per step and unit of relative excess
 FAR = 0.02  # relative excess beyond which m gains no faster, or it would overshoot
-LARGEST_WEIGHT = 2.0  # so that the loss has a say while the target is far
-_SCALE_DECAY = 0.98  # of the moving average of the gradients' ratio
+LARGEST_WEIGHT = 2.0  # of a constraint, so that the loss has a say while the target is far
+_SCALE_DECAY = 0.98  # d, of the moving average of the gradients' ratio
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +80,8 @@ class Objective:
         they are while weights are shared, and a one-sided constraint would let the search
         settle below the budget (Bender et al., 2020, TuNAS, argue likewise).
 
-    Further resources are bounded from above in every form: h = max(0, (E − limit) / limit).
+    Further resources are bounded from above in every form, by the same Lagrangian with
+    h = max(0, (E − limit) / limit).
 
     Args:
       form: one of `FORMS`, or `IN_LOSS`.
@@ -88,8 +89,8 @@ class Objective:
       reference: u of mul_log, in the unit of latency; every E and T lies above it.
 
     Attributes:
-      state: float64 [1 + resources]: the scale s, then a multiplier a resource. With alpha
-        and its optimizer it is all that a resumed run needs.
+      state: float64 [1 + resources]: the scale s, which all constraints share, then the multiplier
+        of each resource. With alpha and its optimizer it is all that a resumed run needs.
     """
 
     def __init__(self, form: str, resources: list[Resource], reference: float = 1.0):
@@ -106,41 +107,62 @@ class Objective:
         Args:
           loss: cross-entropy.
           loss_gradient: its gradient in alpha.
-          p: current probabilities, for E.
+          p: current probabilities, for E: all that may be drawn costs, not only what may move.
           involved_p: renormalised over the candidates that may move (p itself if all may).
         """
-        latency = self.resources[0]
-        value = latency.expected(p)
-        slope = gates.alpha_gradient(latency.costs, involved_p)
-        total = loss_gradient
+        total, constrained = loss_gradient, self.resources[1:]
         if self.form == "mul_log":
-            # d(CE·r) = r·dCE + CE·dr,  r = a (ln E/u / ln T/u)^β,  dr = r·β / (E ln E/u) · dE
-            own, target = np.log(value / self._reference), np.log(latency.limit / self._reference)
-            ratio = MUL_LOG_ALPHA * (own / target) ** MUL_LOG_BETA
-            total = ratio * (loss_gradient + loss * MUL_LOG_BETA / (value * own) * slope)
+            total = self._mul_log(loss, loss_gradient, p, involved_p)
         elif self.form == "add_linear":
-            total = loss_gradient + ADD_LINEAR_LAMBDA / latency.limit * slope
-        bounded = self.resources if self.form == "constrained" else self.resources[1:]
-        for resource in bounded:
+            total = loss_gradient + self._add_linear(involved_p)
+        elif self.form == "constrained":
+            constrained = self.resources
+        for resource in constrained:
             total = total + self._constraint(resource, loss_gradient, p, involved_p)
         return total
+
+    def _mul_log(
+        self, loss: float, loss_gradient: np.ndarray, p: np.ndarray, involved_p: np.ndarray
+    ) -> np.ndarray:
+        """∇(CE · r) with r = a · (ln (E/u) / ln (T/u))^β."""
+        latency = self.resources[0]
+        expected = latency.expected(p)
+        slope = gates.alpha_gradient(latency.costs, involved_p)
+        own, target = np.log(expected / self._reference), np.log(latency.limit / self._reference)
+        ratio = MUL_LOG_ALPHA * (own / target) ** MUL_LOG_BETA
+        # ∇r = r · β / (E · ln (E/u)) · ∇E, so ∇(CE · r) = r · (∇CE + CE · β / (E · ln (E/u)) · ∇E)
+        return ratio * (loss_gradient + loss * MUL_LOG_BETA / (expected * own) * slope)
+
+    def _add_linear(self, involved_p: np.ndarray) -> np.ndarray:
+        """∇(λ (E − T) / T) = λ / T · ∇E."""
+        latency = self.resources[0]
+        return ADD_LINEAR_LAMBDA / latency.limit * gates.alpha_gradient(latency.costs, involved_p)
 
     def _constraint(
         self, resource: Resource, loss_gradient: np.ndarray, p: np.ndarray, involved_p: np.ndarray
     ) -> np.ndarray:
-        """s (m + μ h) ∇h, after m ← m + η h; both within bounds."""
-        index = 1 + self.resources.index(resource)
+        """∇(s (m·h + μ/2 · h²)) = s (m + μ·h) ∇h, once s and m have moved."""
+        # h = E / limit − 1
         excess = resource.expected(p) / resource.limit - 1.0
         slope = gates.alpha_gradient(resource.costs / resource.limit, involved_p)
-        self._follow_scale(loss_gradient, slope)
+        scale = self._follow_scale(loss_gradient, slope)
+        # Latency is an equality, so it may be pulled up too. A further resource is only bounded
+        # from above: with no weight below 0, h < 0 counts as 0.
         least = -LARGEST_WEIGHT if resource is self.resources[0] else 0.0
-        gain = MULTIPLIER_RATE * np.clip(excess, -FAR, FAR)
-        self.state[index] = np.clip(self.state[index] + gain, least, LARGEST_WEIGHT)
-        weight = np.clip(self.state[index] + PENALTY * excess, least, LARGEST_WEIGHT)
-        return self.state[0] * weight * slope
+        multiplier = self._follow_excess(1 + self.resources.index(resource), excess, least)
+        weight = np.clip(multiplier + PENALTY * excess, least, LARGEST_WEIGHT)
+        return scale * weight * slope
 
-    def _follow_scale(self, loss_gradient: np.ndarray, slope: np.ndarray) -> None:
-        """s ← moving average of |∇CE| / |∇h|."""
+    def _follow_scale(self, loss_gradient: np.ndarray, slope: np.ndarray) -> float:
+        """s ← d·s + (1 − d)·|∇CE| / |∇h|; the first ratio is taken whole."""
+        # Where every gate is decided, |∇h| is 0, and so is what s multiplies.
         ratio = np.linalg.norm(loss_gradient) / max(float(np.linalg.norm(slope)), 1e-12)
         old = self.state[0]
         self.state[0] = ratio if old == 0 else _SCALE_DECAY * old + (1 - _SCALE_DECAY) * ratio
+        return self.state[0]
+
+    def _follow_excess(self, index: int, excess: float, least: float) -> float:
+        """m ← m + η·h, with h within ±FAR and m within [least, LARGEST_WEIGHT]; m is state[index]."""
+        gain = MULTIPLIER_RATE * np.clip(excess, -FAR, FAR)
+        self.state[index] = np.clip(self.state[index] + gain, least, LARGEST_WEIGHT)
+        return self.state[index]

@@ -9,8 +9,9 @@ from nas_tf.base.errors import UserError, require
 from nas_tf.data import batches
 from nas_tf.data.config import Part
 from nas_tf.data.holdout import hold_out
+from nas_tf.data.opening import open_config
 from nas_tf.data.overview import check_disjoint
-from nas_tf.data.sources import ImageSource, open_config
+from nas_tf.data.sources import ImageSource
 from nas_tf.latency.table import LatencyTable, load_table
 from nas_tf.search import gates
 from nas_tf.search.config import ALGORITHMS, GATE_MODES, Budget, SearchConfig

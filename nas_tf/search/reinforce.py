@@ -8,7 +8,7 @@ from nas_tf.search import gates
 from nas_tf.search.objective import Resource
 from nas_tf.supernet.supernet import Supernet
 
-NUM_NETWORKS = 10  # a batch of held-out images
+NUM_NETWORKS = 10  # sampled per batch of held-out images
 REWARD_EXPONENT = 0.1
 BASELINE_RATE = 0.99  # of the way to a batch's mean reward, as in the authors' code
 

@@ -1,6 +1,6 @@
 """All that moves in a search, and its two kinds of step."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -11,16 +11,38 @@ from nas_tf.data.preprocess import to_network_input
 from nas_tf.search import gates
 from nas_tf.search.architecture_parameters import ArchitectureParameters
 from nas_tf.search.objective import IN_LOSS, Objective, reference_scale
+from nas_tf.search.packing import Packing
 from nas_tf.search.problem import SearchProblem
 from nas_tf.search.reinforce import Reinforce
+from nas_tf.search.weight_optimizer import WeightOptimizer
 from nas_tf.supernet import tying
-from nas_tf.supernet.steps import WeightOptimizer, gate_gradients, make_steps, weight_step
+from nas_tf.supernet.steps import gate_gradients, make_steps, weight_step
 from nas_tf.supernet.supernet import Supernet
 from nas_tf.train import precision
 
+# What a random draw is for: the two kinds of step must not draw alike.
 _WEIGHT_DRAW, _ALPHA_DRAW, _UNTIE_DRAW = 0, 1, 2
 WEIGHT_ADVICE = "use a smaller --search_learning_rate or --search_warmup_learning_rate in another --workdir"
 _ALPHA_ADVICE = "use a smaller --search_alpha_learning_rate in another --workdir"
+
+# Sums over the epoch so far, in the order in which checkpoints hold them.
+_SUMS = ("weight_steps", "loss", "hits", "images", "alpha_steps", "alpha_loss")
+
+
+class _AlphaLoss(NamedTuple):
+    """The loss of an architecture step and where it pulls.
+
+    Attributes:
+      loss: cross-entropy on the batch.
+      gradient: of the loss, or of the negative reward, in alpha: float64 [blocks, candidates].
+      involved: bool [blocks, candidates], the candidates between which probability may move.
+      p: probabilities renormalised over the involved, 0 elsewhere.
+    """
+
+    loss: float
+    gradient: np.ndarray
+    involved: np.ndarray
+    p: np.ndarray
 
 
 class SearchState:
@@ -31,29 +53,28 @@ class SearchState:
 
     def __init__(self, problem: SearchProblem):
         config = problem.config
-        keras.utils.set_random_seed(config.seed)
-        with precision.policy(config.mixed_precision):
-            self.supernet = Supernet(
-                problem.space, config.resolution, problem.source.num_classes, config.jit_compile
-            )
+        keras.utils.set_random_seed(config.seed)  # of the supernet's initial weights
+        self.supernet = _make_supernet(problem)
         self._steps = make_steps(self.supernet)
+        self._optimizer = WeightOptimizer(self.supernet, weight_decay=config.schedule.weight_decay)
         self.parameters = ArchitectureParameters(
             problem.offered, config.schedule.alpha_learning_rate, config.seed
         )
+        # The authors' reward has the latency in it. Then the objective must not count it again.
         latency_reward = config.algorithm == "reinforce" and config.latency_loss == "mul_log"
+        latency = problem.resources[0]
+        self.reinforce = Reinforce(latency, latency_reward)
         self.objective = Objective(
             IN_LOSS if latency_reward else config.latency_loss,
             problem.resources,
-            reference_scale(problem.resources[0], problem.offered),
+            reference_scale(latency, problem.offered),
         )
-        self.reinforce = Reinforce(problem.resources[0], latency_reward)
-        self._optimizer = WeightOptimizer(self.supernet, weight_decay=config.schedule.weight_decay)
         self._config, self._tied_steps = config, problem.tied_steps
-        self._sums = dict.fromkeys(
-            ("weight_steps", "loss", "hits", "images", "alpha_steps", "alpha_loss"), 0.0
+        self._sums = dict.fromkeys(_SUMS, 0.0)
+        self._packing = Packing(
+            {**dict.fromkeys(_SUMS, 1), "objective": len(self.objective.state), "baseline": 1}
         )
-        size = len(self._sums) + len(self.objective.state) + 1
-        self._numbers = tf.Variable(tf.zeros([size], tf.float64), trainable=False)
+        self._numbers = tf.Variable(tf.zeros([self._packing.size], tf.float64), trainable=False)
 
     def trackables(self) -> dict[str, Any]:
         """What a checkpoint has to hold; call `pack` before saving and `unpack` after restoring."""
@@ -65,16 +86,16 @@ class SearchState:
         }
 
     def pack(self) -> None:
-        """Plain numbers into their variable."""
-        self._numbers.assign([*self._sums.values(), *self.objective.state, self.reinforce.baseline])
+        """Plain numbers, which checkpoints do not know, into their variable."""
+        numbers = {**self._sums, "objective": self.objective.state, "baseline": self.reinforce.baseline}
+        self._numbers.assign(self._packing.pack(numbers))
 
     def unpack(self) -> None:
         """The opposite of `pack`."""
-        values = self._numbers.numpy()
-        count = len(self._sums)
-        self._sums = dict(zip(self._sums, values[:count].tolist(), strict=True))
-        self.objective.state = values[count:-1].copy()
-        self.reinforce.baseline = float(values[-1])
+        numbers = self._packing.unpack(self._numbers.numpy())
+        self._sums = {name: numbers[name].item() for name in _SUMS}
+        self.objective.state = numbers["objective"]
+        self.reinforce.baseline = numbers["baseline"].item()
 
     def weight_step(self, step: int, images: tf.Tensor, labels: tf.Tensor, rate: float) -> None:
         """Trains the weights of one sampled network; images are uint8.
@@ -107,32 +128,36 @@ class SearchState:
         Raises:
           UserError: the loss or the gradient is not finite; alpha stays as it was.
         """
-        rng = self._rng(step, _ALPHA_DRAW)
-        p, offered = self.parameters.probabilities(), self.parameters.offered
-        images = to_network_input(images)
-        involved = offered
-        if self._config.algorithm == "reinforce":
-            loss, loss_gradient = self.reinforce.gradient(self.supernet, images, labels, p, rng)
-            involved_p = p
-        else:
-            if self._config.gate_mode == "two":
-                involved, active = gates.sample_pairs(rng, p, offered)
-            else:
-                active = gates.sample(rng, p)
-            loss, _, gate_gradient = gate_gradients(self._steps, images, labels, involved, active)
-            if self._config.algorithm == "random":
-                gate_gradient = _without_information(gate_gradient, rng)
-            involved_p = gates.renormalised(p, involved)
-            loss_gradient = gates.alpha_gradient(gate_gradient, involved_p)
+        p = self.parameters.probabilities()
+        found = self._alpha_loss(to_network_input(images), labels, p, self._rng(step, _ALPHA_DRAW))
+        size = float(np.abs(found.gradient).sum())
         require_finite(
-            {"loss on the images for alpha": loss, "gradient of alpha": float(np.abs(loss_gradient).sum())},
-            step,
-            WEIGHT_ADVICE,
+            {"loss on the images for alpha": found.loss, "gradient of alpha": size}, step, WEIGHT_ADVICE
         )
-        gradient = self.objective.gradient(loss, loss_gradient, p, involved_p)
-        self.parameters.apply_gradient(gradient, involved)
+        gradient = self.objective.gradient(found.loss, found.gradient, p, found.p)
+        self.parameters.apply_gradient(gradient, found.involved)
         require_finite({"alpha": float(np.abs(self.parameters.alpha.numpy()).sum())}, step, _ALPHA_ADVICE)
-        self._add(alpha_steps=1, alpha_loss=loss)
+        self._add(alpha_steps=1, alpha_loss=found.loss)
+
+    def _alpha_loss(
+        self, images: tf.Tensor, labels: tf.Tensor, p: np.ndarray, rng: np.random.Generator
+    ) -> _AlphaLoss:
+        """The loss and its gradient in alpha by the configured algorithm; moves REINFORCE's baseline."""
+        if self._config.algorithm == "reinforce":
+            loss, gradient = self.reinforce.gradient(self.supernet, images, labels, p, rng)
+            return _AlphaLoss(loss, gradient, self.parameters.offered, p)
+        involved, active = self._draw_gates(p, rng)
+        loss, _, gate_gradient = gate_gradients(self._steps, images, labels, involved, active)
+        if self._config.algorithm == "random":
+            gate_gradient = _without_information(gate_gradient, rng)
+        involved_p = gates.renormalised(p, involved)
+        return _AlphaLoss(loss, gates.alpha_gradient(gate_gradient, involved_p), involved, involved_p)
+
+    def _draw_gates(self, p: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """(candidates with a gradient, bool [blocks, candidates]; active candidate of each block)."""
+        if self._config.gate_mode == "two":
+            return gates.sample_pairs(rng, p, self.parameters.offered)
+        return self.parameters.offered, gates.sample(rng, p)
 
     def figures(self) -> dict[str, float | None]:
         """Means of the epoch so far, and where alpha stands."""
@@ -149,7 +174,7 @@ class SearchState:
 
     def begin_epoch(self) -> None:
         """Starts the epoch's means afresh."""
-        self._sums = dict.fromkeys(self._sums, 0.0)
+        self._sums = dict.fromkeys(_SUMS, 0.0)
 
     def _add(self, **values: float) -> None:
         for name, value in values.items():
@@ -157,6 +182,12 @@ class SearchState:
 
     def _rng(self, step: int, kind: int) -> np.random.Generator:
         return np.random.default_rng((self._config.seed, step, kind))
+
+
+def _make_supernet(problem: SearchProblem) -> Supernet:
+    config = problem.config
+    with precision.policy(config.mixed_precision):
+        return Supernet(problem.space, config.resolution, problem.source.num_classes, config.jit_compile)
 
 
 def _without_information(gate_gradient: np.ndarray, rng: np.random.Generator) -> np.ndarray:

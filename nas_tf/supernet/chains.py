@@ -4,47 +4,22 @@ The layers say what is computed; their own variables are never made. With the we
 as an argument too, one compiled graph serves all chains that differ in widths and kernel size.
 """
 
-import dataclasses
-import math
-from collections.abc import Hashable, Iterator, Sequence
+import itertools
+from collections.abc import Hashable, Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-_WEIGHTLESS = (
-    keras.layers.ReLU,
-    keras.layers.ZeroPadding2D,
-    keras.layers.Flatten,
-    keras.layers.GlobalAveragePooling2D,
-)
-_KERNELS = ("kernel", "depthwise_kernel")
+from nas_tf.supernet.chain_weights import layout_of, places_in, places_of, take, weights_of
 
 
-@dataclasses.dataclass(frozen=True)
-class Weight:
-    """One trained weight of a layer.
+class Averages(NamedTuple):
+    """A batch norm's moving mean and variance, each [C]."""
 
-    Attributes:
-      layer: position in the chain.
-      name: Keras' name of the attribute.
-    """
-
-    layer: int
-    name: str
-    shape: tuple[int, ...]
-    initializer: keras.initializers.Initializer
-
-    @property
-    def size(self) -> int:
-        """How many numbers."""
-        return math.prod(self.shape)
-
-    def initial(self) -> np.ndarray:
-        """A fresh draw of the initializer, flat."""
-        # The same instance would draw the same numbers again.
-        fresh = type(self.initializer).from_config(self.initializer.get_config())
-        return np.asarray(fresh(self.shape, dtype=tf.float32)).ravel()
+    mean: tf.Tensor
+    variance: tf.Tensor
 
 
 class Chain:
@@ -56,8 +31,7 @@ class Chain:
 
     Attributes:
       weights: in the order of Keras' `trainable_weights`.
-      layout: int32 vector, of all `weights` the shapes, then the sizes, then where in the flat
-        vector they start.
+      layout: int32 vector that says where in the flat vector each of them lies.
       form: equal for chains that differ in nothing but the shapes of their weights.
 
     Raises:
@@ -66,16 +40,9 @@ class Chain:
 
     def __init__(self, layers: Sequence[keras.layers.Layer], channels: int):
         self.layers = list(layers)
-        self.weights: list[Weight] = []
-        for position, layer in enumerate(self.layers):
-            shapes, channels = _weight_shapes(layer, channels)
-            # Keras calls them kernel_initializer, gamma_initializer, …, but depthwise_initializer.
-            self.weights += [
-                Weight(position, name, shape, getattr(layer, f"{name.removesuffix('_kernel')}_initializer"))
-                for name, shape in shapes.items()
-            ]
-        shapes, sizes, starts = zip(*_places([weight.shape for weight in self.weights]), strict=True)
-        self.layout = tf.constant(np.concatenate([*shapes, *sizes, *starts]), tf.int32)
+        self.weights = weights_of(self.layers, channels)
+        self._places = places_of(self.weights)
+        self.layout = layout_of(self._places)
         self.form: Hashable = tuple(map(_form, self.layers))
 
     def initial_weights(self) -> np.ndarray:
@@ -84,21 +51,13 @@ class Chain:
 
     def initial_statistics(self) -> np.ndarray:
         """Means of 0 and variances of 1, flat."""
-        sizes = self._norm_sizes()
-        return (
-            np.concatenate([np.full(2 * n, [0.0] * n + [1.0] * n, np.float32) for n in sizes])
-            if sizes
-            else np.zeros(0, np.float32)
-        )
+        means_and_variances = [[0.0] * size + [1.0] * size for size in self._norm_sizes()]
+        return np.array(sum(means_and_variances, []), np.float32)
 
     def unpack(self, weights: tf.Tensor) -> list[tf.Tensor]:
         """A flat vector's parts in their shapes, in the order of Keras' `trainable_weights`."""
-        return [
-            tf.reshape(part, weight.shape)
-            for part, weight in zip(
-                tf.split(weights, [weight.size for weight in self.weights]), self.weights, strict=True
-            )
-        ]
+        parts = tf.split(weights, [weight.size for weight in self.weights])
+        return [tf.reshape(part, weight.shape) for part, weight in zip(parts, self.weights, strict=True)]
 
     def unpack_statistics(self, statistics: tf.Tensor) -> list[tf.Tensor]:
         """Means and variances in the order of Keras' `non_trainable_weights`."""
@@ -126,13 +85,12 @@ class Chain:
           (y, new statistics, flat).
         """
         values = self.values(weights, layout, weight_decay)
-        averages = iter(() if statistics is None else _averages(values, statistics))
+        averages = iter(_averages(values, statistics))
         moved: list[tf.Tensor] = []
         for layer, own in zip(self.layers, values, strict=True):
             x = tf.cast(x, layer.compute_dtype)
             if isinstance(layer, keras.layers.BatchNormalization):
-                held = None if statistics is None else (next(averages), next(averages))
-                x, new = _batch_norm(layer, x, own, held, training)
+                x, new = _batch_norm(layer, x, own, next(averages), training)
                 moved += new
             else:
                 x = compute(layer, x, own)
@@ -146,19 +104,15 @@ class Chain:
         A gradient that comes back through them has decay · w added for kernels.
         """
         ranks = [len(weight.shape) for weight in self.weights]
-        if layout is None:
-            places = _places([weight.shape for weight in self.weights])
-        else:
-            numbers = tf.split(layout, [*ranks, *[1] * (2 * len(ranks))])
-            places = [numbers[i :: len(ranks)] for i in range(len(ranks))]
-        decays = [weight.name in _KERNELS for weight in self.weights]
-        result: list[dict[str, tf.Tensor]] = [{} for _ in self.layers]
-        parts = _parts(weights, places, decays, weight_decay)
-        for weight, value in zip(self.weights, parts, strict=True):
-            result[weight.layer][weight.name] = value
-        return result
+        places = self._places if layout is None else places_in(layout, ranks)
+        parts = take(weights, places, [weight.decays for weight in self.weights], weight_decay)
+        by_layer: list[dict[str, tf.Tensor]] = [{} for _ in self.layers]
+        for weight, part in zip(self.weights, parts, strict=True):
+            by_layer[weight.layer][weight.name] = part
+        return by_layer
 
     def _norm_sizes(self) -> list[int]:
+        """Channels of each batch norm."""
         return [weight.size for weight in self.weights if weight.name == "gamma"]
 
 
@@ -178,21 +132,8 @@ def compute(layer: keras.layers.Layer, x: tf.Tensor, weights: dict[str, tf.Tenso
     return layer.call(x)
 
 
-def _weight_shapes(layer: keras.layers.Layer, channels: int) -> tuple[dict[str, tuple], int]:
-    """(shapes of the trained weights by name, channels of the output)."""
-    if isinstance(layer, keras.layers.DepthwiseConv2D):
-        return {"depthwise_kernel": (*layer.kernel_size, channels, 1)}, channels
-    if isinstance(layer, keras.layers.Conv2D):
-        shapes = {"kernel": (*layer.kernel_size, channels, layer.filters)}
-        return shapes | ({"bias": (layer.filters,)} if layer.use_bias else {}), layer.filters
-    if isinstance(layer, keras.layers.BatchNormalization):
-        return {"gamma": (channels,), "beta": (channels,)}, channels
-    if isinstance(layer, _WEIGHTLESS):
-        return {}, channels
-    raise TypeError(f"{type(layer).__name__} cannot be part of a path.")
-
-
 def _form(layer: keras.layers.Layer) -> Hashable:
+    """All of a layer that its graph depends on but the shapes of its weights."""
     # Depthwise kernels of any size are one form; dense ones of 1×1 can be computed in ways that
     # others cannot (`gate_values`).
     is_dense = isinstance(layer, keras.layers.Conv2D) and not isinstance(layer, keras.layers.DepthwiseConv2D)
@@ -204,48 +145,35 @@ def _form(layer: keras.layers.Layer) -> Hashable:
     )
 
 
-def _places(shapes: Sequence[tuple[int, ...]]) -> list[tuple]:
-    """(shape, [size], [start]) of consecutive parts of a flat vector."""
-    sizes = [math.prod(shape) for shape in shapes]
-    starts = np.cumsum([0, *sizes[:-1]]).tolist()
-    return [(shape, [size], [start]) for shape, size, start in zip(shapes, sizes, starts, strict=True)]
+def _averages(values: list[dict[str, tf.Tensor]], statistics: tf.Tensor | None) -> Iterable[Averages | None]:
+    """Each batch norm's averages out of the flat vector; None for ever without one.
 
-
-def _parts(
-    vector: tf.Tensor, places: Sequence[tuple], decays: Sequence[bool], weight_decay: float | tf.Tensor
-) -> list[tf.Tensor]:
-    """Parts of a vector in their shapes.
-
-    Slices, which share the vector's memory where a split would copy; but the gradient of
-    slices would be a sum of vectors that are zero almost everywhere.
+    A mean and a variance are as long as the scale γ of the same batch norm, whose shape may be
+    known only when the graph runs.
     """
-
-    @tf.custom_gradient
-    def unpack(flat):
-        parts = [tf.reshape(tf.slice(flat, start, size), shape) for shape, size, start in places]
-
-        def gradient(*upstream):
-            # ∂(loss + decay/2 · Σ w²)/∂w = ∂loss/∂w + decay · w
-            decayed = [
-                g + weight_decay * w if decaying else g
-                for g, w, decaying in zip(upstream, parts, decays, strict=True)
-            ]
-            return tf.concat([tf.reshape(g, [-1]) for g in decayed], 0)
-
-        return parts, gradient
-
-    return unpack(vector)
+    if statistics is None:
+        return itertools.repeat(None)
+    channels = [tf.size(own["gamma"]) for own in values if "gamma" in own]
+    if not channels:
+        return []
+    sizes = [size for size in channels for _ in Averages._fields]
+    parts = tf.split(statistics, tf.stack(sizes), num=len(sizes))
+    return map(Averages, parts[::2], parts[1::2])
 
 
-def _averages(values: list[dict[str, tf.Tensor]], statistics: tf.Tensor) -> Iterator[tf.Tensor]:
-    """Means and variances in turn, as long as the scales of the same batch norm."""
-    sizes = [tf.size(own["gamma"]) for own in values if "gamma" in own for _ in range(2)]
-    return iter(tf.split(statistics, tf.stack(sizes), num=len(sizes)) if sizes else ())
+def _batch_norm(
+    layer: keras.layers.BatchNormalization,
+    x: tf.Tensor,
+    weights: dict[str, tf.Tensor],
+    averages: Averages | None,
+    training: bool,
+) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    """(y, [mean, variance] of the batch or, where there are averages, these once moved).
 
-
-def _batch_norm(layer, x, weights, averages, training: bool):
-    """y = γ (x − mean) / √(variance + ε) + β, and averages ← μ·averages + (1 − μ)·batch's."""
+    y = γ (x − mean) / √(variance + ε) + β  and, in training,  averages ← μ·averages + (1 − μ)·batch's.
+    """
     mean, variance = averages or (tf.zeros([0]), tf.zeros([0]))
+    # The operation's factor is 1 − μ. With 1 it returns the batch's own and reads no averages.
     factor = 1.0 - layer.momentum if training and averages else 1.0
     y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
         x=x,

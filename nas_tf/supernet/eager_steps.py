@@ -55,10 +55,11 @@ class EagerSteps:
         x = net.stem.frozen(images)
         inputs, branches, outputs = [net.first.join(x, net.first.frozen(x))], [], []
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(inputs[0])
+            tape.watch(inputs[0])  # and no weight: what flows back are gradients of blocks' outputs
             for block, index in zip(net.blocks, active, strict=True):
                 x, path = inputs[-1], block.paths[index]
                 branches.append(tf.zeros_like(x) if path is None else path.frozen(x))
+                # A copy, since the gradient is asked for of outputs: x is that of the block before.
                 outputs.append(tf.identity(x) if path is None else path.join(x, branches[-1]))
                 inputs.append(outputs[-1])
             loss, hits = cross_entropy(net.after.frozen(inputs[-1]), labels)

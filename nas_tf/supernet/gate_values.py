@@ -4,6 +4,7 @@ Nothing flows back through an inactive path, so its batch norms need not be comp
 the one behind the expanding 1×1 convolution follows from the moments of the narrow input.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -36,28 +37,34 @@ def gate_value(
     layout: tf.Tensor | None,
     moments: Moments,
 ) -> tf.Tensor:
-    """∂L/∂g = Σ F(x) · ∂L/∂y, a scalar, with F as in training: batch norm by the batch."""
+    """∂L/∂g = Σ F(x) · ∂L/∂y, a scalar, with F as in training: batch norm by the batch.
+
+    Args:
+      chain: F.
+      x: the block's input, [N, H, W, C].
+      output_gradient: ∂L/∂y of the block's output y.
+      weights, layout: as of `Chain.run`.
+      moments: of x.
+    """
     y = _run(chain, x, chain.values(weights, layout), moments)
     # Summed in float32 also under mixed precision: thousands of terms of both signs.
     return tf.reduce_sum(tf.cast(y, tf.float32) * tf.cast(output_gradient, tf.float32))
 
 
-def _run(chain: Chain, x: tf.Tensor, values: list[dict[str, tf.Tensor]], moments: Moments):
-    layers, start = chain.layers, 0
-    if _folds(layers):
-        x, start = _folded(layers[0], layers[1], x, values[0]["kernel"], values[1], moments), 2
-    for layer, own in zip(layers[start:], values[start:], strict=True):
+def _run(chain: Chain, x: tf.Tensor, values: list[dict[str, tf.Tensor]], moments: Moments) -> tf.Tensor:
+    """F(x), with an expanding 1×1 convolution and its batch norm in one."""
+    steps = list(zip(chain.layers, values, strict=True))
+    if _folds(chain.layers):
+        (convolution, weights), (norm, own), *steps = steps
+        x = _folded(convolution, norm, x, weights["kernel"], own, moments)
+    for layer, own in steps:
         x = tf.cast(x, layer.compute_dtype)
-        if isinstance(layer, keras.layers.BatchNormalization):
-            mean, variance = tf.nn.moments(tf.cast(x, tf.float32), [0, 1, 2])
-            scale, shift = _affine(layer, own, mean, variance)
-            x = x * tf.cast(scale, x.dtype) + tf.cast(shift, x.dtype)
-        else:
-            x = compute(layer, x, own)
+        is_norm = isinstance(layer, keras.layers.BatchNormalization)
+        x = _normalized(layer, x, own) if is_norm else compute(layer, x, own)
     return x
 
 
-def _folds(layers) -> bool:
+def _folds(layers: Sequence[keras.layers.Layer]) -> bool:
     """Whether the chain begins with a plain 1×1 convolution and its batch norm."""
     first, second = layers[:2]
     return (
@@ -69,12 +76,20 @@ def _folds(layers) -> bool:
     )
 
 
-def _folded(convolution, norm, x, kernel, own, moments: Moments) -> tf.Tensor:
-    """Convolution and batch norm as one convolution.
+def _folded(
+    convolution: keras.layers.Conv2D,
+    norm: keras.layers.BatchNormalization,
+    x: tf.Tensor,
+    kernel: tf.Tensor,
+    own: dict[str, tf.Tensor],
+    moments: Moments,
+) -> tf.Tensor:
+    """Convolution and batch norm as one convolution, whose wide output is never looked at twice.
 
-    For z = Wᵀx: mean z = Wᵀ·mean x and variance z_c = w_cᵀ·covariance x·w_c.
+    For z = Wᵀx: mean z = Wᵀ·mean x and variance z_c = w_cᵀ·covariance x·w_c. With them batch norm
+    is s·z + t, and s·(Wᵀx) + t = (W·s)ᵀx + t.
     """
-    matrix = tf.reshape(kernel, tf.shape(kernel)[2:])
+    matrix = tf.reshape(kernel, tf.shape(kernel)[2:])  # W: [C, wide]
     mean = tf.linalg.matvec(matrix, moments.mean, transpose_a=True)
     variance = tf.reduce_sum(matrix * (moments.covariance @ matrix), 0)
     scale, shift = _affine(norm, own, mean, variance)
@@ -82,8 +97,17 @@ def _folded(convolution, norm, x, kernel, own, moments: Moments) -> tf.Tensor:
     return tf.nn.bias_add(y, tf.cast(shift, y.dtype))
 
 
-def _affine(norm, own: dict[str, tf.Tensor], mean: tf.Tensor, variance: tf.Tensor):
-    """(s, t) with batch norm's y = s·x + t."""
+def _normalized(norm: keras.layers.BatchNormalization, x: tf.Tensor, own: dict[str, tf.Tensor]) -> tf.Tensor:
+    """Batch norm by the batch. Its moments are taken in float32 also under mixed precision."""
+    mean, variance = tf.nn.moments(tf.cast(x, tf.float32), [0, 1, 2])
+    scale, shift = _affine(norm, own, mean, variance)
+    return x * tf.cast(scale, x.dtype) + tf.cast(shift, x.dtype)
+
+
+def _affine(
+    norm: keras.layers.BatchNormalization, own: dict[str, tf.Tensor], mean: tf.Tensor, variance: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """(s, t), each [C], with batch norm's y = s·x + t."""
     # s = γ / √(variance + ε),  t = β − mean · s
     scale = own["gamma"] * tf.math.rsqrt(variance + norm.epsilon)
     return scale, own["beta"] - mean * scale

@@ -5,6 +5,7 @@ compact network.
 """
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -13,7 +14,6 @@ from nas_tf.supernet.eager_steps import EagerSteps
 from nas_tf.supernet.graph_steps import GraphSteps
 from nas_tf.supernet.paths import Path
 from nas_tf.supernet.supernet import Supernet
-from nas_tf.train.optimizers import MOMENTUM, WEIGHT_DECAY, NesterovSgd
 
 Steps = EagerSteps | GraphSteps
 
@@ -23,27 +23,28 @@ def make_steps(supernet: Supernet) -> Steps:
     return EagerSteps(supernet) if supernet.jit_compile else GraphSteps(supernet)
 
 
-class WeightOptimizer(NesterovSgd):
-    """`NesterovSgd` on the paths that it is given and no others.
-
-    A path that was not sampled keeps its weights and its momentum, without decay.
+class PathOptimizer(Protocol):
+    """What a weight step needs of an optimizer.
 
     Attributes:
-      weight_decay: to be part of the gradients that `update_path` is given.
+      weight_decay: of kernels; the step puts it into the gradients that `update_path` is given.
     """
 
-    def __init__(self, supernet: Supernet, momentum: float = MOMENTUM, weight_decay: float = WEIGHT_DECAY):
-        super().__init__({path.name: path.trained for path in supernet.all_paths()}, momentum)
-        self.weight_decay = weight_decay
+    weight_decay: float
 
     def update_path(self, path: Path, gradient: tf.Tensor, rate: tf.Tensor) -> None:
-        """One update of a path's weights."""
-        self.update(path.name, path.trained, gradient, rate)
+        """Moves a path's weights.
+
+        Args:
+          path: whose `trained` changes.
+          gradient: float32, of the loss and the decay in `path.trained`, of the same shape.
+          rate: float32 [].
+        """
 
 
 def weight_step(
     steps: Steps,
-    optimizer: WeightOptimizer,
+    optimizer: PathOptimizer,
     images: tf.Tensor,
     labels: tf.Tensor,
     active: Sequence[int],

@@ -17,8 +17,9 @@ from nas_tf.base.run_folder import TRAIN, RunFolder, StageFolder, open_stage
 from nas_tf.data import batches
 from nas_tf.data import config as data_config
 from nas_tf.data.class_names import ClassList, Matching, match_dataset
+from nas_tf.data.opening import open_config
 from nas_tf.data.overview import check_disjoint
-from nas_tf.data.sources import ImageSource, open_config
+from nas_tf.data.sources import ImageSource
 from nas_tf.network.build import build_network
 from nas_tf.network.model_folder import ModelDescription, load_float_model, read_description, save_model
 from nas_tf.space.architecture import Architecture, from_json

@@ -8,8 +8,8 @@ import pytest
 from nas_tf.base.errors import UserError
 from nas_tf.data import batches
 from nas_tf.data.config import NO_AUGMENTATION, Augmentation
+from nas_tf.data.opening import open_source
 from nas_tf.data.preprocess import evaluation_image
-from nas_tf.data.sources import open_source
 
 STRONG = Augmentation(0.3, True, 1.0)
 

@@ -5,7 +5,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from nas_tf.base.errors import UserError
-from nas_tf.data.sources import open_source
+from nas_tf.data.opening import open_source
 
 
 @pytest.fixture(scope="module")

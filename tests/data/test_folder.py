@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 from nas_tf.base.errors import UserError
 from nas_tf.data import batches, folder
 from nas_tf.data.config import DataConfig
-from nas_tf.data.sources import open_config, open_source
+from nas_tf.data.opening import open_config, open_source
 from tests.data.conftest import write_image
 
 

@@ -6,7 +6,8 @@ from PIL import Image
 
 from nas_tf.data import batches, prepared
 from nas_tf.data.config import NO_AUGMENTATION
-from nas_tf.data.sources import ArraySource, open_source
+from nas_tf.data.opening import open_source
+from nas_tf.data.sources import ArraySource
 
 COUNT = 12
 

@@ -10,7 +10,8 @@ import tensorflow as tf
 from nas_tf.base.errors import UserError
 from nas_tf.data import batches
 from nas_tf.data.config import Part
-from nas_tf.data.sources import ArraySource, open_source
+from nas_tf.data.opening import open_source
+from nas_tf.data.sources import ArraySource
 from tests.data.conftest import NUM_TEST, NUM_TRAIN
 
 

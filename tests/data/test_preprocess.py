@@ -6,7 +6,7 @@ from PIL import Image
 
 from nas_tf.data import preprocess
 from nas_tf.data.config import default_resize_size
-from nas_tf.data.sources import open_source
+from nas_tf.data.opening import open_source
 
 
 def noise(height, width, seed=0):

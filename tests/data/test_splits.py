@@ -4,8 +4,8 @@ import pytest
 
 from nas_tf.base.errors import UserError
 from nas_tf.data import splits
+from nas_tf.data.opening import open_source
 from nas_tf.data.overview import check_disjoint, note_shared
-from nas_tf.data.sources import open_source
 from tests.data.conftest import NUM_TRAIN
 
 

@@ -19,7 +19,7 @@ def rescale(accumulators, multipliers):
 
 def validation_images(folder):
     from nas_tf.data import preprocess
-    from nas_tf.data.sources import open_source
+    from nas_tf.data.opening import open_source
 
     source = open_source("imagenet2012", str(folder / "tfds"))
     for image, _ in source.examples("validation"):

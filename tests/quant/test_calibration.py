@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nas_tf.data.config import NO_AUGMENTATION, Augmentation, DataConfig
-from nas_tf.data.sources import open_source
+from nas_tf.data.opening import open_source
 from quant import calibration, layer_samples, reconstruction
 from quant.finetune_config import FinetuneConfig
 

@@ -10,7 +10,7 @@ import pytest
 
 from nas_tf.base.errors import UserError
 from nas_tf.data.config import NO_AUGMENTATION, Augmentation, DataConfig
-from nas_tf.data.sources import open_config
+from nas_tf.data.opening import open_config
 from nas_tf.network import model_folder
 from nas_tf.space.architecture import from_string
 from quant import finetune_run, reconstruction

@@ -30,7 +30,7 @@ def phone_latency(shared_data, target_ms: float = 80.0):
 
 
 def write_table(path, space: str = "micro", resolution: int = 32, num_classes: int = 10) -> str:
-    """A table whose entries are 0.3 ms a million multiply-adds plus 0.01 ms."""
+    """A table whose entries are 0.3 ms per million multiply-adds plus 0.01 ms."""
     specs = {**SPACES, "micro": MICRO}[space].latency_specs(resolution, num_classes)
     identity = Identity("made up", "host", "none", "builtin", 1, "int8", space, resolution, 1.0, num_classes)
     entries = {key: Entry(0.3 * spec.macs / 1e6 + 0.01) for key, spec in specs.items()}

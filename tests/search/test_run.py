@@ -21,7 +21,7 @@ from nas_tf.space.architecture import from_json
 from nas_tf.supernet import tying
 
 TARGET_MS = 0.2
-STEPS = 7  # an epoch, of 193 images
+STEPS = 7  # per epoch, of 193 images
 
 
 def _config(table: str, **changes) -> SearchConfig:
@@ -74,7 +74,7 @@ def test_candidates_are_listed_best_first_within_the_target(finished):
     assert candidates[0]["architecture"] == best
 
 
-def test_metrics_hold_a_line_an_epoch(finished):
+def test_metrics_hold_a_line_per_epoch(finished):
     lines = read_metrics(finished[0] / "search")
     assert [line["epoch"] for line in lines] == [0, 1, 2]
     for line in lines:

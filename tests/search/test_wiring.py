@@ -19,7 +19,7 @@ from nas_tf.search.config import Budget, SearchConfig, SearchSchedule
 from nas_tf.search.problem import check_problem
 from nas_tf.search.state import SearchState
 
-TARGET_MS, STEPS = 0.2, 7  # steps an epoch, of 193 images
+TARGET_MS, STEPS = 0.2, 7  # steps per epoch, of 193 images
 JITTER = Augmentation(1.0, True, 0.4)
 
 

@@ -9,12 +9,12 @@ import tf_keras as keras
 
 from nas_tf.network.build import build_network
 from nas_tf.search.problem import offered_candidates
+from nas_tf.search.weight_optimizer import WeightOptimizer
 from nas_tf.space.search_space import FULL, TINY
 from nas_tf.supernet import graph_steps
 from nas_tf.supernet.steps import (
     EagerSteps,
     GraphSteps,
-    WeightOptimizer,
     gate_gradients,
     make_steps,
     weight_step,

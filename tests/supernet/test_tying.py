@@ -6,9 +6,10 @@ import tensorflow as tf
 import tf_keras as keras
 
 from nas_tf.search.problem import offered_candidates
+from nas_tf.search.weight_optimizer import WeightOptimizer
 from nas_tf.space.search_space import SPACES
 from nas_tf.supernet import tying
-from nas_tf.supernet.steps import WeightOptimizer, make_steps, weight_step
+from nas_tf.supernet.steps import make_steps, weight_step
 from nas_tf.supernet.supernet import Supernet
 
 

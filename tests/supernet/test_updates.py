@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from nas_tf.supernet.steps import WeightOptimizer, make_steps, weight_step
+from nas_tf.search.weight_optimizer import WeightOptimizer
+from nas_tf.supernet.steps import make_steps, weight_step
 from nas_tf.supernet.supernet import Supernet
 from tests.search.helpers import MICRO
 
@@ -89,3 +90,22 @@ def test_what_the_optimizer_keeps_is_by_default_the_projects():
     assert optimizer.weight_decay == WEIGHT_DECAY
     assert float(optimizer._momentum) == pytest.approx(momentum)
     assert all(not slot.trainable and not slot.numpy().any() for slot in optimizer.slots.values())
+
+
+class _Descent:
+    """w ← w − η·g: the least that a weight step asks of an optimizer."""
+
+    weight_decay = DECAY
+
+    def update_path(self, path, gradient, rate):
+        path.trained.assign_sub(rate * gradient)
+
+
+def test_a_weight_step_takes_any_optimizer_of_paths(batch):
+    net = _supernet()
+    paths = net.active_paths(ACTIVE)
+    *_, gradients = _gradients(net, *batch)
+    expected = [path.trained.numpy() - 0.1 * g for path, g in zip(paths, gradients, strict=True)]
+    weight_step(make_steps(net), _Descent(), *batch, ACTIVE, 0.1, SMOOTHING)
+    for path, wanted in zip(paths, expected, strict=True):
+        np.testing.assert_allclose(path.trained, wanted, atol=2e-4)

@@ -50,7 +50,7 @@ def whole(tmp_path_factory):
     return workdir, run_train(str(workdir), CONFIG)
 
 
-# Five steps an epoch: within the first, and at its end before the next begins.
+# Five steps per epoch: within the first, and at its end before the next begins.
 @pytest.mark.parametrize("steps", [3, 5])
 def test_a_killed_run_ends_with_the_same_weights(whole, tmp_path, monkeypatch, steps):
     config = dataclasses.replace(CONFIG, checkpoint_minutes=0.0)
