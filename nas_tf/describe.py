@@ -49,6 +49,7 @@ def describe(
             "input": [layer.input_size, layer.input_size, layer.input_width],
             "output": [layer.output_size, layer.output_size, layer.output_width],
             "stride": layer.stride,
+            "shortcut": bool(getattr(layer, "has_shortcut", False)),
             "params": layer.params,
             "macs": layer.macs,
             "latency_ms": table.cost_ms(layer) if table else None,
@@ -69,15 +70,17 @@ def describe(
 
 
 def _print_layers(blocks: list[dict[str, Any]]) -> None:
-    header = f"{'layer':<11}{'op':<5}{'input':>13}{'output':>13}{'params':>11}{'Mmacs':>9}{'ms':>9}"
+    header = (
+        f"{'layer':<11}{'op':<6}{'input':>13}{'output':>13}{'skip':>6}{'params':>11}{'Mmacs':>9}{'ms':>9}"
+    )
     print(header)
     for b in blocks:
         shapes = ["×".join(map(str, b[end])) for end in ("input", "output")]
         latency = "" if b["latency_ms"] is None else f"{b['latency_ms']:.3f}"
         mark = "  estimated" if b["latency_estimated"] else ""
         print(
-            f"{b['layer']:<11}{b['operation']:<5}{shapes[0]:>13}{shapes[1]:>13}"
-            f"{b['params']:>11,}{b['macs'] / 1e6:>9.2f}{latency:>9}{mark}"
+            f"{b['layer']:<11}{b['operation']:<6}{shapes[0]:>13}{shapes[1]:>13}"
+            f"{'+' if b['shortcut'] else '':>6}{b['params']:>11,}{b['macs'] / 1e6:>9.2f}{latency:>9}{mark}"
         )
 
 

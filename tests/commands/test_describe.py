@@ -30,6 +30,19 @@ def test_facts_of_a_published_network(tmp_path):
     assert sum(b["params"] for b in facts["blocks"]) == facts["params"]
 
 
+def test_a_block_says_whether_it_has_a_shortcut(tmp_path):
+    output = tmp_path / "facts.json"
+    result = run("--architecture=s8x2 1_3c8 3_3c8_noskip h16", f"--output_json={output}", cwd=tmp_path)
+    assert [b["shortcut"] for b in json.loads(output.read_text())["blocks"]] == [
+        False,
+        True,
+        False,
+        False,
+        False,
+    ]
+    assert [line.count("+") for line in result.stdout.splitlines()[:6]] == [0, 0, 1, 0, 0, 0]
+
+
 def test_published_table_lacks_three_keys_of_the_mobile_net(shared_data):
     table = f"--latency_table={shared_data / 'proxylessnas/mobile_trim.yaml'}"
     refused = run("--architecture=proxyless_mobile", table)
