@@ -8,9 +8,10 @@ import tensorflow as tf
 import tf_keras as keras
 
 from nas_tf.search.problem import offered_candidates
+from nas_tf.search.weight_optimizer import WeightOptimizer
 from nas_tf.space.candidates import parse_operation
 from nas_tf.space.search_space import Stage
-from nas_tf.supernet.steps import EagerSteps, GraphSteps, WeightOptimizer, gate_gradients, weight_step
+from nas_tf.supernet.steps import EagerSteps, GraphSteps, gate_gradients, weight_step
 from nas_tf.supernet.supernet import Supernet
 from nas_tf.supernet.widening import unwidenable
 from tests.search.helpers import MICRO
