@@ -39,6 +39,11 @@ TESTS = {
         "tests/search/test_synthetic_search.py",
         *_SEARCH,
     ),
+    "nas_tf/supernet/chain_weights.py": (
+        "tests/supernet/test_chain_weights.py",
+        "tests/supernet/test_chains*.py",
+        "tests/supernet/test_*.py",
+    ),
     "nas_tf/supernet/chains.py": (
         "tests/supernet/test_chains*.py",
         "tests/supernet/test_tying*.py",
@@ -61,6 +66,7 @@ TESTS = {
         *_SEARCH,
         "tests/search/test_run.py",
     ),
+    "nas_tf/network/losses.py": ("tests/network/test_losses.py", "tests/supernet/test_*.py"),
     "nas_tf/train/schedules.py": ("tests/train/test_schedules*.py",),
     "nas_tf/train/optimizers.py": ("tests/train/test_weight_*.py", "tests/base/test_checkpoints.py"),
     "nas_tf/train/weight_trainer.py": ("tests/train/test_weight_*.py", "tests/train/test_run.py"),

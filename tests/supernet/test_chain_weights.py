@@ -41,13 +41,10 @@ def test_weights_are_those_that_keras_makes():
 
 
 def test_initial_values_are_drawn_by_each_weights_own_initializer():
+    twos, sevens = keras.initializers.Constant(2.0), keras.initializers.Constant(7.0)
     layers = [
-        keras.layers.Conv2D(
-            2, 1, kernel_initializer=keras.initializers.Constant(2.0), bias_initializer="ones"
-        ),
-        keras.layers.DepthwiseConv2D(
-            1, use_bias=False, depthwise_initializer=keras.initializers.Constant(7.0)
-        ),
+        keras.layers.Conv2D(2, 1, kernel_initializer=twos, bias_initializer="ones"),
+        keras.layers.DepthwiseConv2D(1, use_bias=False, depthwise_initializer=sevens),
     ]
     values = [w.initial().tolist() for w in weights_of(layers, CHANNELS)]
     assert values == [[2.0] * 6, [1.0] * 2, [7.0] * 2]
