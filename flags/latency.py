@@ -73,7 +73,7 @@ CACHE_DIR = paths.DEFINE_path(
 )
 # Inferences of a phone's turn: few, so that a warm minute or another app touches all models alike, and
 # more than one, because every turn starts `benchmark_model` anew.
-_RUNS_PER_TURN = 10
+_RUNS_PER_TURN = AdbConfig.num_runs
 
 
 def device_config() -> DeviceConfig:

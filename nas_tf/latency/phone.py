@@ -45,7 +45,7 @@ class AdbConfig:
     cpu_mask: str = ""
     num_threads: int = 1
     kernels: str = "xnnpack"
-    num_runs: int = 20
+    num_runs: int = 10
     warmup_runs: int = 5
     max_temperature_c: float = 38.0
     max_cooling_seconds: float = 900.0

@@ -168,18 +168,6 @@ class Architecture:
             "head_width": self.head_width,
         }
 
-    def identity(self) -> dict[str, Any]:
-        """What tells this network from others in the settings of a run.
-
-        As `to_json`, but a shortcut is written only where its block lacks one that would fit, so that
-        runs from before shortcuts were written are recognized.
-        """
-        content = self.to_json()
-        for block, fits in zip(content["blocks"], _fitting(self.stem_width, self.blocks), strict=True):
-            if block["shortcut"] == fits:
-                del block["shortcut"]
-        return content
-
     def to_string(self) -> str:
         """Short form, `s32x2 1_3c16 3_5c24x2 … Zc24 … h1280`; `c` width, `x2` stride 2.
 

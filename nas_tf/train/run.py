@@ -140,7 +140,7 @@ def _settings(job: _Job) -> dict[str, Any]:
     settings["data"] = job.config.data.identity()
     del settings["checkpoint_minutes"]
     settings |= {
-        "architecture": job.architecture.identity(),
+        "architecture": job.architecture.to_json(),
         "eval_split": job.eval_split,
         "num_classes": job.source.num_classes,
         "steps_per_epoch": job.steps_per_epoch,

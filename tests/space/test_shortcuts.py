@@ -30,11 +30,6 @@ def test_files_from_before_mean_what_they_meant():
     assert [block.shortcut for block in from_json(content).blocks] == [True, True, False, True]
 
 
-def test_only_a_missing_shortcut_is_in_the_settings_of_a_run():
-    written = [block.get("shortcut") for block in from_string(TEXT).identity()["blocks"]]
-    assert written == [None, False, None, None]
-
-
 def test_costs_do_not_depend_on_it_but_keys_do():
     network, other = from_string(TEXT), from_string(TEXT.replace("_noskip", ""))
     assert network.params(10) == other.params(10) and network.macs(32, 10) == other.macs(32, 10)
