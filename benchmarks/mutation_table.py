@@ -296,8 +296,8 @@ HAND_PICKED = (
     HandPicked(
         "the gates' gradient of other paths negated",
         "nas_tf/supernet/graph_steps.py",
-        r"lambda: place\.functions\.gate\(x,",
-        "lambda: -place.functions.gate(x,",
+        r"lambda form: form\.gate\(x,",
+        "lambda form: -form.gate(x,",
     ),
     HandPicked(
         "label smoothing in alpha's loss",
