@@ -1,4 +1,4 @@
-"""A `.tflite` file and a model folder of ours in one form: images in, a score a class out."""
+"""A `.tflite` file and a model folder of ours in one form: images in, a score per class out."""
 
 import pathlib
 from collections.abc import Callable

@@ -167,7 +167,7 @@ def _probabilities(rows, settings) -> str:
         for choice in space.choices(settings.get("resolution", 224))
     ]
     note = (
-        "Probability of each candidate over the epochs, one panel a block; "
+        "Probability of each candidate over the epochs, one panel per block; "
         "expansion_kernel, Z skips the block."
     )
     return report_figures.probabilities(rows, names) + report_page.paragraph(note)

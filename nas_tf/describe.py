@@ -37,7 +37,7 @@ def describe(
 
     Returns:
       `params`, `macs` (multiply-adds of one image), `predicted_latency_ms` (None without a
-      table) and `blocks`, one dict a layer from the stem to the classifier.
+      table) and `blocks`, one dict per layer, from the stem to the classifier.
     """
     # First, because it names every missing entry and not only the first one.
     predicted = table.predict_ms(architecture, resolution, num_classes) if table else None

@@ -1,4 +1,4 @@
-"""A run folder: one subfolder a stage, each with its settings and its summary.
+"""A run folder: one subfolder per stage, with its settings and its summary.
 
     <workdir>/
       build_latency_table/latency_table.json

@@ -112,7 +112,7 @@ class GraphSteps:
                 [_STATISTICS] * len(self._places),
             ),
         )
-        # One graph for every number of involved paths a block: in practice "two" and "full".
+        # One graph for every number of involved paths per block: in practice "two" and "full".
         self._gate_graph = functools.cache(self._make_gate_graph)
 
     def weight_gradients(

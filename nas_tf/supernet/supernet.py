@@ -1,4 +1,4 @@
-"""The supernet: fixed layers and, for every block, one path a candidate behind binary gates."""
+"""The supernet: fixed layers and, for every block, one path per candidate behind binary gates."""
 
 from collections.abc import Callable, Hashable, Sequence
 
@@ -56,7 +56,7 @@ class MixedOperation(keras.layers.Layer):
     The gates g are binary and one-hot, so one path runs. F of ZeroOp is 0.
 
     Attributes:
-      paths: one `Path` a candidate, None for ZeroOp.
+      paths: one `Path` per candidate, None for ZeroOp.
     """
 
     def __init__(self, choice: Choice, make: _Paths, **kwargs):
@@ -110,7 +110,7 @@ class Supernet(keras.Model):
 
         Args:
           images: float32 [N, H, W, 3] = (uint8 − 128) / 128.
-          active: one candidate index a block.
+          active: one candidate index per block.
           training: batch norm by the batch (True) or by its moving averages.
         """
         x = self.stem(images, training=training)
