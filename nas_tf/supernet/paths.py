@@ -60,7 +60,7 @@ class Path(keras.layers.Layer):
       statistics: flat vector of moving means and variances.
     """
 
-    def __init__(self, kind: PathKind, has_shortcut: bool = False, **kwargs):
+    def __init__(self, kind: PathKind, has_shortcut: bool, **kwargs):
         super().__init__(**kwargs)
         self.kind, self.has_shortcut = kind, has_shortcut
         self.trained = self._vector("trained", kind.chain.initial_weights(), True)

@@ -41,6 +41,7 @@ def test_equal_biases_still_leave_a_gap_in_float():
 def test_one_class_is_refused():
     with pytest.raises(UserError, match="at least 2 classes, not 1"):
         background.choose(np.zeros(1), 0)
+    assert background.choose(np.array([0.5, -0.5], np.float32), 0).source == 0  # two are enough
 
 
 def test_background_logit_is_the_sources_minus_the_gap():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import shutil
 
 import numpy as np
@@ -84,6 +85,7 @@ def test_metrics_hold_a_line_per_epoch(finished):
             assert sum(row) == pytest.approx(1.0)
     # Alpha is frozen in the warm-up, and N(0, 1e-3) at the start.
     assert lines[0]["alpha_loss"] is None
+    assert all(line["alpha_loss"] == pytest.approx(math.log(10), rel=0.2) for line in lines[1:])  # by chance
     np.testing.assert_allclose(lines[0]["probabilities"][0], 1 / 2, rtol=0.01)
     assert max(abs(p - 1 / 2) for p in lines[-1]["probabilities"][0]) > 0.005
 
@@ -242,6 +244,7 @@ def test_every_algorithm_runs_to_its_end(table, tmp_path, algorithm, latency_los
         ({"budget": Budget(0.01)}, r"--target_latency_ms=0.01 is below .* 0\.\d+ to \d\.\d+ ms"),
         ({"budget": Budget(99.0)}, r"--target_latency_ms=99 is above .* nothing to limit"),
         ({"budget": Budget(-1.0)}, "--target_latency_ms must be above 0, not -1"),
+        ({"budget": Budget(0.0)}, "--target_latency_ms must be above 0, not 0"),
         ({"budget": Budget(TARGET_MS, params=10)}, "--max_params=10 is below the smallest"),
         ({"budget": Budget(TARGET_MS, macs=10**9)}, "--max_macs=1e.09 is above the largest"),
         ({"resolution": 32}, "does not fit this search: resolution 16 there, 32 asked"),
@@ -251,6 +254,11 @@ def test_every_algorithm_runs_to_its_end(table, tmp_path, algorithm, latency_los
         ({"gate_mode": "three"}, "--gate_mode='three'; allowed: full, two"),
         ({"num_candidates": 0}, "--num_candidates must be at least 1, not 0"),
         ({"data": DataConfig("digits", train_split="train[:5]")}, "--search_held_out=0.1: "),
+        ({"data": DataConfig("digits", train_split="train[:99]+test[:9]")}, "train_split.*eval_split"),
+        (
+            {"data": DataConfig("digits", train_split="train[:214]", resize_size=12)},
+            "at least the resolution .16 pixels.*not to 12",
+        ),
     ],
 )
 def test_bad_input_is_refused_before_any_work(table, tmp_path, changes, message):

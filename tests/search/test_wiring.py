@@ -8,7 +8,9 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
+from nas_tf.base.clock import Clock
 from nas_tf.base.errors import UserError
+from nas_tf.base.run_folder import StageFolder
 from nas_tf.data import batches
 from nas_tf.data.config import NO_AUGMENTATION, Augmentation, DataConfig
 from nas_tf.network.build import build_network
@@ -90,8 +92,14 @@ class Recorder:
 def searched(config_, monkeypatch, tmp_path, work: bool = False):
     recorder = Recorder(monkeypatch, work)
     problem = check_problem(config_)
-    search_run._search(problem, SearchState(problem), tmp_path)
+    search(problem, tmp_path)
     return problem, recorder
+
+
+def search(problem, folder) -> None:
+    """Runs a search, or goes on with it, without what comes before and after."""
+    folder.mkdir(exist_ok=True)
+    search_run._search(problem, SearchState(problem), StageFolder(folder), Clock())
 
 
 def pictures(images) -> list[bytes]:
@@ -259,6 +267,52 @@ def test_alpha_descends_the_gates_gradient_and_the_latency(table, monkeypatch, m
                     for j in inside
                 )
                 assert gradient[b, i] == pytest.approx(wanted, rel=1e-9, abs=1e-12)
+
+
+def test_alpha_descends_the_policy_gradient(table, monkeypatch):
+    """What REINFORCE says is the gradient goes through the objective into alpha with its sign."""
+    problem = check_problem(config(table, algorithm="reinforce", latency_loss="constrained"))
+    state, given = SearchState(problem), []
+    policy = np.where(problem.offered, [[0.3, -0.3, 0.0], [0.1, -0.4, 0.3]], 0.0)
+    monkeypatch.setattr(state.reinforce, "gradient", lambda *arguments: (1.5, policy))
+    monkeypatch.setattr(
+        state.objective, "gradient", lambda loss, gradient, *p: given.append(loss) or gradient
+    )
+    before = state.parameters.values()
+    images, labels = next(iter(batches.evaluation_batches(problem.source, problem.alpha_part, 21, 16)))
+    state.alpha_step(0, images, labels)
+    moved = np.where(problem.offered, state.parameters.values() - before, 0.0)
+    np.testing.assert_array_equal(np.sign(moved), -np.sign(policy))
+    assert given == [1.5] and state.figures()["alpha_loss"] == 1.5
+
+
+def test_a_resumed_search_sees_the_images_that_come_next(table, monkeypatch, tmp_path):
+    settings = config(table, checkpoint_minutes=0.0)
+    _, whole = searched(settings, monkeypatch, tmp_path / "whole")
+
+    class Killed(BaseException):
+        """Stands for a kill: nothing in the code catches it."""
+
+    recorder = Recorder(monkeypatch, work=False)
+    step = SearchState.weight_step
+
+    def killed(self, number, *rest):
+        if number == 2 * STEPS + 3:
+            raise Killed
+        step(self, number, *rest)
+
+    problem = check_problem(settings)
+    with monkeypatch.context() as patch:
+        patch.setattr(SearchState, "weight_step", killed)
+        with pytest.raises(Killed):
+            search(problem, tmp_path / "killed")
+    search(problem, tmp_path / "killed")
+    for kind in ("weight", "alpha"):
+        found, wanted = (
+            [picture for call in r.of(kind) for picture in pictures(call["images"])]
+            for r in (recorder, whole)
+        )
+        assert found == wanted
 
 
 def test_alpha_moves_by_its_own_rate(table):

@@ -7,7 +7,9 @@ import tf_keras as keras
 
 from nas_tf.network import layers
 from nas_tf.space.layer_spec import BlockSpec
+from nas_tf.space.operations.fused_bottleneck import FusedBottleneck
 from nas_tf.space.operations.inverted_bottleneck import InvertedBottleneck
+from nas_tf.supernet import gate_values
 from nas_tf.supernet.chains import Chain
 from nas_tf.supernet.gate_values import gate_value, moments_of
 from nas_tf.supernet.graph_steps import _place
@@ -104,7 +106,19 @@ def test_a_layer_with_other_weights_is_refused():
         Chain([keras.layers.Dense(3)], 4)
 
 
-def test_candidates_of_a_block_have_to_share_their_form():
-    paths = [Path(PathKind(chain, shared_functions(chain))) for chain in (_chain(1, 3), _chain(3, 3))]
-    with pytest.raises(ValueError, match="differ in more than widths and kernels"):
-        _place(paths)
+def test_candidates_of_a_block_have_all_a_shortcut_or_none():
+    kind = PathKind(_chain(), shared_functions(_chain()))
+    with pytest.raises(ValueError, match="either all a shortcut or none"):
+        _place([Path(kind, True), Path(kind, False)])
+
+
+def test_only_a_plain_1x1_convolution_with_its_batch_norm_is_folded():
+    def folds(operation, stride=1):
+        spec = BlockSpec(8, 8, 8 * stride, stride, operation)
+        return gate_values._folds(layers.operation_layers(spec, "block"))
+
+    assert folds(InvertedBottleneck(3, 5)) and folds(InvertedBottleneck(3, 5), 2)
+    assert folds(FusedBottleneck(3, 1))
+    # A depthwise convolution, a dense one that is larger, and one that skips positions.
+    assert not folds(InvertedBottleneck(1, 3)) and not folds(FusedBottleneck(3, 3))
+    assert not folds(FusedBottleneck(3, 1), 2)
