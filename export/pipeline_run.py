@@ -74,7 +74,7 @@ def run_pipeline(workdir: str, config: PipelineConfig) -> dict[str, Any]:
 
     Returns:
       The summary: for each stage its `path` and key figures; `report`, `seconds` (the sum of
-      theirs, so over all sessions of the run).
+      theirs, so over all attempts of the run).
 
     Raises:
       UserError: settings that no stage could work with, before any long work.

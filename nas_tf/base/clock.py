@@ -1,7 +1,7 @@
 """Working time of a stage: the `seconds` of its summary.
 
 One rule for every stage. The clock starts when the stage's folder is open and is read for the
-summary. Sessions of a run that was cut short add up: an earlier session counts up to when it last
+summary. Attempts of a run that was cut short add up: an earlier attempt counts up to when it last
 saved its state, for what it did after that is done again. So its time is kept with that state: in
 the checkpoint (`nas_tf.base.checkpoints`), or in a file beside it (`kept_with`). A stage that
 keeps nothing when it is cut short starts again, its time too.
@@ -17,18 +17,18 @@ from nas_tf.base import files
 
 
 class Clock:
-    """Seconds since it was made, and those of earlier sessions."""
+    """Seconds since it was made, and those of earlier attempts."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
         self._earlier = 0.0
 
     def add_earlier(self, seconds: float) -> None:
-        """Counts what earlier sessions worked."""
+        """Counts what earlier attempts worked."""
         self._earlier += seconds
 
     def seconds(self) -> float:
-        """Working time so far, of all sessions."""
+        """Working time so far, of all attempts."""
         return self._earlier + time.monotonic() - self._began
 
 
@@ -36,8 +36,8 @@ class Clock:
 def kept_with(state: str | pathlib.Path) -> Iterator[Clock]:
     """A clock for work that leaves the file `state` when an exception or Ctrl-C cuts it short.
 
-    The time lies beside it, for the next session, and counts only as long as `state` is there.
-    A process that is killed outright leaves what the sessions before it left.
+    The time lies beside it, for the next attempt, and counts only as long as `state` is there.
+    A process that is killed outright leaves what the attempts before it left.
     """
     state, clock = pathlib.Path(state), Clock()
     path = state.with_suffix(".seconds.json")

@@ -107,7 +107,7 @@ def test_targets_out_of_reach_name_the_range(tmp_path, target):
 
 
 def test_seconds_are_those_of_the_stages_however_often_it_is_run(tmp_path, monkeypatch):
-    """Each stage's are of all its sessions; running a finished pipeline again takes none."""
+    """Each stage's are of all its attempts; running a finished pipeline again takes none."""
     from export import pipeline_run
 
     plan = [("search", lambda: {"seconds": 200.5}), ("train", lambda: {"seconds": 100.0, "top1": 0.9})]

@@ -141,7 +141,7 @@ def test_in_a_run_folder(config, device, tmp_path):
         run_build_table(str(tmp_path / "run"), dataclasses.replace(config, dtype="float32"))
 
 
-def test_the_time_of_all_sessions_counts(config, device, tmp_path, fake_time):
+def test_the_time_of_all_attempts_counts(config, device, tmp_path, fake_time):
     """Six rounds of 100 seconds, cut short after four."""
 
     def slow_ms(name):

@@ -98,7 +98,7 @@ def test_a_run_killed_half_way_ends_as_an_uninterrupted_one(finished, float_fold
         np.testing.assert_array_equal(expected, found)
 
 
-def test_the_time_of_a_killed_session_counts(float_folder, tmp_path, monkeypatch, fake_time):
+def test_the_time_of_a_killed_attempt_counts(float_folder, tmp_path, monkeypatch, fake_time):
     """Two steps of 100 seconds, a kill, and the other two."""
 
     def step(self, *arguments):

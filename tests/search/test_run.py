@@ -125,7 +125,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(table, finished, tmp_pa
             np.testing.assert_allclose(p, q, rtol=1e-4)
 
 
-def test_the_time_of_all_sessions_counts(table, tmp_path, monkeypatch, fake_time):
+def test_the_time_of_all_attempts_counts(table, tmp_path, monkeypatch, fake_time):
     """21 steps of 100 seconds, of which a kill loses the two since the last epoch."""
 
     def timed(self, number, *rest):

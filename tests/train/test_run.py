@@ -74,7 +74,7 @@ def test_a_killed_run_ends_with_the_same_weights(whole, tmp_path, monkeypatch, s
         assert found == pytest.approx(wanted, rel=1e-5)
 
 
-def test_the_time_of_all_sessions_counts_without_work_done_again(tmp_path, monkeypatch, fake_time):
+def test_the_time_of_all_attempts_counts_without_work_done_again(tmp_path, monkeypatch, fake_time):
     """Ten steps of 100 seconds in five of which a kill loses the last two."""
 
     def timed(self, *args):
