@@ -11,7 +11,6 @@ from flags import paths, space
 from flags.architecture import ARCHITECTURE
 from nas_tf.base import cli, files
 from nas_tf.latency.table import LatencyTable, load_table
-from nas_tf.search.config import SearchConfig
 from nas_tf.space.architecture import Architecture, in_words
 from nas_tf.space.published import read_architecture
 
@@ -23,7 +22,7 @@ _LATENCY_TABLE = paths.DEFINE_path(
 )
 _MISSING = flags.DEFINE_enum(
     "missing_latency",
-    SearchConfig.missing_latency,
+    LatencyTable.missing,
     ["error", "estimate"],
     "An entry that the table lacks: an error, or an estimate fitted to the entries that it has.",
 )
