@@ -78,8 +78,8 @@ def depthwise(
 ) -> list[keras.layers.Layer]:
     """Depthwise convolution, batch norm and (unless `relu` is False) ReLU6: [N,H,W,C] → [N,H/s,W/s,C]."""
     pad, mode = _padding(kernel, stride, padding, name)
+    # Each channel feeds one channel, so the fan-out is kernel² · 1.
     conv = keras.layers.DepthwiseConv2D(
-        # Each channel feeds one channel, so the fan-out is kernel² · 1.
         kernel, stride, mode, use_bias=False, name=f"{name}_conv", depthwise_initializer=he_fan_out(kernel, 1)
     )
     return [*pad, conv, *_normalization(name, relu)]
