@@ -91,6 +91,7 @@ def open_folder(root: str) -> FolderSource:
     listing = scan(root)
     rows = listing.images
     require(
+        # A folder that holds nothing but problems is refused below, by their names.
         bool(rows or listing.problems),
         f"The folder {root!r} holds no images; expected "
         f"{root}/<split>/<class>/*.jpg or {root}/<class>/*.jpg ({', '.join(SUFFIXES)}).",
@@ -103,6 +104,7 @@ def open_folder(root: str) -> FolderSource:
         f"The folder {root!r} holds images of one class only ({classes[0]!r}); "
         "a classifier needs at least two class folders.",
     )
+    # The short side, which is the same however the photograph is held.
     sides = {min(look.width, look.height) for look in looks}
     return FolderSource(
         root,
