@@ -66,6 +66,8 @@ class FolderSource(IndexedSource):
     def explain(self, error: Exception) -> UserError:
         paths = [pathlib.Path(path.decode()) for cells, _ in self._splits.values() for path, _ in cells]
         faults, seen, began = [], 0, time.monotonic()
+        # However long it takes until one is found: something could not be read, and its name is
+        # wanted.
         while seen < len(paths) and not (faults and time.monotonic() - began > _EXPLAIN_SECONDS):
             batch = paths[seen : seen + 1000]
             faults += [

@@ -62,6 +62,7 @@ def open_name(dataset: str, data_dir: str = "", download: bool = False) -> Image
     try:
         builder = read_only_builder.builder_from_files(dataset, **where)
     except tfds.core.DatasetNotFoundError as error:
+        # Without community datasets, whose list TFDS reads from the network.
         if str(name) not in tfds.list_builders(with_community_datasets=False):
             raise _unknown(dataset) from error
         require(
