@@ -163,6 +163,7 @@ def _newer(job: _Job) -> dict[str, Any]:
 
 def _trainer(job: _Job) -> WeightTrainer:
     config = job.config
+    # For initial weights alone: order, views and dropout are drawn from (seed, step).
     keras.utils.set_random_seed(config.seed)
     model = build_network(job.architecture, config.resolution, job.source.num_classes)
     if config.initial_model:
