@@ -121,6 +121,7 @@ class Phone:
 
     def _samples(self, models: Mapping[str, pathlib.Path], output: str) -> Samples:
         runs, samples = split_marked(output), {}
+        # Asked first, so that a lost phone is said to be lost and no model to be at fault.
         if len(runs) < len(models):
             self._adb.require_present()
         for name, path in models.items():
