@@ -268,6 +268,7 @@ def _gate_values(
 
     Each waits for the one that is `_AT_ONCE` places before it, so that no more run at once.
     """
+    # Once for the block: its candidates share the input.
     moments = moments_of(x)
     for position, operand in enumerate(row):
         waits_for = computed[-_AT_ONCE:][:1] if len(computed) >= _AT_ONCE else []
