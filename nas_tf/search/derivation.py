@@ -44,6 +44,7 @@ def most_probable(
         choice = program.solve()
         if choice is None:
             break
+        # Also what is rejected below, or the solver would find it again for ever.
         program.cut_off(choice)
         # The solver's tolerance may let a network pass that is over the limit by a hair.
         if all(resource.of(choice) <= resource.limit for resource in resources):
