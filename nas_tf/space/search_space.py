@@ -89,6 +89,7 @@ class SearchSpace:
                 if allows(operation, stride, input_width, output_width)
             )
             choices.append(Choice(specs))
+            # All candidates of a block have its stride, and so one size of output.
             size = specs[0].output_size
         return tuple(choices)
 
