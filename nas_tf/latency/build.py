@@ -106,8 +106,8 @@ def build_table(config: BuildConfig) -> LatencyTable:
         }
         try:
             time_with_progress("latency table: measure", device, models, config.timing, samples, partial.save)
-        # After Ctrl-C too, the timings so far are there for the next run.
         finally:
+            # After Ctrl-C too: the next run goes on from these timings.
             partial.save(samples, at_once=True)
         # Once more: a phone has by now told how hot it became.
         identity = identify(config, device)

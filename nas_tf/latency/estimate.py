@@ -51,7 +51,8 @@ def layer_features(spec: LayerSpec) -> np.ndarray:
     """
     by_kernel, moved, size = [0, 0, 0], 0, spec.input_size
     for convolution in spec.convolutions:
-        # Apart by kernel: on XNNPACK a 7×7, of more than 25 taps, takes a slow generic path.
+        # Apart by kernel, since a multiply-add does not cost the same in each: XNNPACK has fast
+        # depthwise kernels for up to 25 taps, so a 7×7 takes a generic path.
         if convolution.depthwise:
             # Kernels of other sizes count as the nearest of these.
             nearest = min((3, 5, 7), key=lambda kernel: abs(kernel - convolution.kernel))

@@ -84,6 +84,7 @@ class Phone:
 
     def identity_fields(self) -> dict:
         """What a table measured on this phone says of its origin."""
+        # By content, because a file of this name may be of any version.
         digest = hashlib.sha256(pathlib.Path(self._config.binary).read_bytes()).hexdigest()
         known = self._properties
         return {
