@@ -14,6 +14,7 @@ from nas_tf.data.preprocess import as_uint8, resized
 # As torchvision's RandomResizedCrop, with which the published settings were found.
 _LOG_ASPECT_RATIO = 0.28768207  # ln(4 / 3)
 _TRIES = 10
+# As the ProxylessNAS authors' ImageNet training.
 _BRIGHTNESS = 32 / 255
 _SATURATION = 0.5
 
@@ -58,6 +59,8 @@ def view_image(image: tf.Tensor, resolution: int, views: Views) -> tf.Tensor:
     """
     size = tf.shape(image)[:2]
     begin = tf.cast(tf.round(views.boxes[0, :2]), tf.int32)
+    # Corner and side are rounded apart, so together they could reach a pixel beyond the image, and a
+    # thin box could come to nothing.
     extent = tf.clip_by_value(tf.cast(tf.round(views.boxes[0, 2:]), tf.int32), 1, size - begin)
     crop = tf.slice(image, [begin[0], begin[1], 0], [extent[0], extent[1], 3])
     view = resized(crop, tf.constant([resolution, resolution]))
@@ -83,6 +86,8 @@ def view_batch(images: tf.Tensor, resolution: int, views: Views) -> tf.Tensor:
     offset_x = left + 0.5 * scale_x - 0.5 + tf.where(views.flips, width - scale_x, 0.0)
     slope_x = tf.where(views.flips, -scale_x, scale_x)
     zero = tf.zeros_like(top)
+    # Of a row [a0, a1, a2, b0, b1, b2, 0, 0], the operation reads output pixel (x, y) from the image
+    # at (a0·x + a1·y + a2, b0·x + b1·y + b2).
     transforms = tf.stack([slope_x, zero, offset_x, zero, scale_y, offset_y, zero, zero], axis=1)
     sampled = tf.raw_ops.ImageProjectiveTransformV3(
         images=tf.cast(images, tf.float32),
@@ -101,12 +106,14 @@ def _random_boxes(seed: tf.Tensor, count: int, height_width: tf.Tensor, min_area
     area = tf.reduce_prod(height_width) * tf.random.stateless_uniform(
         [count, _TRIES], seeds[0], min_area, 1.0
     )
+    # Uniform in the logarithm, as torchvision: 3:4 is as likely as 4:3.
     ratio = tf.exp(
         tf.random.stateless_uniform([count, _TRIES], seeds[1], -_LOG_ASPECT_RATIO, _LOG_ASPECT_RATIO)
     )
     # [N, tries, 2]: height = √(area / ratio), width = √(area · ratio)
     extents = tf.sqrt(tf.stack([area / ratio, area * ratio], axis=-1))
     fits = tf.reduce_all(extents <= height_width, axis=-1)
+    # Of equal values argmax takes the first, here the first True.
     extent = tf.gather(extents, tf.argmax(fits, axis=1), axis=1, batch_dims=1)
     corner = (height_width - extent) * tf.random.stateless_uniform([count, 2], seeds[2])
     boxes = tf.concat([corner, extent], axis=1)

@@ -82,6 +82,7 @@ def match(model: ClassList, dataset: ClassList, num_classes: int, policy: str = 
     given, wanted = _keys(model.labels), _keys(dataset.labels)
     if given == wanted:
         return Matching(by_position, "the model's and the dataset's are the same")
+    # With two classes of one name on a side, a name would not say which is meant.
     place = {key: index for index, key in enumerate(given)}
     if len(place) == len(given) and sorted(given) == sorted(wanted):
         matching = Matching(tuple(place[key] for key in wanted), "")

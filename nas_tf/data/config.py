@@ -82,6 +82,7 @@ def default_resize_size(resolution: int, image_size: int | None) -> int:
       image_size: short side that all of the source's images have, or None.
     """
     kept = image_size is not None and (image_size <= SMALL_IMAGE or image_size == resolution)
+    # 256 / 224: as the ProxylessNAS authors evaluate.
     return resolution if kept else round(resolution * 256 / 224)
 
 

@@ -38,6 +38,7 @@ def decode_photo(content: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     """
 
     def decode_other():
+        # Outside of a graph, TensorFlow hands over an array in place of the bytes.
         return tf.numpy_function(_decode_by_pillow, [content], tf.uint8, stateful=False)
 
     is_png = tf.strings.substr(content, 0, 8) == b"\x89PNG\r\n\x1a\n"

@@ -66,6 +66,8 @@ class FolderSource(IndexedSource):
     def explain(self, error: Exception) -> UserError:
         paths = [pathlib.Path(path.decode()) for cells, _ in self._splits.values() for path, _ in cells]
         faults, seen, began = [], 0, time.monotonic()
+        # However long it takes until one is found: something could not be read, and its name is
+        # wanted.
         while seen < len(paths) and not (faults and time.monotonic() - began > _EXPLAIN_SECONDS):
             batch = paths[seen : seen + 1000]
             faults += [
@@ -91,6 +93,7 @@ def open_folder(root: str) -> FolderSource:
     listing = scan(root)
     rows = listing.images
     require(
+        # A folder that holds nothing but problems is refused below, by their names.
         bool(rows or listing.problems),
         f"The folder {root!r} holds no images; expected "
         f"{root}/<split>/<class>/*.jpg or {root}/<class>/*.jpg ({', '.join(SUFFIXES)}).",
@@ -103,6 +106,7 @@ def open_folder(root: str) -> FolderSource:
         f"The folder {root!r} holds images of one class only ({classes[0]!r}); "
         "a classifier needs at least two class folders.",
     )
+    # The short side, which is the same however the photograph is held.
     sides = {min(look.width, look.height) for look in looks}
     return FolderSource(
         root,

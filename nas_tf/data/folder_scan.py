@@ -114,6 +114,7 @@ def _walk(root: pathlib.Path) -> dict[str, list[Parts]]:
     for top, folders, names in os.walk(root, followlinks=True):
         above = pathlib.Path(top).relative_to(root).parts
         hidden = any(map(_is_hidden, above))
+        # In place, because os.walk goes into what is left in this very list.
         folders[:] = sorted(folders) if len(above) < _DEEPEST else []
         if not hidden:
             found["folder"] += [(*above, name) for name in folders if not _is_hidden(name)]

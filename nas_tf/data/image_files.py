@@ -63,6 +63,8 @@ def _header(path: str, size: int, _: int) -> ImageFile:
         with Image.open(path) as image:
             if image.format not in FORMATS:
                 return ImageFile(fault=f"it is of the format {image.format}, whatever its name")
+            # Not by `is_animated` alone: Pillow says so of a camera's MPO too, whose first picture is
+            # the photograph.
             if image.format in ("PNG", "WEBP") and getattr(image, "is_animated", False):
                 return ImageFile(fault="it is an animation")
             return ImageFile(*image.size, _orientation(image), _is_whole(path, size, image.format))
@@ -86,10 +88,13 @@ def _is_whole(path: str, size: int, image_format: str) -> bool:
     with open(path, "rb") as stream:
         head = stream.read(8)
         if image_format == "WEBP":
+            # RIFF counts the bytes behind its first eight.
             return size >= struct.unpack("<I", head[4:8])[0] + 8
         if image_format == "BMP":
+            # A BMP counts the bytes of the whole file.
             return size >= struct.unpack("<I", head[2:6])[0]
         stream.seek(max(0, size - 16))
+        # PNG ends with IEND and its checksum, JPEG with its end-of-image marker.
         # Some cameras append a few bytes.
         return (b"IEND\xaeB`\x82" if image_format == "PNG" else b"\xff\xd9") in stream.read()
 
@@ -120,5 +125,6 @@ def _decoder() -> Callable:
 
 def first_line(error: Exception) -> str:
     """A reason without TensorFlow's names of nodes."""
+    # TensorFlow writes `{{function_node …}} reason [Op:Name]`.
     text = next(iter(str(error).splitlines()), "") or type(error).__name__
     return text.split("{{")[-1].split("}}")[-1].split(" [Op:")[0].strip()

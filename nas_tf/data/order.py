@@ -29,6 +29,7 @@ def shuffled_index(count: tf.Tensor, size: int, seed: int) -> tf.Tensor:
     # Hashed, because the shuffle leaves small indices almost in place under small keys. The raw
     # op, because its wrapper takes no vector of keys.
     epoch = tf.strings.as_string(count // size)
+    # The operation wants a key of three words, and its `max_index` is still part of the range.
     key = tf.stack([_hash(f"{seed}-{word}-", epoch) for word in range(3)], axis=-1)
     return tf.raw_ops.RandomIndexShuffle(
         index=count % size, seed=key, max_index=tf.constant(size - 1, tf.int64), rounds=8

@@ -62,6 +62,7 @@ def open_name(dataset: str, data_dir: str = "", download: bool = False) -> Image
     try:
         builder = read_only_builder.builder_from_files(dataset, **where)
     except tfds.core.DatasetNotFoundError as error:
+        # Without community datasets, whose list TFDS reads from the network.
         if str(name) not in tfds.list_builders(with_community_datasets=False):
             raise _unknown(dataset) from error
         require(
@@ -141,12 +142,15 @@ class RecordSource(ImageSource):
             key = tf.stack([tf.constant(seed, tf.int64), epoch])
             places = tf.random.experimental.stateless_shuffle(tf.range(len(files[0])), key)
             ordered = tuple(tf.gather(column, places) for column in files)
+            # Deterministic though files are read in parallel: a resumed run has to meet the same
+            # order.
             numbered = tf.data.Dataset.from_tensor_slices(ordered).interleave(
                 _numbered_records,
                 cycle_length=_CYCLE,
                 num_parallel_calls=tf.data.AUTOTUNE,
                 deterministic=True,
             )
+            # Another number for each (seed, epoch), since no run has a million epochs.
             return _shuffled_by(_select(numbered, part), seed * 1_000_003 + epoch)
 
         epochs = order.counts(start // size)
@@ -156,6 +160,7 @@ class RecordSource(ImageSource):
         files = tf.data.Dataset.from_tensor_slices(self._files(part.split))
         records = files.flat_map(_numbered_records)
         if part.positions is not None and not part.complement:
+            # Nothing behind the last chosen image is read.
             records = records.take(part.positions[-1] + 1)
         return _select(records, part)
 
@@ -171,6 +176,8 @@ class RecordSource(ImageSource):
         )
 
     def _parse(self, record: tf.Tensor) -> dict[str, tf.Tensor]:
+        # Images stay encoded: reading labels needs none, and TFDS would decode JPEGs by TensorFlow's
+        # faster transform, which is off (`decode_rgb`).
         return self._features.deserialize_example(record, decoders={"image": tfds.decode.SkipDecoding()})
 
     def _decode(self, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -201,6 +208,7 @@ def _select(numbered: tf.data.Dataset, part: Part) -> tf.data.Dataset:
         positions = tf.constant(part.positions, tf.int64)
 
         def belongs(position, _):
+            # Beyond the last position, searchsorted points past the end.
             place = tf.minimum(tf.searchsorted(positions, position[tf.newaxis])[0], len(part.positions) - 1)
             return (positions[place] == position) != part.complement
 

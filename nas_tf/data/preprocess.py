@@ -45,4 +45,5 @@ def resized(image: tf.Tensor, height_width: tf.Tensor) -> tf.Tensor:
 
 def as_uint8(image: tf.Tensor) -> tf.Tensor:
     """Rounded to nearest and clipped to 0–255."""
+    # Clipped first: a cast to uint8 does not stop at 0 and 255, where brighter colours go beyond.
     return tf.cast(tf.round(tf.clip_by_value(image, 0.0, 255.0)), tf.uint8)

@@ -143,6 +143,7 @@ class IndexedSource(ImageSource):
 
     def _reader(self, part: str | Part):
         cells, labels = self.columns(part)
+        # Made outside of the function, which refers to them; inside, its graph would hold a copy.
         cells, labels = tf.constant(cells), tf.constant(labels, tf.int64)
         return lambda index: (self.image(tf.gather(cells, index)), tf.gather(labels, index))
 
@@ -170,6 +171,7 @@ class ArraySource(IndexedSource):
         return self._sizes
 
     def base_split(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        # Kept, because several parts read the same split: for weights, for alpha, for evaluation.
         if name not in self._loaded:
             self._loaded[name] = self._load(name)
         return self._loaded[name]

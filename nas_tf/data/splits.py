@@ -32,6 +32,7 @@ def ranges(split: str, infos: Any, dataset: str) -> list[Range]:
         (term.splitname, term.from_ or 0, infos[term.splitname].num_examples if term.to is None else term.to)
         for term in terms
     )
+    # A slice that ends before it starts is empty, not of negative size.
     return [(name, start, max(start, stop)) for name, start, stop in bounds]
 
 

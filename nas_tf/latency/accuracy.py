@@ -170,7 +170,9 @@ def fit_correction(table: LatencyTable, networks: Sequence[Measured]) -> Correct
     Raises:
       UserError: fewer than three networks.
     """
+    # Of fewer, one disturbed network would move the median.
     require(len(networks) >= 3, f"A correction needs 3 networks or more, not {len(networks)}.")
+    # From the entries as they were measured: a new factor is not built upon an older one.
     plain = dataclasses.replace(table, correction=Correction())
     sums = predictions_ms(plain, networks) - plain.baseline_ms
     measured = np.array([network.median_ms for network in networks]) - plain.baseline_ms
@@ -224,6 +226,7 @@ def check_table(
     )
     space = find_space(table.identity.space).scaled(table.identity.width_multiplier)
     known = _fitted_before(table, space)
+    # Networks to judge by are drawn first, so that they are the same with and without a fit.
     judged = random_architectures(space, num_networks, seed, other_than=known)
     fitted_on = random_architectures(space, num_fit, seed + 1, other_than=[*known, *judged])
     networks = measure_networks([*judged, *fitted_on], table, device, timing, cache_dir, joined)

@@ -78,6 +78,7 @@ class Adb:
 
     def _run(self, *arguments: str, timeout: float) -> subprocess.CompletedProcess:
         try:
+            # No standard input: `adb shell` would read what is typed or piped into this command.
             return subprocess.run(
                 [self._program, *arguments],
                 capture_output=True,
@@ -118,6 +119,7 @@ class Adb:
             )
             serial = next(iter(states))
         if states[serial] != "device":
+            # What adb says of a state may go on, as in `no permissions (…); see …`.
             reason = next(
                 (text for state, text in _STATES.items() if states[serial].startswith(state)),
                 f"is in the state {states[serial]!r}",
@@ -128,6 +130,7 @@ class Adb:
 
 def parse_devices(output: str) -> dict[str, str]:
     """Serial → state, from the output of `adb devices`."""
+    # Before this line adb may tell that it starts its server.
     _, _, listing = output.partition("List of devices attached")
     found = {}
     for line in listing.splitlines():

@@ -43,11 +43,13 @@ def parse_run(output: str, model: str) -> Run:
 
 def marked_command(name: str, command: str) -> str:
     """Shell text that runs `command` with its output between markers that carry `name`."""
+    # The bare `echo` ends a last line that the program left open, so that the marker has its own.
     return f"echo {_BEGIN} {name}; {command} 2>&1; status=$?; echo; echo {_END} {name} $status"
 
 
 def split_marked(output: str) -> dict[str, tuple[str, int]]:
     """Name → (output, exit status) of every `marked_command` that ran to its end."""
+    # Shells of older phones end lines as a terminal does, with \r.
     pattern = re.compile(rf"^{_BEGIN} (\S+)\r?$(.*?)^{_END} \1 ([0-9]+)\r?$", re.MULTILINE | re.DOTALL)
     return {m[1]: (m[2], int(m[3])) for m in pattern.finditer(output)}
 

@@ -107,14 +107,17 @@ def build_table(config: BuildConfig) -> LatencyTable:
         try:
             time_with_progress("latency table: measure", device, models, config.timing, samples, partial.save)
         finally:
+            # After Ctrl-C too: the next run goes on from these timings.
             partial.save(samples, at_once=True)
         # Once more: a phone has by now told how hot it became.
         identity = identify(config, device)
     finally:
         device.close()
     table = assemble(identity, {n: samples[n] for n in (EMPTY, *specs)}, config.timing)
+    # Networks were timed in turn with the entries, so that a busy minute touches both alike.
     table = _corrected(table, measured_networks(networks, table, samples))
     save_table(config.output, table)
+    # Only now: until the table is written, the timings are nowhere else.
     partial.path.unlink(missing_ok=True)
     return dataclasses.replace(table, path=config.output)
 

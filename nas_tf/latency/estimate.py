@@ -6,6 +6,7 @@ from nas_tf.base.errors import UserError
 from nas_tf.latency.keys import parse_key
 from nas_tf.space.layer_spec import LayerSpec
 
+# More entries than the seven features that are fitted.
 _MIN_ENTRIES = 8
 
 
@@ -30,7 +31,10 @@ class Estimator:
         target = np.fromiter(entries_ms.values(), float)
         # Dividing each row by its target turns squared error into squared relative error.
         rows = features / target[:, None]
+        # Columns of like size, since multiply-adds are millions where the constant is 1. A kind of
+        # layer that no entry has is a column of zeros, hence the least scale.
         scales = np.maximum(np.abs(rows).max(axis=0), 1e-30)
+        # No coefficient below 0, or more work would take less time.
         solution, _ = nnls(rows / scales, np.ones(len(target)))
         self.coefficients = solution / scales
 
@@ -47,12 +51,15 @@ def layer_features(spec: LayerSpec) -> np.ndarray:
     """
     by_kernel, moved, size = [0, 0, 0], 0, spec.input_size
     for convolution in spec.convolutions:
+        # Apart by kernel, since a multiply-add does not cost the same in each: XNNPACK has fast
+        # depthwise kernels for up to 25 taps, so a 7×7 takes a generic path.
         if convolution.depthwise:
             # Kernels of other sizes count as the nearest of these.
             nearest = min((3, 5, 7), key=lambda kernel: abs(kernel - convolution.kernel))
             by_kernel[(3, 5, 7).index(nearest)] += convolution.macs(size)
         moved += convolution.elements(size)
         size = convolution.output_size(size)
+    # The classifier, which is the one layer that names no convolutions.
     if not spec.convolutions:
         moved = spec.input_size**2 * spec.input_width + spec.output_size**2 * spec.output_width
     return np.array([1, spec.macs - sum(by_kernel), *by_kernel, moved, spec.params], float)

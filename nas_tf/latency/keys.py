@@ -25,6 +25,7 @@ def parse_key(key: str) -> LayerSpec:
       UserError: the key is not one that `LayerSpec.key` writes.
     """
     spec = _parse(key) if len(key) <= MAX_KEY_LENGTH else None
+    # Written again it has to be the same: leading zeros or an output of another size are refused.
     if spec is None or spec.key != key:
         raise UserError(f"{key[:MAX_KEY_LENGTH]!r} is not the key of a layer.")
     return spec
@@ -45,6 +46,7 @@ def _parse(key: str) -> LayerSpec | None:
     if pattern is _HEAD:
         return HeadSpec(size, input_width, output_width)
     if pattern is _STEM:
+        # The published key of the stem does not tell its stride.
         return StemSpec(size, input_width, output_width, 1 if match["o"] == match["i"] else 2)
     operation = parse_key_fields(match["name"], match["fields"])
     shape, shortcut = (int(match["s"]), input_width, output_width), match["skip"] == "1"

@@ -35,6 +35,7 @@ class ModelCache:
 
     def path(self, name: str) -> pathlib.Path:
         """Where the model called `name` lies once it is there."""
+        # Names are long and hold characters that file names may not.
         digest = hashlib.sha256(f"{self._dtype} {name}".encode()).hexdigest()[:24]
         return self.folder / f"{digest}.tflite"
 

@@ -84,6 +84,7 @@ class Phone:
 
     def identity_fields(self) -> dict:
         """What a table measured on this phone says of its origin."""
+        # By content, because a file of this name may be of any version.
         digest = hashlib.sha256(pathlib.Path(self._config.binary).read_bytes()).hexdigest()
         known = self._properties
         return {
@@ -121,6 +122,7 @@ class Phone:
 
     def _samples(self, models: Mapping[str, pathlib.Path], output: str) -> Samples:
         runs, samples = split_marked(output), {}
+        # Asked first, so that a lost phone is said to be lost and no model to be at fault.
         if len(runs) < len(models):
             self._adb.require_present()
         for name, path in models.items():

@@ -25,6 +25,7 @@ def entry_model(spec: LayerSpec) -> keras.Model:
         y = layers.build_stem(x, spec)
     elif isinstance(spec, BlockSpec):
         y = layers.build_operation(x, spec, "block")
+    # Without the pooling, which the classifier's key counts, as in the published table.
     elif isinstance(spec, HeadSpec):
         y = layers.apply_chain(layers.convolution(spec.output_width, 1, 1, "head"), x)
     elif isinstance(spec, ClassifierSpec):

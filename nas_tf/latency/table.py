@@ -86,6 +86,7 @@ class LatencyTable:
         """
         layers = architecture.layers(resolution, num_classes)
         absent = [] if self.missing == "estimate" else self.missing_keys(layers)
+        # A single one is told by `entry`, which also names the nearest.
         if len(absent) > 1:
             raise UserError(
                 f"The latency table {self.path!r} lacks {len(absent)} entries of this network: "

@@ -72,7 +72,8 @@ class Timing:
 def summarize(samples: list[float]) -> Timing:
     """Robust statistics of one model's timings in ms, which must not be empty."""
     low, median, high, p90 = np.percentile(samples, (25, 50, 75, 90))
-    # For a normal distribution σ = IQR / 1.349 and the median's error is 1.2533 σ / √n.
+    # For a normal distribution σ = IQR / 1.349, and the median's error is √(π/2) · σ / √n with
+    # √(π/2) = 1.2533.
     error = 1.2533 * (high - low) / 1.349 / np.sqrt(len(samples))
     return Timing(
         float(median),
@@ -100,6 +101,7 @@ def time_models(
     for name in models:
         samples.setdefault(name, [])
     rounds = {name: len(samples[name]) for name in models}
+    # With a seed: the order is random in itself, and the same in each run.
     order = random.Random(0)
     extra_since: float | None = None
     while True:

@@ -12,6 +12,7 @@ import tf_keras as keras
 from nas_tf.space.layer_spec import BlockSpec, HeadSpec, StemSpec
 from nas_tf.space.operations.operation import Convolution
 
+# Both as in the ProxylessNAS authors' code.
 BN_MOMENTUM = 0.9  # Keras' convention; PyTorch writes 0.1
 BN_EPSILON = 1e-3
 
@@ -55,6 +56,7 @@ def convolution(
 ) -> list[keras.layers.Layer]:
     """Convolution, batch norm and (unless `relu` is False) ReLU6: [N,H,W,C] → [N,H/s,W/s,filters]."""
     pad, mode = _padding(kernel, stride, padding, name)
+    # No bias, because batch norm subtracts it again and has a shift of its own.
     conv = keras.layers.Conv2D(
         filters,
         kernel,
@@ -76,6 +78,7 @@ def depthwise(
 ) -> list[keras.layers.Layer]:
     """Depthwise convolution, batch norm and (unless `relu` is False) ReLU6: [N,H,W,C] → [N,H/s,W/s,C]."""
     pad, mode = _padding(kernel, stride, padding, name)
+    # Each channel feeds one channel, so the fan-out is kernel² · 1.
     conv = keras.layers.DepthwiseConv2D(
         kernel, stride, mode, use_bias=False, name=f"{name}_conv", depthwise_initializer=he_fan_out(kernel, 1)
     )
@@ -116,6 +119,7 @@ def build_operation(x, spec: BlockSpec, name: str, padding: str = "same"):
         return x
     if not spec.has_shortcut:
         return y
+    # The layer and not `x + y`: on that tfmot fails, or leaves a float addition between int8 layers.
     return keras.layers.Add(name=f"{name}_add")([x, y])
 
 
@@ -136,6 +140,7 @@ def head_layers(spec: HeadSpec) -> list[keras.layers.Layer]:
     """1×1 convolution and global average pooling: [N,H,W,C] → [N,1,1,spec.output_width]."""
     return [
         *convolution(spec.output_width, 1, 1, "head"),
+        # [N,1,1,C], because the classifier is a convolution.
         keras.layers.GlobalAveragePooling2D(keepdims=True, name="pool"),
     ]
 
@@ -153,6 +158,7 @@ def classifier_layers(num_classes: int, dropout: float = 0.0) -> list[keras.laye
     conv = keras.layers.Conv2D(
         num_classes, 1, name="logits", kernel_initializer=keras.initializers.RandomNormal(stddev=0.01)
     )
+    # Flatten and not Reshape, which leaves SHAPE and PACK operations where the batch is not fixed.
     # float32 also under mixed precision, for a loss without overflow.
     chain = [conv, keras.layers.Flatten(name="flatten", dtype="float32")]
     return [keras.layers.Dropout(dropout, name="dropout"), *chain] if dropout else chain
@@ -167,6 +173,7 @@ def _padding(kernel: int, stride: int, padding: str, name: str):
     """Explicit zeros where symmetric padding differs from TensorFlow's SAME, and the mode."""
     if padding == "valid":
         return [], "valid"
+    # With stride 1 and an odd kernel, SAME is symmetric.
     if padding == "same" or stride == 1:
         return [], "same"
     return [keras.layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")], "valid"
@@ -174,6 +181,7 @@ def _padding(kernel: int, stride: int, padding: str, name: str):
 
 def _normalization(name: str, relu: bool) -> list[keras.layers.Layer]:
     norm = batch_norm(f"{name}_bn")
+    # The layer, since tfmot fails on tf.nn.relu6 and quantizes Activation("relu6") twice.
     return [norm, keras.layers.ReLU(6.0, name=f"{name}_relu")] if relu else [norm]
 
 

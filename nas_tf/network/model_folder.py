@@ -16,6 +16,7 @@ from nas_tf.space.architecture import Architecture, from_json
 FORMAT = "nas_tf.model/1"
 KINDS = ("float", "qat")
 DESCRIPTION_FILE = "model.json"
+# Keras' newer `.keras` format fails to load a network with fake quantizers.
 WEIGHTS_FILE = "weights.weights.h5"
 
 
@@ -109,6 +110,7 @@ def save_model(folder: str | pathlib.Path, model, description: ModelDescription)
     folder = pathlib.Path(folder)
     with files.replacing(folder / WEIGHTS_FILE) as temporary:
         model.save_weights(temporary)
+    # Last, because a folder without it counts as no model: a kill leaves no half model behind.
     files.write_json(folder / DESCRIPTION_FILE, description.to_json())
 
 
@@ -128,6 +130,7 @@ def load_float_model(folder: str | pathlib.Path):
     Returns:
       (keras.Model without dropout, its ModelDescription).
     """
+    # TensorFlow comes with it, and a description is read without.
     from nas_tf.network.build import build_network
 
     description = read_description(folder)

@@ -13,6 +13,7 @@ from nas_tf.base import cli
 
 def main() -> None:
     """Searches, or goes on with a search that was stopped."""
+    # Not at the top: TensorFlow comes with it, and --help or a wrong flag would wait for that.
     from nas_tf.search.run import run_search
 
     workdir = common.WORKDIR.value

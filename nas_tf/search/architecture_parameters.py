@@ -31,6 +31,8 @@ class ArchitectureParameters(keras.layers.Layer):
         self.built = True
 
     def _weight(self, name: str, initializer, trainable: bool = False) -> tf.Variable:
+        # float64 as in `gates` and `objective`, so that nothing is rounded on its way through the
+        # variable.
         return self.add_weight(name, self.offered.shape, tf.float64, initializer, trainable=trainable)
 
     def values(self) -> np.ndarray:
@@ -44,10 +46,13 @@ class ArchitectureParameters(keras.layers.Layer):
     def apply_gradient(self, gradient: np.ndarray, involved: np.ndarray) -> None:
         """One step of Adam; probability moves between involved candidates only."""
         before = self.values()
+        # A gradient of 0 leaves a candidate where it is: with β₁ = 0 Adam has no momentum to carry it
+        # on.
         self._adam(np.where(involved, gradient, 0.0))
         after = self.values()
         if not np.array_equal(involved, self.offered):
             after = gates.keep_involved_mass(before, after, involved)
+        # Absent candidates are 0 here and not −inf, which would be taken for a search that diverged.
         self.alpha.assign(np.where(self.offered, after, 0.0))
 
     def _adam(self, gradient: np.ndarray) -> None:

@@ -44,6 +44,7 @@ def most_probable(
         choice = program.solve()
         if choice is None:
             break
+        # Also what is rejected below, or the solver would find it again for ever.
         program.cut_off(choice)
         # The solver's tolerance may let a network pass that is over the limit by a hair.
         if all(resource.of(choice) <= resource.limit for resource in resources):
@@ -64,6 +65,8 @@ class _Program:
         one_hot = self._blocks == np.arange(len(log_p))[:, None]
         rows, low, high = [one_hot], [np.ones(len(log_p))], [np.ones(len(log_p))]
         for resource in resources:
+            # In units of the limit, because the solver's tolerance is one number for milliseconds and
+            # for millions of parameters. A limit may be below 0 where a correction's intercept is.
             scale = 1.0 / abs(resource.limit)
             rows.append(scale * resource.costs[self._offered][None])
             low.append(np.array([-np.inf]))
@@ -75,6 +78,7 @@ class _Program:
         """The best choice not cut off, or None."""
         from scipy import optimize
 
+        # A gap of 0: within HiGHS' own of 1e-4, another network than the most probable one would pass.
         result = optimize.milp(
             -self._gain,
             integrality=np.ones(len(self._gain)),
@@ -84,6 +88,7 @@ class _Program:
         )
         if result.x is None:
             return None
+        # The solver's integers are floats close to 0 or 1.
         taken = result.x > 0.5
         choice = np.zeros(self._offered.shape[0], np.int64)
         choice[self._blocks[taken]] = self._candidates[taken]

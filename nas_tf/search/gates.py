@@ -10,6 +10,7 @@ import numpy as np
 
 def probabilities(alpha: np.ndarray) -> np.ndarray:
     """softmax of each row: p_i = exp(α_i) / Σ_j exp(α_j)."""
+    # Less the largest of the row, so that exp does not overflow; the shares are the same.
     shifted = np.exp(alpha - alpha.max(axis=1, keepdims=True))
     return shifted / shifted.sum(axis=1, keepdims=True)
 
@@ -93,6 +94,7 @@ def keep_involved_mass(before: np.ndarray, after: np.ndarray, involved: np.ndarr
     The involved alphas are shifted by −log(Σ e^after / Σ e^before), sums over the involved, so
     that every other candidate keeps its probability.
     """
+    # As the authors' code does after a step of *two*.
     old = _log_sum_exp(np.where(involved, before, -np.inf))
     new = _log_sum_exp(np.where(involved, after, -np.inf))
     return np.where(involved, after - (new - old), before)

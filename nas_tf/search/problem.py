@@ -98,12 +98,15 @@ def check_problem(config: SearchConfig) -> SearchProblem:
     weight_part, alpha_part = _divide(source, config)
     split_size = source.part_size(config.data.train_split)
     steps = steps_per_epoch(weight_part.size(split_size), config.schedule.batch_size)
+    # For its refusal of a size below the resolution: batches ask for it only once the search has
+    # begun.
     batches.image_size(source, config.resolution, config.data.resize_size)
     return SearchProblem(config, source, space, table, offered, resources, weight_part, alpha_part, steps)
 
 
 def offered_candidates(space: SearchSpace) -> np.ndarray:
     """bool [blocks, candidates], True where the block has the candidate; ragged rows end early."""
+    # Which candidates a block has is the same at every resolution.
     counts = [len(choice.specs) for choice in space.choices(32)]
     return np.arange(max(counts)) < np.array(counts)[:, None]
 
@@ -187,6 +190,8 @@ def _check_budget(resources: list[Resource], offered: np.ndarray) -> None:
             f"{name}={resource.limit:g} is above the largest network of this search space: "
             f"its networks take {low:.6g} to {high:.6g}{unit}, so there is nothing to limit.",
         )
+    # Each limit alone may be in reach and no network meet all of them. Which one is found does not
+    # matter here, so all are equally probable.
     most_probable(gates.log_probabilities(np.where(offered, 0.0, -np.inf)), resources)
 
 

@@ -8,9 +8,10 @@ from nas_tf.search import gates
 from nas_tf.search.objective import Resource
 from nas_tf.supernet.supernet import Supernet
 
+# All three as in the authors' code.
 NUM_NETWORKS = 10  # sampled per batch of held-out images
 REWARD_EXPONENT = 0.1
-BASELINE_RATE = 0.99  # of the way to a batch's mean reward, as in the authors' code
+BASELINE_RATE = 0.99  # of the way to a batch's mean reward
 
 
 class Reinforce:
@@ -44,6 +45,7 @@ class Reinforce:
         choices = [gates.sample(rng, p) for _ in range(NUM_NETWORKS)]
         losses, rewards = [], []
         for choice in choices:
+            # By the batch's statistics: a path's moving averages are those of many different networks.
             loss, hits = cross_entropy(supernet(images, choice, training=True), labels)
             losses.append(float(loss))
             rewards.append(self.reward(float(hits) / len(labels), choice))

@@ -93,6 +93,7 @@ def _search(problem: SearchProblem, state: SearchState, stage: StageFolder, cloc
             progress.update(done, **_shown(state) if done % _SHOW_EVERY == 0 else {})
             if ends_epoch:
                 _end_epoch(problem, state, log, progress, done)
+            # After the epoch's line: what a kill in between leaves of it is dropped and written again.
             if ends_epoch or checkpoint.due(60 * problem.config.checkpoint_minutes):
                 state.pack()
                 checkpoint.save(done)
@@ -115,6 +116,7 @@ def _images(problem: SearchProblem, part: Part, start_step: int) -> Iterator:
     config = problem.config
     augmentation = config.augmentation if part is problem.weight_part else NO_AUGMENTATION
     size = problem.source.part_size(part)
+    # A batch larger than its part would hold the same image twice.
     dataset = batches.training_batches(
         problem.source,
         part,
@@ -163,8 +165,10 @@ def held_out_accuracy(problem: SearchProblem, state: SearchState, choice: np.nda
     Moving averages of a path come from ever different networks before it, so the batch's own
     statistics are used.
     """
+    # No weight was trained on these; the evaluation split is left for judging the result.
     config, part = problem.config, problem.alpha_part
     number = min(_ACCURACY_IMAGES, problem.source.part_size(part))
+    # At most all images, or there would be no whole batch.
     size = min(config.schedule.batch_size, number)
     dataset = batches.evaluation_batches(
         problem.source, part, size, config.resolution, config.data.resize_size
@@ -187,6 +191,7 @@ def _finish(problem: SearchProblem, state: SearchState, stage: StageFolder) -> d
     best = problem.architecture(choices[0])
     files.write_json(stage.architecture, best.to_json())
     figures = state.figures()
+    # The summary has it as a short string; the files above have it whole.
     del candidates[0]["architecture"]
     return {
         "architecture": best.to_string(),

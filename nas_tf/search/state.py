@@ -63,6 +63,7 @@ class SearchState:
         # The authors' reward has the latency in it. Then the objective must not count it again.
         latency_reward = config.algorithm == "reinforce" and config.latency_loss == "mul_log"
         latency = problem.resources[0]
+        # With every algorithm, since checkpoints of all of them hold its baseline.
         self.reinforce = Reinforce(latency, latency_reward)
         self.objective = Objective(
             IN_LOSS if latency_reward else config.latency_loss,
@@ -115,6 +116,8 @@ class SearchState:
         )
         require_finite({"search's training loss": loss}, step, WEIGHT_ADVICE)
         self._add(weight_steps=1, loss=loss, hits=hits, images=len(labels))
+        # At the end of the last tied step and not before the next one: held-out accuracy at the
+        # epoch's end already runs the freed candidates.
         if step + 1 == self._tied_steps:
             tying.untie(self.supernet, self._rng(step, _UNTIE_DRAW))
 
@@ -192,6 +195,7 @@ def _make_supernet(problem: SearchProblem) -> Supernet:
 
 def _without_information(gate_gradient: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Normal noise of the same root mean square where there are gradients."""
+    # ZeroOp's gradient and those of gates not involved are exactly 0 (`gate_gradients`) and stay so.
     present = gate_gradient != 0
     size = np.sqrt(np.mean(gate_gradient[present] ** 2)) if present.any() else 0.0
     return np.where(present, rng.normal(0.0, size, gate_gradient.shape), 0.0)

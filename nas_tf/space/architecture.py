@@ -20,6 +20,7 @@ from nas_tf.space.operations.operation import Operation
 
 FORMAT = "nas_tf.architecture/1"
 PADDINGS = ("same", "symmetric")
+# Far above any network; larger numbers, in a file from elsewhere, are no architecture.
 _MAX_WIDTH = 65536
 _MAX_BLOCKS = 1024
 
@@ -242,7 +243,7 @@ def from_string(text: str) -> Architecture:
 
 
 def in_words(architecture: Architecture) -> str:
-    """Operations grouped by resolution change: `1_3 | 3_5 3_3 Z Z | 3_7 …`."""
+    """Operations grouped by width: `1_3 | 3_5 3_3 Z Z | 3_7 …`."""
     groups: list[list[str]] = [[]]
     width = architecture.stem_width
     for block in architecture.blocks:
@@ -255,6 +256,7 @@ def in_words(architecture: Architecture) -> str:
 
 def skipped(architecture: Architecture) -> int:
     """How many blocks are ZeroOps."""
+    # Any resolution and class count: neither changes a block.
     return sum(layer.is_skipped for layer in architecture.layers(32, 1) if isinstance(layer, BlockSpec))
 
 
@@ -308,6 +310,7 @@ def _shortcut(value: Any) -> bool | None:
 
 
 def _integer(value: Any) -> int:
+    # JSON's true and false are integers to Python.
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(f"{value!r} is not a whole number")
     return value

@@ -36,6 +36,7 @@ def parse_operation(name: str) -> Operation:
 def parse_key_fields(layer_name: str, fields: str) -> Operation | None:
     """The operation that these parts of a latency key tell, or None."""
     for kind in KINDS:
+        # ZeroOp has none and would match a key that begins with nothing.
         if kind.layer_name and kind.layer_name == layer_name:
             return kind.from_key_fields(fields)
     return None

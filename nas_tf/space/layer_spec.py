@@ -46,6 +46,7 @@ class LayerSpec:
         """Key in a latency table; None for what costs nothing."""
         raise NotImplementedError
 
+    # As the published phone table writes its keys, so that it can be used as it is.
     def _io(self) -> str:
         i, o = self.input_size, self.output_size
         return f"input:{i}x{i}x{self.input_width}-output:{o}x{o}x{self.output_width}"
@@ -148,6 +149,7 @@ class ClassifierSpec(LayerSpec):
     @property
     def params(self) -> int:
         """Trainable parameters."""
+        # + 1: the bias. No other layer has one beside batch norm's shift.
         return (self.input_width + 1) * self.output_width
 
     @property

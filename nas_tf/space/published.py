@@ -15,6 +15,7 @@ _STRIDES = (2, 2, 2, 1, 2, 1)
 def _network(name: str, widths: tuple[int, ...], operations: str) -> Architecture:
     """Widths: stem, first block, six stages, head. Operations: stages separated by `|`."""
     stem, first, *stages, head = widths
+    # MobileNetV2's first block, expansion 1, which all of these networks keep.
     blocks = [Block(InvertedBottleneck(1, 3), first)]
     for width, stride, names in zip(stages, _STRIDES, operations.split("|"), strict=True):
         for index, operation in enumerate(names.split()):

@@ -25,7 +25,7 @@ class Choice:
     """A block to be decided: its shape and its candidates.
 
     Attributes:
-      specs: one `BlockSpec` a candidate, in the space's order; ZeroOp only where it fits.
+      specs: one `BlockSpec` per candidate, in the space's order; ZeroOp only where it fits.
     """
 
     specs: tuple[BlockSpec, ...]
@@ -89,6 +89,7 @@ class SearchSpace:
                 if allows(operation, stride, input_width, output_width)
             )
             choices.append(Choice(specs))
+            # All candidates of a block have its stride, and so one size of output.
             size = specs[0].output_size
         return tuple(choices)
 
@@ -111,10 +112,11 @@ class SearchSpace:
             *(spec for choice in self.choices(resolution) for spec in choice.specs),
             *self.fixed_after(resolution, num_classes),
         ]
+        # Blocks of equal shape share a key, so each layer is measured once.
         return {spec.key: spec for spec in specs if spec.key is not None}
 
     def architecture(self, operations: tuple[Operation, ...], name: str = "") -> Architecture:
-        """The network with these operations, one a searched block."""
+        """The network with these operations, one per searched block."""
         shapes = self.block_shapes()
         require(
             len(operations) == len(shapes),
@@ -134,6 +136,7 @@ class SearchSpace:
         )
 
 
+# The authors' search has a width of 24 in the first stage; the network that they published has 32.
 # The paper's 21 blocks; ZeroOp fits 15 of them (BUILD_NOTES.md, "ZeroOp").
 FULL = SearchSpace(
     "full",

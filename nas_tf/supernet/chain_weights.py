@@ -13,6 +13,8 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+# Named one by one: weights of a layer that is not known here would be missing from the vector without
+# a word.
 _WEIGHTLESS = (
     keras.layers.ReLU,
     keras.layers.ZeroPadding2D,
@@ -123,6 +125,8 @@ def layout_of(places: Sequence[Place]) -> tf.Tensor:
 def places_in(layout: tf.Tensor, ranks: Sequence[int]) -> list[Place]:
     """The opposite of `layout_of`, for weights of these ranks."""
     count = len(ranks)
+    # How many numbers each part has follows from the ranks, which the graph knows; the numbers
+    # themselves it learns only when it runs.
     parts = tf.split(layout, [*ranks, *[1] * (2 * count)])
     shapes, sizes, starts = parts[:count], parts[count : 2 * count], parts[2 * count :]
     return [Place(*place) for place in zip(shapes, sizes, starts, strict=True)]

@@ -88,6 +88,8 @@ class Chain:
         averages = iter(_averages(values, statistics))
         moved: list[tf.Tensor] = []
         for layer, own in zip(self.layers, values, strict=True):
+            # Layers of one chain differ in it: under mixed precision the last one, behind the logits,
+            # stays float32.
             x = tf.cast(x, layer.compute_dtype)
             if isinstance(layer, keras.layers.BatchNormalization):
                 x, new = _batch_norm(layer, x, own, next(averages), training)
@@ -118,6 +120,7 @@ class Chain:
 
 def compute(layer: keras.layers.Layer, x: tf.Tensor, weights: dict[str, tf.Tensor]) -> tf.Tensor:
     """A layer's output with these weights; any layer of a chain but batch norm."""
+    # Weights are kept in float32, so that small updates are not lost in bfloat16's eight bits.
     weights = {name: tf.cast(value, x.dtype) for name, value in weights.items()}
     if isinstance(layer, keras.layers.DepthwiseConv2D):
         return tf.raw_ops.DepthwiseConv2dNative(
@@ -173,6 +176,9 @@ def _batch_norm(
     y = γ (x − mean) / √(variance + ε) + β  and, in training,  averages ← μ·averages + (1 − μ)·batch's.
     """
     mean, variance = averages or (tf.zeros([0]), tf.zeros([0]))
+    # Not Keras' layer, which would have variables of its own and move them at once. Here the new
+    # averages are a result: the step assigns them, and an architecture step, which must move none,
+    # drops them.
     # The operation's factor is 1 − μ. With 1 it returns the batch's own and reads no averages.
     factor = 1.0 - layer.momentum if training and averages else 1.0
     y, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(

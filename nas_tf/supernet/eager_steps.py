@@ -14,6 +14,7 @@ from nas_tf.supernet.gate_values import moments_of
 from nas_tf.supernet.paths import value_of
 from nas_tf.supernet.supernet import Supernet
 
+# Blocks have many shapes; one trace that knows none of them serves all.
 _moments = tf.function(moments_of, reduce_retracing=True)
 
 
@@ -36,6 +37,8 @@ class EagerSteps:
         The latter two are one vector for each path of `supernet.active_paths(active)`.
         """
         paths = self.supernet.active_paths(active)
+        # Only what was sampled is on the tape and gets a gradient: with a gradient of zero, momentum and
+        # decay would still move the other paths.
         weights = [value_of(path.trained) for path in paths]
         moved, x, decay = [], images, tf.constant(weight_decay)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -52,6 +55,7 @@ class EagerSteps:
     ):
         """(loss, correct, {(block, candidate): ∂L/∂g} of the involved paths but ZeroOps)."""
         net = self.supernet
+        # Outside of the tape: nothing before the first searched block needs a gradient.
         x = net.stem.frozen(images)
         inputs, branches, outputs = [net.first.join(x, net.first.frozen(x))], [], []
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -62,12 +66,14 @@ class EagerSteps:
                 # A copy, since the gradient is asked for of outputs: x is that of the block before.
                 outputs.append(tf.identity(x) if path is None else path.join(x, branches[-1]))
                 inputs.append(outputs[-1])
+            # Without label smoothing, which in the authors' code belongs to weight steps alone.
             loss, hits = cross_entropy(net.after.frozen(inputs[-1]), labels)
         found = {}
         for b, gradient in enumerate(tape.gradient(loss, outputs)):
             moments = _moments(inputs[b])
             for k in np.flatnonzero(involved[b]):
                 path = net.blocks[b].paths[k]
+                # The forward pass has this F(x) already, so the active path's gate costs nothing more.
                 if k == active[b]:
                     found[b, k] = product(branches[b], gradient)
                 elif path is not None:

@@ -22,6 +22,8 @@ class Moments(NamedTuple):
 
 def moments_of(x: tf.Tensor) -> Moments:
     """Moments of [N, H, W, C], computed once for all paths of a block."""
+    # covariance = Σ (x − mean)(x − mean)ᵀ / n: by n and not n − 1, as batch norm divides. Centred
+    # before the product, because E[x·xᵀ] − mean·meanᵀ loses float32's digits where the mean is large.
     rows = tf.reshape(tf.cast(x, tf.float32), tf.stack([-1, tf.shape(x)[-1]]))
     mean = tf.reduce_mean(rows, 0)
     centered = rows - mean
@@ -66,6 +68,9 @@ def _run(chain: Chain, x: tf.Tensor, values: list[dict[str, tf.Tensor]], moments
 
 def _folds(layers: Sequence[keras.layers.Layer]) -> bool:
     """Whether the chain begins with a plain 1×1 convolution and its batch norm."""
+    # The input's moments give the output's only where one output position comes from one input
+    # position (1×1) and every position is used (no stride). Blocks of expansion 1 have no such
+    # convolution.
     first, second = layers[:2]
     return (
         isinstance(first, keras.layers.Conv2D)
@@ -91,6 +96,7 @@ def _folded(
     """
     matrix = tf.reshape(kernel, tf.shape(kernel)[2:])  # W: [C, wide]
     mean = tf.linalg.matvec(matrix, moments.mean, transpose_a=True)
+    # The diagonal of Wᵀ·covariance·W alone: the whole product would be [wide, wide].
     variance = tf.reduce_sum(matrix * (moments.covariance @ matrix), 0)
     scale, shift = _affine(norm, own, mean, variance)
     y = compute(convolution, tf.cast(x, convolution.compute_dtype), {"kernel": kernel * scale})

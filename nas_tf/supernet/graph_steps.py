@@ -21,7 +21,7 @@ from nas_tf.supernet.paths import Path, PathFunctions, value_of
 from nas_tf.supernet.supernet import Supernet
 
 # Inactive paths computed at a time: a bound on what they hold. With two, cores wait for each other
-# (BUILD_NOTES.md, "Search: what was measured").
+# (docs/search.md, "Cost of a step").
 _AT_ONCE = 4
 
 
@@ -37,6 +37,7 @@ class _Operand(NamedTuple):
     layout: tf.Tensor
 
 
+# Vectors of any length: with a length in the signature, each candidate would need a graph of its own.
 _OPERAND = _Operand(
     tf.TensorSpec([], tf.int32), tf.TensorSpec([None], tf.float32), tf.TensorSpec([None], tf.int32)
 )
@@ -74,6 +75,8 @@ class _Place:
             zero if self.forms[index] is None else functools.partial(live, self.forms[index])
             for index in among
         ]
+        # No switch where there is one form, as in a block without ZeroOp whose candidates are of one
+        # kind: `switch_case` holds all of its branches, which makes a graph large and slow to build.
         return branches[0]() if len(branches) == 1 else tf.switch_case(operand.branch - among[0], branches)
 
     def form_of(self, path: Path | None) -> int:
@@ -148,6 +151,8 @@ class GraphSteps:
     ):
         """(loss, correct, {(block, candidate): ∂L/∂g} of the involved paths but ZeroOps)."""
         blocks, places = self.supernet.blocks, self._places[2:-1]
+        # In ascending order of forms, so that a place in the row can have few of them, mostly one
+        # (`_Place.among`).
         others = [
             sorted(
                 (k for k in np.flatnonzero(row) if k != index), key=lambda k: place.form_of(block.paths[k])
@@ -220,6 +225,7 @@ class GraphSteps:
                 outputs.append(_join(place, inputs[-1], branches[-1]))
                 inputs.append(outputs[-1])
             logits = _frozen(self._places[-1], inputs[-1], operands[-1])
+            # No label smoothing: see `EagerSteps.gate_gradients`.
             loss, hits = cross_entropy(self._logits(logits), labels)
         gradients = tape.gradient(loss, outputs)
         own = tf.stack([product(*pair) for pair in zip(branches, gradients, strict=True)])
@@ -233,6 +239,7 @@ class GraphSteps:
         return loss, hits, own, tf.stack(values) if values else tf.zeros([0])
 
     def _logits(self, x: tf.Tensor) -> tf.Tensor:
+        # Nothing behind functions without shapes knows the number of classes, which the loss needs.
         return tf.ensure_shape(x, [None, self.supernet.num_classes])
 
 
@@ -261,6 +268,7 @@ def _gate_values(
 
     Each waits for the one that is `_AT_ONCE` places before it, so that no more run at once.
     """
+    # Once for the block: its candidates share the input.
     moments = moments_of(x)
     for position, operand in enumerate(row):
         waits_for = computed[-_AT_ONCE:][:1] if len(computed) >= _AT_ONCE else []
@@ -284,8 +292,10 @@ def _place(paths: Sequence[Path | None]) -> _Place:
     present = [path for path in paths if path is not None]
     # In the order of the candidates, each form once.
     forms = tuple(dict.fromkeys(path.kind.functions for path in present))
+    # None last, so that the first one always has a dtype (`_zeros_like`).
     forms = (*forms, None) if len(present) < len(paths) else forms
     candidates = sorted(forms.index(None if path is None else path.kind.functions) for path in paths)
+    # The shortcut is added once for each place, outside of the branches.
     if len({path.has_shortcut for path in present}) > 1:
         raise ValueError("The candidates of a block have either all a shortcut or none.")
     return _Place(forms, tuple(candidates), present[0].has_shortcut)
@@ -293,6 +303,7 @@ def _place(paths: Sequence[Path | None]) -> _Place:
 
 def _zeros_like(x: tf.Tensor, place: _Place) -> tf.Tensor:
     """F of ZeroOp, of the dtype of the others."""
+    # All branches of `switch_case` have to return the same type.
     return tf.zeros(tf.shape(x), place.forms[0].output_dtype)
 
 

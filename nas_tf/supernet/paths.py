@@ -15,7 +15,7 @@ from nas_tf.supernet.chains import Chain
 from nas_tf.supernet.gate_values import Moments, gate_value
 
 # Called and not copied into the graphs around them: the graph of an architecture step would
-# have a hundred copies. A weight step has one a block, and copies overlap better.
+# have a hundred copies. A weight step has one per block, and copies overlap better.
 _AS_A_CALL = {"experimental_attributes": {"_noinline": True}}
 
 
@@ -68,6 +68,8 @@ class Path(keras.layers.Layer):
         self.built = True
 
     def _vector(self, name: str, value: np.ndarray, trainable: bool) -> tf.Variable:
+        # Without autocast: under mixed precision Keras would wrap the variable in one that reads as
+        # bfloat16, but batch norm's scale, shift and averages are used in float32.
         return self.add_weight(
             name,
             value.shape,
@@ -148,6 +150,8 @@ def _compile(chain: Chain, shapes: Callable, options: dict[str, dict]) -> PathFu
         return chain.run(x, weights, statistics, shapes(layout), weight_decay=weight_decay)
 
     def frozen(x, weights, layout):
+        # The gradient of a compiled function is computed in all of its arguments, watched or not. This
+        # leaves out that of the weights, which no architecture step needs.
         return chain.run(x, tf.stop_gradient(weights), None, shapes(layout))[0]
 
     def gate(x, output_gradient, weights, layout, mean, covariance):
@@ -168,6 +172,8 @@ def _compile(chain: Chain, shapes: Callable, options: dict[str, dict]) -> PathFu
 
 def _casting(function: Callable, dtype: str) -> Callable:
     """The function on inputs of the dtype that its first layer computes in."""
+    # A function refuses inputs of another type than its signature's; images are float32 under mixed
+    # precision too.
     if dtype == "float32":
         return function
     return lambda x, *rest: function(tf.cast(x, dtype), *rest)

@@ -66,6 +66,7 @@ def weight_step(
     rate = tf.constant(learning_rate, tf.float32)
     for path, gradient, statistics in zip(paths, gradients, moved, strict=True):
         optimizer.update_path(path, gradient, rate)
+        # The bare operation, as in `value_of`: this runs for every path in every step.
         tf.raw_ops.AssignVariableOp(resource=path.statistics.handle, value=statistics)
     return float(loss), float(hits)
 

@@ -61,6 +61,7 @@ class MixedOperation(keras.layers.Layer):
 
     def __init__(self, choice: Choice, make: _Paths, **kwargs):
         super().__init__(**kwargs)
+        # A path's name is unique, since the optimizer's slots and checkpoints go by it.
         self.paths = [make.block(spec, f"{self.name}_{spec.operation.name}") for spec in choice.specs]
 
     def call(self, x: tf.Tensor, active: int, training: bool = False) -> tf.Tensor:

@@ -84,6 +84,8 @@ def _widened(weight: np.ndarray, shape: Sequence[int], rng: np.random.Generator)
 
 def _centred(weight: np.ndarray, size: int) -> np.ndarray:
     """The kernel in the middle of one of `size` × `size`, zero around it."""
+    # With a larger kernel, SAME padding puts `border` more pixels before the image. So the kernel's
+    # middle meets the pixels that the small kernel met, also with stride 2.
     border = (size - weight.shape[0]) // 2
     return np.pad(weight, [(border, border), (border, border), (0, 0), (0, 0)])
 

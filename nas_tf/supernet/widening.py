@@ -9,6 +9,7 @@ def unwidenable(choices: tuple[Choice, ...]) -> str:
     """Why tied candidates could not be set free, in words; empty where all of them can."""
     for index, choice in enumerate(choices):
         present = [spec for spec in choice.specs if not spec.is_skipped]
+        # The one that `tying.smallest` takes: `params` counts what a path's vector holds.
         source = min(present, key=lambda spec: spec.params)
         for target in present:
             why = _obstacle(source, target)

@@ -13,6 +13,7 @@ from nas_tf.base import cli
 
 def main() -> None:
     """Trains, or goes on with a run that was stopped."""
+    # Not at the top: TensorFlow comes with it, and --help or a wrong flag would wait for that.
     from nas_tf.train.run import run_train
 
     workdir = common.WORKDIR.value

@@ -37,6 +37,7 @@ def ranks(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     Of equal logits the one of smaller index comes first, as in argmax. Quantized networks
     have many equal logits, so this matters. A logit that is not a number ranks last.
     """
+    # Compared and never subtracted: the uint8 logits of a file would wrap around.
     own = np.take_along_axis(logits, labels[:, np.newaxis], axis=1)
     before = (logits == own) & (np.arange(logits.shape[1]) < labels[:, np.newaxis])
     rank = np.sum(logits > own, axis=1) + np.sum(before, axis=1)

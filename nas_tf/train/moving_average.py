@@ -41,6 +41,7 @@ class MovingAverage(tf.Module):
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
         """The model has the averaged weights inside, its own again afterwards."""
+        # Copies, since the variables themselves hold the averages meanwhile.
         own = [w.numpy() for w in self._weights]
         _assign(self._weights, self.averages)
         try:

@@ -127,6 +127,8 @@ def _check(workdir: str, config: TrainConfig) -> _Job:
     # Before the stage holds these settings: other flags may be what a refusal asks for.
     matching = _match_initial(config, source) if config.initial_model else None
     eval_split = source.evaluation_split(config.data.eval_split)
+    # For its refusal of a split without images, which evaluation would meet only after the first
+    # epoch.
     source.part_size(eval_split)
     check_disjoint(source, ("train_split", config.data.train_split), ("eval_split", eval_split))
     steps = steps_per_epoch(source.part_size(config.data.train_split), config.batch_size)
@@ -161,6 +163,7 @@ def _newer(job: _Job) -> dict[str, Any]:
 
 def _trainer(job: _Job) -> WeightTrainer:
     config = job.config
+    # For initial weights alone: order, views and dropout are drawn from (seed, step).
     keras.utils.set_random_seed(config.seed)
     model = build_network(job.architecture, config.resolution, job.source.num_classes)
     if config.initial_model:
@@ -210,6 +213,7 @@ def _train(job: _Job, trainer: WeightTrainer, stage: StageFolder, clock: Clock) 
             progress.update(done, **shown)
             if done % job.steps_per_epoch == 0:
                 _end_epoch(job, trainer, log, progress, done)
+            # After the epoch's line: what a kill in between leaves of it is dropped and written again.
             if done % job.steps_per_epoch == 0 or checkpoint.due(60 * job.config.checkpoint_minutes):
                 checkpoint.save(done)
     log.close()
@@ -219,6 +223,7 @@ def _end_epoch(job: _Job, trainer: WeightTrainer, log: MetricLog, progress: Prog
     epoch = done // job.steps_per_epoch - 1
     figures = trainer.figures()
     if (epoch + 1) % job.config.eval_every == 0 or done == job.total_steps:
+        # Judged with the weights that are saved in the end.
         with trainer.averaged():
             figures["eval_top1"] = _evaluate(job, trainer).top1
     log.write(epoch, **figures, learning_rate=job.learning_rate(done - 1))

@@ -41,7 +41,9 @@ class WeightTrainer:
         self._average = MovingAverage(model, config.ema_decay)
         # Sums over the epoch so far: loss, correct, examples.
         self._sums = tf.Variable(tf.zeros([3], tf.float64), trainable=False)
+        # None leaves it to TensorFlow, which on a TPU takes XLA; False would forbid it there too.
         self._step = tf.function(self._train_step, jit_compile=config.jit_compile or None)
+        # One trace for all batches: the last one of a split is smaller.
         self._predict = tf.function(self._logits, reduce_retracing=True)
 
     def trackables(self) -> dict[str, Any]:
@@ -55,6 +57,7 @@ class WeightTrainer:
 
     def step(self, images: tf.Tensor, labels: tf.Tensor, step: int, learning_rate: float) -> None:
         """One optimizer step on a batch of uint8 images; `step` is its 0-based number."""
+        # As tensors: of Python numbers, each new one would be traced anew.
         self._step(images, labels, tf.constant(step, tf.int64), tf.constant(learning_rate))
 
     def figures(self) -> dict[str, float]:
