@@ -82,6 +82,7 @@ class _GraphAudit:
             outer = set(operator.inputs) & set(self.graph.inputs) or (
                 set(operator.outputs) & set(self.graph.outputs)
             )
+            # At the edge a float input or output has to be converted; inside it costs time and a rounding.
             if not outer:
                 self.conversions.append(f"{operator.name} {self._label(operator)}")
                 self._problems[index].append("conversion inside")
@@ -106,6 +107,7 @@ class _GraphAudit:
     def _least(self, operator: Operator) -> np.ndarray | float:
         """Kernel steps that bias and output step need, [channels]; 0 where they cannot be told."""
         source, (output, *_) = self.graph.tensors[operator.inputs[0]], self._tensors(operator.outputs)
+        # Without a bias or scales nothing can be told, and no channel is excused.
         if len(operator.inputs) < 3 or not len(source.scales) or not len(output.scales):
             return 0.0
         bias = self.graph.tensors[operator.inputs[2]]
@@ -130,6 +132,7 @@ class _GraphAudit:
             return
         source = self.graph.producers.get(operator.inputs[0])
         before = self.graph.operators[source].name if source is not None else ""
+        # Another reader wants the tensor before the activation, so it has to be written out.
         alone = len(self.graph.consumers[operator.inputs[0]]) == 1
         if before in _FUSING and alone:
             self.unfused.append(f"{operator.name} {self._label(operator)}")

@@ -66,9 +66,11 @@ def take(kernel: KernelRange, given: np.ndarray, wanted: np.ndarray, positions: 
             [1, 1, 1, 1],
             layer.padding.upper(),
         )
+        # `extract_patches` orders a patch as [height, width, channel], and so does `kernel_layout.as_rows`.
         found = tf.reshape(found, [-1, found.shape[-1]])
         patches.append(tf.gather(found, chosen).numpy())
         targets.append(wanted[start : start + size].reshape(-1, wanted.shape[-1])[chosen])
+    # float64: least squares sums products over thousands of positions and then inverts the result.
     joined = np.concatenate(patches).astype(np.float64)
     if kernel.is_depthwise:
         joined = joined.reshape(len(joined), height * width, -1)

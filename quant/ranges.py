@@ -64,9 +64,12 @@ def calibrate(
       Layer name → (minimum, maximum) of the activation ranges that were set.
     """
     require(method in RANGE_METHODS, f"Unknown range method {method!r}; allowed: {', '.join(RANGE_METHODS)}.")
+    # The input's range is fixed: all pixel values, whatever the images.
     open_ranges = [r for r in activation_ranges(qat_model) if r.fixed is None]
     names = [r.source for r in open_ranges]
+    # On the float network, since unset ranges turn the fake-quantized one's tensors to zeros.
     observe = _observer(float_model, names)
+    # Limits first, in a pass of their own: bins of equal width need both ends.
     limits = _limits(observe, names, batches)
     histograms = {}
     if method != "minmax":
@@ -80,6 +83,7 @@ def calibrate(
         entry.assign(low, high)
     for kernel in kernel_ranges(qat_model):
         kernel.fit()
+    # Last, since a kernel's least step depends on the ranges before and behind it.
     make_room(qat_model)
     return {entry.source: entry.value for entry in open_ranges}
 
@@ -90,6 +94,7 @@ def percentile_range(histogram: Histogram, percentile: float) -> tuple[float, fl
     outside = 1.0 - percentile / 100.0
     low = histogram.centers[np.searchsorted(cumulative, outside)]
     high = histogram.centers[min(np.searchsorted(cumulative, 1.0 - outside), _BINS - 1)]
+    # Zero must lie inside, for it has to be an integer of the grid (Jacob et al. 2018).
     return min(float(low), 0.0), max(float(high), 0.0)
 
 
@@ -144,6 +149,7 @@ def _limits(observe, names: list[str], batches) -> dict[str, tuple[float, float]
 
 
 def _histograms(observe, limits, batches) -> dict[str, Histogram]:
+    # A tensor that is the same everywhere needs bins of some width too.
     histograms = {name: Histogram(low, max(high, low + 1e-9)) for name, (low, high) in limits.items()}
     for batch in batches:
         for name, values in observe(tf.convert_to_tensor(batch)).items():
