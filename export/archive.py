@@ -11,6 +11,7 @@ _DAMAGED = (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, Runtim
 
 def append(tflite_path: str | pathlib.Path, name: str, text: str) -> None:
     """Appends an entry."""
+    # On a file that is no archive yet, mode "a" begins one at its end and leaves the flatbuffer before it.
     with zipfile.ZipFile(tflite_path, mode="a") as archive:
         # A fixed date keeps the file's bytes the same from run to run.
         archive.writestr(zipfile.ZipInfo(name), text)

@@ -72,6 +72,7 @@ def extend(values: np.ndarray, background: Background, is_bias: bool) -> np.ndar
         if is_bias
         else values[..., background.source : background.source + 1]
     )
+    # In front, since TensorFlow's ImageNet models keep output 0 for the background.
     return np.concatenate([front, values], axis=-1)
 
 
@@ -87,6 +88,7 @@ def with_background(model, background: Background):
 
     config = copy.deepcopy(model.get_config())
     for layer in config["layers"]:
+        # "quant_" is what tfmot puts before the name of a layer that it wraps.
         if layer["name"].removeprefix("quant_") == CLASSIFIER:
             # A wrapper for quantization holds the convolution's configuration inside its own.
             layer["config"].get("layer", layer)["config"]["filters"] += 1
@@ -109,6 +111,7 @@ def _fitted(variable, old, background: Background) -> np.ndarray:
     values = old.numpy()
     if values.shape == tuple(variable.shape):
         return values
+    # Kernel and ranges become one wider too and copy the source's; only the bias gets a value of its own.
     return extend(values, background, is_bias="bias" in old.name.split("/")[-1])
 
 

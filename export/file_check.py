@@ -49,6 +49,7 @@ def compare_with_network(content: bytes, network: Any, quantized: bool) -> dict[
     found = run_file(content, images)
     # NaN is neither more nor less than anything, so it has to be asked for.
     finite = bool(np.isfinite(expected).all() and np.isfinite(found).all())
+    # Integer logits are multiples of `step`, so half of one tells equal from different; 0 for float.
     differing = float(np.mean(np.abs(found - expected) > step / 2))
     noise = snr_db(expected, found)
     facts = {
@@ -78,6 +79,7 @@ def _reference(network: Any, quantized: bool) -> tuple[Callable, float, bool]:
     from quant.quantizer_list import activation_ranges
 
     simulated = simulation(network)
+    # The last range is that of the logits.
     return simulated, activation_ranges(network)[-1].scale, isinstance(simulated, IntegerModel)
 
 

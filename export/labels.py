@@ -12,6 +12,8 @@ _MAX_BYTES = 1 << 24
 
 def text_of(labels: tuple[str, ...]) -> str:
     """The content of a label file."""
+    # A line break inside a name would move all names behind it. `chr`, because before Python 3.12 an
+    # f-string's braces take no backslash.
     return "".join(f"{label.replace(chr(10), ' ')}\n" for label in labels)
 
 

@@ -64,6 +64,7 @@ class TFLiteClassifier:
     def __init__(self, path: str | pathlib.Path, options: FileOptions = FileOptions()):
         require_kernels(options.kernels)
         self._kernels = options.kernels
+        # An interpreter runs one image at a time, so each thread has its own.
         self._path, self._local = pathlib.Path(path), threading.local()
         graph = flatbuffer.read_file(path).main
         require(
@@ -73,6 +74,7 @@ class TFLiteClassifier:
         )
         source = graph.tensors[graph.inputs[0]]
         metadata = tflite_metadata.read(path)
+        # A shape has 1 where a size is open; only the signature says that it is.
         self.resolution, self._resized = self._check_input(
             source, metadata.signature or source.shape, options.resolution
         )
