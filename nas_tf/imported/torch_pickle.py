@@ -144,6 +144,7 @@ class _Unpickler(pickle.Unpickler):
         return _STAND_INS[module, name]
 
     def persistent_load(self, pid: Any) -> StorageReference:
+        # The older format has a sixth part, which makes a storage part of another; such files are refused.
         kind, dtype, key, _, numel, *view = pid
         require(
             kind == "storage" and dtype in STORAGE_TYPES.values() and not any(view),
@@ -162,6 +163,7 @@ def load(file: io.BytesIO, where: str) -> Any:
       UserError: the pickle names anything but tensors and containers, or is damaged.
     """
     try:
+        # Before anything of it is run.
         _check_memo(file)
         return _Unpickler(file, where).load()
     except _DAMAGED as error:

@@ -142,6 +142,7 @@ def fold_scaling(model: "keras.Model", scaling: InputScaling) -> None:
     """
     (kernel,) = model.get_layer("stem_conv").weights
     norm = model.get_layer("stem_bn")
+    # float64, so that scaling and shift are each rounded once.
     values = kernel.numpy().astype(np.float64)
     constant = np.einsum("hwio,i->o", values, scaling.offset())
     kernel.assign(values * scaling.slope()[:, None])
