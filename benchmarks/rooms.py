@@ -36,6 +36,7 @@ def imports(root: pathlib.Path, package: str) -> dict[str, set[str]]:
 
 
 def _imported(tree: ast.AST, known: Mapping[str, pathlib.Path]) -> Iterator[str]:
+    # Everywhere in the tree: an import inside of a function is an arrow like any other.
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in known)
