@@ -40,6 +40,7 @@ class MetricLog:
             for name, value in values.items():
                 if isinstance(value, numbers.Real):
                     self._scalar(name, float(value))
+        # So that TensorBoard shows an epoch as soon as it has ended.
         self._writer.flush()
 
     def close(self) -> None:

@@ -130,6 +130,7 @@ _DAMAGED = (
 )
 
 
+# Python's own unpickler with both doors to the outside, names and persistent objects, replaced.
 class _Unpickler(pickle.Unpickler):
     def __init__(self, file: io.BytesIO, where: str):
         super().__init__(file, encoding="utf-8")

@@ -146,4 +146,5 @@ def fold_scaling(model: "keras.Model", scaling: InputScaling) -> None:
     values = kernel.numpy().astype(np.float64)
     constant = np.einsum("hwio,i->o", values, scaling.offset())
     kernel.assign(values * scaling.slope()[:, None])
+    # (W ∗ z − mean) = (a W) ∗ x − (mean − Σ W b)
     norm.moving_mean.assign(norm.moving_mean.numpy() - constant)
