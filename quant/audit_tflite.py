@@ -71,6 +71,7 @@ class _GraphAudit:
 
     def _is_inner_float(self, tensor: Tensor) -> bool:
         edge = tensor.index in self.graph.inputs or tensor.index in self.graph.outputs
+        # What no operator reads or writes is never computed.
         used = tensor.index in self.graph.producers or tensor.index in self.graph.consumers
         return tensor.is_float and used and not edge
 
@@ -170,6 +171,7 @@ def short_name(tensor: Tensor) -> str:
     """The last named part of a tensor's name; the converter joins all it fused with `;`."""
     parts = [part for part in tensor.name.split(";") if part]
     path = parts[0].split("/") if parts else []
+    # tfmot calls a layer that it wraps quant_ and the layer's name, which is what people know.
     quantized = [p for p in path if p.startswith("quant_")]
     name = quantized[0].removeprefix("quant_") if quantized else "/".join(path[-2:])
     return name[:_MAX_DETAIL_NAME] or f"tensor {tensor.index}"

@@ -152,6 +152,7 @@ def _read(content: bytes) -> FlatModel:
 
 
 def _names(enumeration: Any) -> dict[int, str]:
+    # The generated enumerations are plain classes with whole numbers as attributes.
     return {v: k for k, v in vars(enumeration).items() if isinstance(v, int)}
 
 

@@ -168,6 +168,7 @@ def _add(first: Grid, second: Grid, out: Grid) -> Callable:
 
     In float64, which holds these integers exactly: 21 bits times 9 bits, twice.
     """
+    # float32, as the kernel computes them: another last bit could give other multipliers.
     ratios = np.float32([first.scale / out.scale, second.scale / out.scale])
     exponent = int(np.floor(np.log2(ratios.max())))
     shift = _ADD_MULTIPLIER_BITS - exponent

@@ -92,6 +92,7 @@ def judges(held: np.ndarray, positions: list[np.ndarray], shape: tuple[int, ...]
     """Which of the drawn positions are of images `held`, bool [M]."""
     per_image = shape[1] * shape[2]
     chunks = zip(_chunks(shape[0]), positions, strict=True)
+    # Positions count through a chunk's images, each of which has h · w of them.
     found = np.concatenate([held[start + chosen // per_image] for (start, _), chosen in chunks])
     if not found.any():  # fewer images than can be spared: the last positions
         found[len(found) - len(found) // _HELD_OUT :] = True

@@ -130,6 +130,7 @@ def activation_ranges(model: keras.Model) -> list[ActivationRange]:
 
 def kernel_ranges(model: keras.Model) -> list[KernelRange]:
     """Every kernel range of the model, in the order of its layers."""
+    # tfmot's wrapper keeps (weight, its quantizer, the range's variables) in `_weight_vars`.
     return [
         KernelRange(
             layer,

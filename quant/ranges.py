@@ -38,6 +38,7 @@ class Histogram:
     def add(self, values: np.ndarray) -> None:
         """Counts the values, all within [low, high]."""
         scaled = (values.ravel() - self.low) * (_BINS / (self.high - self.low))
+        # The cast rounds down, as nothing lies below `low`.
         bins = np.minimum(scaled.astype(np.int32), _BINS - 1)  # `high` itself: the last bin
         self.counts += np.bincount(bins, minlength=_BINS)
 
@@ -106,6 +107,7 @@ def mse_range(histogram: Histogram, candidates: int = 40) -> tuple[float, float]
     low, high = min(histogram.low, 0.0), max(histogram.high, 0.0)
     fractions = np.linspace(0.3, 1.0, candidates)
     best_low, best_high = low, high
+    # The best place of one end depends on the other: the step is their distance over 255.
     for _ in range(2):
         best_high = min(
             (f * high for f in fractions), key=lambda end: quantization_error(histogram, best_low, end)

@@ -148,6 +148,7 @@ def _fold_batch_norms(graph: GraphConfig, model: keras.Model) -> dict[str, list[
                 "be quantized only straight after a convolution that feeds nothing else."
             )
         folded[source] = folded_weights(model.get_layer(source), model.get_layer(name))
+        # For what the batch norm adds.
         graph.settings(source)["use_bias"] = True
         graph.remove(name)
     return folded
