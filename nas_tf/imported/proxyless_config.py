@@ -116,6 +116,7 @@ def _block(entry: dict[str, Any], width: int, where: str) -> Block:
     conv, shortcut = entry["mobile_inverted_conv"], entry["shortcut"]
     operation: Operation
     if conv is None or conv["name"] == "ZeroLayer":
+        # Only a block that keeps its shape can be skipped.
         operation, output, stride = ZERO, width, 1
     else:
         require(

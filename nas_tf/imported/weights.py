@@ -54,6 +54,7 @@ class StateDict:
     def take(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         """The tensor `name` as float32, which must be finite and have this shape."""
         require(name in self._left, f"The {self._where} has no tensor {name!r}.")
+        # Taken out, so that `finish` can name what nothing took.
         values = self._left.pop(name)
         require(
             values.shape == tuple(shape),
