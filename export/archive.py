@@ -33,6 +33,7 @@ def read(tflite_path: str | pathlib.Path, name: str, max_bytes: int) -> str | No
                 archive.getinfo(name).file_size <= max_bytes, f"{where} is longer than {max_bytes} bytes."
             )
             return archive.read(name).decode("utf-8")
+    # zipfile's way of saying that there is no such entry.
     except KeyError:
         return None
     except _DAMAGED as error:

@@ -31,6 +31,7 @@ class ConvertConfig:
     model: str = ""
     output: str = ""
     num_classes: int = 0
+    # Both as in Google's published quantized MobileNets: pixels in, 8-bit scores out.
     input_type: str = "uint8"
     output_type: str = "uint8"
     seed: int = 0
@@ -73,6 +74,7 @@ def run_convert(workdir: str, config: ConvertConfig) -> dict[str, Any]:
         names = (background.LABEL, *names)
     # A file that was named may lie beside others; the stage's folder is its own.
     label_file = labels.path_beside(output, alone=not config.output)
+    # Before the conversion, which takes some 16 seconds for a whole network.
     labels.check_writable(label_file, names)
     clock = Clock()
     content, facts = convert_model(folder, config)
@@ -130,6 +132,7 @@ def convert_model(folder: str, config: ConvertConfig) -> tuple[bytes, dict[str, 
     network, chosen = _network(model, description, config, num_classes)
     quantized = description.kind == "qat"
     content = _converted(network, config, quantized)
+    # A float file has no steps; there any gap above the rounding of float32 will do.
     steps = _margin(content, chosen.source) if quantized and chosen else None
     flat = flatbuffer.parse(content, "converted model")
     graph = flat.main

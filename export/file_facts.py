@@ -116,5 +116,6 @@ def _source_model(stage: pathlib.Path) -> ModelDescription | None:
                 if model_folder.digest(folder) == settings:
                     return model_folder.read_description(folder)
             except UserError:
+                # Damaged; the other place may hold it whole.
                 continue
     return None

@@ -51,5 +51,6 @@ def check_writable(path: pathlib.Path, labels: tuple[str, ...]) -> None:
 
 def read_appended(tflite_path: str | pathlib.Path, name: str = "") -> tuple[str, ...] | None:
     """Labels inside a `.tflite` file, or None if it has none; `name`: of the archive's entry."""
+    # Files from elsewhere say in their TFLite metadata what theirs is called.
     text = archive.read(tflite_path, name or FILE_NAME, _MAX_BYTES)
     return None if text is None else tuple(text.splitlines())

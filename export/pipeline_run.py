@@ -90,6 +90,7 @@ def run_pipeline(workdir: str, config: PipelineConfig) -> dict[str, Any]:
         print(f"\n[{number}/{len(plan)}] {name}", file=sys.stderr, flush=True)
         summaries[name] = run()
         _forget_graphs()
+    # Not every summary has all of its figures: a phone's benchmark has no `p90_ms`.
     summary: dict[str, Any] = {
         name: {
             "path": str(RunFolder(workdir).stage(name).path),
@@ -130,6 +131,7 @@ def _check(config: PipelineConfig) -> int:
 
     source = open_config(config.train.data)
     train_split, eval_split = config.train.data.train_split, config.train.data.eval_split
+    # Refuses a split that is not there.
     source.part_size(train_split)
     # Now and not by the stages, the last of which would refuse after all the work of the others.
     for flag, split in (
@@ -142,6 +144,7 @@ def _check(config: PipelineConfig) -> int:
         read_architecture(config.architecture)
         return source.num_classes
     require(
+        # Exactly one of them, for two budgets could contradict each other.
         bool(config.search.budget.latency_ms) != bool(config.target_share),
         "Give either --target_latency_ms or --target_latency_share.",
     )
@@ -224,6 +227,7 @@ def _forget_graphs() -> None:
     import tf_keras as keras
 
     keras.backend.clear_session()
+    # Graphs and functions point at each other, so they are not freed when the last name goes.
     gc.collect()
 
 

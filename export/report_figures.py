@@ -36,6 +36,7 @@ def curves(
     panels = [(title, keys) for title, keys in panels if keys]
     if not panels:
         return ""
+    # Not squeezed, so that a single panel is a row of panels as well.
     figure, axes = plt.subplots(1, len(panels), figsize=(3.7 * len(panels), 2.7), squeeze=False)
     for axis, (title, keys) in zip(axes[0], panels, strict=True):
         for key, label in keys:
@@ -44,6 +45,7 @@ def curves(
             axis.axhline(target[1], color="#a33", linestyle="--", label="target")
         axis.set(title=title, xlabel="epoch")
         axis.grid(alpha=0.25)
+        # A single curve is named by the title.
         if len(axis.lines) > 1:
             axis.legend(frameon=False, fontsize=8)
     return _svg(figure)

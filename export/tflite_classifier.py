@@ -127,6 +127,7 @@ class TFLiteClassifier:
         """How many classes the output has scores of."""
         shape, dtype = [int(n) for n in scores["shape"]], np.dtype(scores["dtype"]).name
         require(
+            # One vector, whatever axes of length 1 stand before it.
             len(shape) > 0 and int(np.prod(shape)) == shape[-1] > 0 and dtype in _TYPES,
             f"The model {str(self._path)!r} gives {dtype} {shape}; needed are "
             "class scores [1, classes] of uint8, int8 or float32.",
