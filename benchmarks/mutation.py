@@ -241,6 +241,7 @@ def _wait(child: int, limit_s: float) -> int | None:
         if done:
             return os.waitstatus_to_exitcode(status)
         time.sleep(_POLL_S)
+    # The whole group; what a test has started would else run on beside the next mutant.
     os.killpg(child, signal.SIGKILL)
     os.waitpid(child, 0)
     return None

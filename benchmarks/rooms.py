@@ -56,6 +56,7 @@ def arrows(imported: Arrows) -> dict[str, set[str]]:
     """Room → other rooms that its modules import."""
     result: dict[str, set[str]] = {}
     for module, targets in imported.items():
+        # The package's own `__init__` lies in no room.
         if module.count("."):
             inside = {room(target) for target in targets if target.count(".")}
             result.setdefault(room(module), set()).update(inside - {room(module)})
@@ -75,6 +76,7 @@ def circles(graph: Arrows) -> list[list[str]]:
 
 def floors(graph: Arrows) -> dict[str, int]:
     """Node → the longest way down from it; empty if there is a circle."""
+    # A way around a circle has no end, and so none is the longest.
     if circles(graph):
         return {}
     floor: dict[str, int] = {}
