@@ -2,7 +2,7 @@
 
     python benchmarks/search_step.py --rounds=30
 
-One process a memory figure; all times in one process, interleaved, medians. Ratios pair the
+One process per memory figure; all times in one process, interleaved, medians. Ratios pair the
 supernet with the compact network of the same sampled architecture.
 """
 
