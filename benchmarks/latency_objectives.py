@@ -14,9 +14,11 @@ from benchmarks.synthetic_loss import random_quality, search
 from flags import paths
 
 _TABLE = paths.DEFINE_path("latency_table", None, "Table of the full space at 224.")
+# By the published phone table, networks of the space take 29.6 to 191.0 ms, 114.0 where all are as likely.
 _TARGETS = flags.DEFINE_list("targets_ms", ["50", "60", "80", "100", "120"], "Targets in ms.")
 _SEEDS = flags.DEFINE_integer("seeds", 5, "Synthetic losses a target.")
 _STEPS = flags.DEFINE_integer("steps", 1500, "Architecture steps of a search.")
+# The paper's rate.
 _RATE = flags.DEFINE_float("alpha_learning_rate", 0.006, "Adam's rate for alpha.")
 _NOISE = flags.DEFINE_float("noise", 0.1, "Standard deviation of a gate gradient.")
 _MODE = flags.DEFINE_enum("gate_mode", "full", ["full", "two"], "Paths in an architecture step.")
@@ -52,6 +54,7 @@ def _latency(target: float):
     from nas_tf.search.problem import make_resources, offered_candidates
     from nas_tf.space.search_space import FULL
 
+    # The setting of the published table.
     resources = make_resources(FULL, 224, 1000, load_table(_TABLE.value), Budget(target))
     return resources[0], offered_candidates(FULL)
 
@@ -67,6 +70,7 @@ def _derivation() -> None:
     rng, seconds, over = np.random.default_rng(0), [], 0
     for _ in range(_PAIRS.value):
         limited = Resource(latency.name, latency.costs, latency.fixed, rng.uniform(low, high))
+        # From hardly any preference among the candidates to choices that are all but made.
         alpha = np.where(offered, rng.normal(0, rng.choice([0.1, 1, 5]), offered.shape), -np.inf)
         began = time.perf_counter()
         (choice,) = most_probable(gates.log_probabilities(alpha), [limited])
@@ -80,7 +84,7 @@ def _derivation() -> None:
 
 
 def main(_) -> None:
-    """Prints a row an objective and target."""
+    """Prints a row for each objective and target."""
     if _PAIRS.value:
         _derivation()
     print(

@@ -24,6 +24,7 @@ from nas_tf.latency.prediction_plot import save_plot
 from nas_tf.latency.timing import time_with_progress
 from nas_tf.space.search_space import find_space
 
+# Those of the two ProxylessNAS networks in the paper's Table 1.
 _SETTINGS = flags.DEFINE_list("settings", ["160x1.0", "224x0.5"], "resolution x width multiplier.")
 _NUM_NETWORKS = flags.DEFINE_integer("num_networks", 32, "Networks to judge by.", lower_bound=3)
 _NUM_FIT = flags.DEFINE_integer("num_fit", 8, "Other networks to fit on.", lower_bound=3)
@@ -45,12 +46,14 @@ def run(resolution: int, width_multiplier: float) -> dict:
     )
     space = find_space("full").scaled(width_multiplier)
     judged = accuracy.random_architectures(space, _NUM_NETWORKS.value, seed=1)
+    # None of those judged by: on the networks that it was fitted to, a correction looks better than it is.
     fitted_on = accuracy.random_architectures(space, _NUM_FIT.value, seed=2, other_than=judged)
     layers = layer_builders(space.latency_specs(resolution, config.num_classes).values())
     cache = ModelCache(_CACHE.value, config.dtype)
     models = cache.convert(layers | network_builders([*judged, *fitted_on], resolution, config.num_classes))
     if _ONLY_CONVERT.value:
         return {}
+    # Time from here on: conversion would be most of it.
     device, began = open_device(config.device), time.monotonic()
     samples = time_with_progress("measure", device, models, config.timing)
     table = assemble(identify(config, device), {n: samples[n] for n in layers}, config.timing)

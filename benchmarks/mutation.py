@@ -4,7 +4,7 @@
 
 TensorFlow takes seconds to import, so it is imported once; every mutant is judged by a forked
 child, which finds the changed file in a copy of the sources and runs pytest on the tests that
-`mutation_table` names for it. Judged mutants are in the output, one JSON object a line, and are
+`mutation_table` names for it. Judged mutants are in the output, one JSON object per line, and are
 not judged again while their file (and, for survivors, their tests) stay as they were.
 """
 
@@ -52,6 +52,7 @@ PRELOADED = (
 LEFT_OUT = (".git", ".venv", "__pycache__", ".pytest_cache", "*.egg-info", "*.jsonl")
 KILLED, SURVIVED, TIMED_OUT = "killed", "survived", "timed out"
 _NO_TESTS = 5  # pytest's exit status where nothing was collected
+# Between looks at a child; `waitpid` has no time limit of its own.
 _POLL_S = 0.05
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -126,10 +127,13 @@ class Seat:
         self._report.unlink(missing_ok=True)
         shutil.rmtree(self._temporary, ignore_errors=True)
         arguments = [
+            # The first failure is the verdict.
             "-x",
             "-q",
+            # pytest would remember failures from one mutant to the next.
             "-p",
             "no:cacheprovider",
+            # One folder for all, which is emptied before each run; else they would fill the disk.
             f"--basetemp={self._temporary}",
             "-m",
             settings.marks,
@@ -147,12 +151,15 @@ class Seat:
         return Outcome(status, facts["failed"], time.monotonic() - begun, facts["durations"])
 
     def _fork(self, arguments: list[str]) -> int:
+        # What the parent has not written yet, the child would write once more.
         sys.stdout.flush()
         child = os.fork()
         if child:
             return child
+        # pytest's own are 0 to 5; 70 and 71 tell a child in which it did not run through.
         status = 70
         try:
+            # A group of its own, so that a time-out also ends what the tests have started.
             os.setsid()
             os.chdir(self.tree)
             os.environ["PYTHONPATH"] = str(self.tree)  # for processes that tests start
@@ -166,6 +173,7 @@ class Seat:
         except BaseException:  # pylint: disable=broad-except
             status = 71
         finally:
+            # Without the parent's clean-up, which would remove the sources under test.
             os._exit(status)  # pylint: disable=protected-access
 
     def _fresh(self, arguments: list[str]) -> int:
@@ -217,6 +225,7 @@ def _write(path: pathlib.Path, content: bytes) -> None:
 def _forget(root: pathlib.Path, tree: pathlib.Path) -> None:
     """Lets this process import the sources from `tree` and from nowhere else."""
     sys.path[:] = [str(tree), *(p for p in sys.path if pathlib.Path(p or ".").resolve() != root)]
+    # A module that is loaded already would be the one without the mutant.
     for name, module in list(sys.modules.items()):
         place = getattr(module, "__file__", None)
         if name != "__main__" and place and pathlib.Path(place).is_relative_to(root) and ".venv" not in place:
@@ -232,6 +241,7 @@ def _wait(child: int, limit_s: float) -> int | None:
         if done:
             return os.waitstatus_to_exitcode(status)
         time.sleep(_POLL_S)
+    # The whole group; what a test has started would else run on beside the next mutant.
     os.killpg(child, signal.SIGKILL)
     os.waitpid(child, 0)
     return None
@@ -244,6 +254,7 @@ def preload(modules: Iterable[str] = PRELOADED) -> None:
     if "tensorflow" in sys.modules:
         from tensorflow.python.eager import context
 
+        # TensorFlow's threads start with its first operation, and a fork keeps the calling thread only.
         if context.context()._context_handle is not None:  # pylint: disable=protected-access
             raise RuntimeError("An import ran TensorFlow operations, whose threads do not survive a fork.")
 
@@ -294,6 +305,7 @@ class Tester:
             raise RuntimeError(f"The table names no tests for {path}.")
 
     def _unchanged(self, test: str) -> dict[str, float]:
+        # That a test passes is a statement about all sources.
         digest = self._digest([test], every_source=True)
         known = next((r for r in self._records if r.get("unchanged") == digest), None)
         if known is None:
@@ -347,6 +359,7 @@ class Tester:
     def _known(self, key: dict[str, Any], tests: str) -> dict[str, Any] | None:
         for record in reversed(self._records):
             if all(record.get(name) == value for name, value in key.items()):
+                # A killed mutant stays killed; a survivor may yet fall to a new test or one left out so far.
                 lasting = record["verdict"] != SURVIVED or (
                     record["tests"] == tests and record["longest_s"] >= self.settings.longest_s
                 )
@@ -421,6 +434,7 @@ def compare(tester: Tester, records: list[dict[str, Any]], mutants: list[Mutant]
     """Judges `count` mutants in fresh processes as well; returns how many verdicts differ."""
     pairs = list(zip(mutants, records, strict=True))
     differing = 0
+    # Spread over all of them, since neighbours are of one file.
     for mutant, record in pairs[:: max(1, len(pairs) // count)][:count]:
         again = tester.judge(mutant, fresh=True)
         same = (again["verdict"], again["by"]) == (record["verdict"], record["by"])
@@ -529,8 +543,10 @@ def main() -> int:
         preload()
         if arguments.processes > 1:
             for path in dict.fromkeys(m.path for m in mutants):
+                # Before the fork, or every process would run the same tests.
                 tester.check_unchanged(path)
             _in_parallel(mutants, arguments.processes, make)
+            # With the verdicts of all processes read, the loop below only looks them up.
             tester.read_again()
         records = _judge_all(tester, mutants)
         differing = compare(tester, records, mutants, arguments.compare) if arguments.compare else 0

@@ -118,13 +118,14 @@ def all_mutants(path: str, source: bytes) -> list[Mutant]:
     for kind, start, end, new in finder.changes():
         mutant = Mutant(path, kind, start, end, new, source[:start].count(b"\n") + 1)
         changed = mutant.apply(source)
+        # Two operators may come to the same text.
         if changed not in found and _parses(changed):
             found[changed] = mutant
     return list(found.values())
 
 
 def draw(mutants: list[Mutant], source: bytes, seed: int, count: int) -> list[Mutant]:
-    """`count` of a file's mutants at random, kinds in turn, at most one a span."""
+    """`count` of a file's mutants at random, kinds in turn, at most one per span."""
     ranked = sorted(mutants, key=lambda m: m.rank(source, seed))
     kinds: dict[str, list[Mutant]] = {}
     for mutant in ranked:
@@ -145,6 +146,7 @@ def shares(lines: dict[str, int], total: int, least: int) -> dict[str, int]:
 def replacement(path: str, source: bytes, old: str, new: str, label: str) -> Mutant:
     """A mutant by regular expression; `ValueError` unless it matches exactly once."""
     matches = list(re.finditer(old, source.decode()))
+    # Otherwise a change of the sources would quietly move or drop the mutant.
     if len(matches) != 1:
         raise ValueError(f"{path}: {label!r} matches {len(matches)} times and not once.")
     match = matches[0]
@@ -174,6 +176,7 @@ class _Finder:
 
     def __init__(self, source: bytes):
         self._source = source
+        # `ast` counts columns in bytes of UTF-8, so everything here counts bytes.
         self._starts = [0, *(i + 1 for i, byte in enumerate(source) if byte == 10)]
 
     def changes(self) -> Iterator[tuple[str, int, int, bytes]]:
@@ -198,6 +201,7 @@ class _Finder:
     def _between(self, kind: str, left: ast.AST, right: ast.AST, old: str, new: str) -> Iterator:
         """An operator between two nodes, parentheses and line ends around it kept."""
         start, end = self._span(left)[1], self._span(right)[0]
+        # "is not" and "not in" may have more than one space, or a line end, between their words.
         pattern = re.escape(old).replace(r"\ ", r"\s+")
         changed = re.sub(pattern.encode(), new.encode(), self._source[start:end], count=1)
         yield kind, start, end, changed
@@ -208,6 +212,7 @@ class _Finder:
             yield from self._between("comparison", left, right, *_COMPARISONS[type(operator)])
 
     def _binary(self, node: ast.BinOp) -> Iterator:
+        # Lists and texts can be added and not subtracted: any test would notice.
         texts = (ast.JoinedStr, ast.List, ast.Tuple, ast.Dict)
         if (
             type(node.op) in _ARITHMETIC
@@ -229,6 +234,7 @@ class _Finder:
             yield "sign or not dropped", *self._span(node), b"(" + self._text(node.operand) + b")"
 
     def _constant(self, node: ast.Constant) -> Iterator:
+        # First, because True is also an int.
         if isinstance(node.value, bool):
             yield "constant", *self._span(node), str(not node.value).encode()
         elif isinstance(node.value, (int, float)):
@@ -251,6 +257,7 @@ class _Finder:
         if name in _NAMES:
             end = self._span(node.func)[1]
             yield "function", end - len(name), end, _NAMES[name].encode()
+        # Its second argument is a message, which no test of behaviour has to notice.
         if name == "require":
             return
         plain = [a for a in node.args if not isinstance(a, ast.Starred)]
@@ -268,6 +275,7 @@ class _Finder:
     def _keywords(self, node: ast.Call) -> Iterator:
         parts = [*node.args, *(k.value for k in node.keywords)]
         for index, keyword in enumerate(node.keywords, len(node.args)):
+            # It goes with the comma before it, so the first argument of a call has to stay.
             if keyword.arg and keyword.arg not in _GUARDS and index:
                 yield "keyword dropped", self._span(parts[index - 1])[1], self._span(keyword)[1], b""
 
@@ -307,6 +315,7 @@ class _Finder:
 
     def _loop(self, node: ast.For) -> Iterator:
         last = node.body[-1]
+        # Only after a simple statement may another stand on the same line.
         if isinstance(last, (ast.Expr, ast.Assign, ast.AugAssign)):
             end = self._span(last)[1]
             yield "loop left after one round", end, end, b"; break"
@@ -314,6 +323,7 @@ class _Finder:
     def _function(self, node: ast.FunctionDef) -> Iterator:
         body = [s for s in node.body if not _is_docstring(s)]
         yielding = any(isinstance(n, (ast.Return, ast.Yield)) for n in ast.walk(node))
+        # Where something is returned or yielded, this would hardly go unnoticed.
         if body and not yielding and node.name != "__init__":
             start = self._span(body[0])[0]
             yield "returned early", start, start, b"return; "
@@ -346,6 +356,7 @@ def _is_docstring(node: ast.AST) -> bool:
 
 def _children(node: ast.AST) -> Iterator[ast.AST]:
     """What can be changed below a node: no annotations, docstrings, decorators nor messages."""
+    # Words of messages, and imports: to change them says nothing about behaviour.
     if isinstance(node, (ast.Raise, ast.JoinedStr, ast.Import, ast.ImportFrom)):
         return
     if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "require":

@@ -100,6 +100,7 @@ def _figures(row: rows.Row, reference: np.ndarray, labels: np.ndarray) -> dict:
     if row.integer.size:
         figures |= {
             "integer_equals_file": compare(row.file, row.integer, labels).agreement,
+            # Equal logits are infinitely close, for which JSON has no number.
             "integer_snr_db": min(snr_db(row.file, row.integer), 999.0),
         }
     return figures

@@ -95,6 +95,7 @@ def post_training(job: Job) -> Row:
     converter.representative_dataset = lambda: (
         [image[None]] for batch in job.calibration() for image in batch
     )
+    # Otherwise what has no integer kernel would quietly stay float.
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.uint8
     content = converter.convert()
@@ -113,6 +114,7 @@ def tfmot_default(job: Job) -> Row:
     # Its border snapped to plain zeros, which tfmot knows; batch norm left as its guide has it.
     network, _ = rewrite(job.network, fold=False)
     annotated = keras.models.clone_model(network, clone_function=annotate)
+    # Cloning makes layers with fresh weights.
     annotated.set_weights(network.get_weights())
     with tfmot.quantization.keras.quantize_scope(scheme.CUSTOM_OBJECTS):
         model = tfmot.quantization.keras.quantize_apply(annotated)
@@ -121,6 +123,7 @@ def tfmot_default(job: Job) -> Row:
     data = data.shuffle(len(job.train_labels), seed=0).repeat().batch(job.finetune.batch_size)
     if job.default_steps:
         model.fit(data.map(lambda x, y: (to_network_input(x), y)).take(job.default_steps), verbose=0)
+    # Batch norm is not folded in this graph, so it has no integer form.
     return row_of(model, job, exact=False)
 
 

@@ -36,6 +36,7 @@ def imports(root: pathlib.Path, package: str) -> dict[str, set[str]]:
 
 
 def _imported(tree: ast.AST, known: Mapping[str, pathlib.Path]) -> Iterator[str]:
+    # Everywhere in the tree: an import inside of a function is an arrow like any other.
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in known)
@@ -55,6 +56,7 @@ def arrows(imported: Arrows) -> dict[str, set[str]]:
     """Room → other rooms that its modules import."""
     result: dict[str, set[str]] = {}
     for module, targets in imported.items():
+        # The package's own `__init__` lies in no room.
         if module.count("."):
             inside = {room(target) for target in targets if target.count(".")}
             result.setdefault(room(module), set()).update(inside - {room(module)})
@@ -74,6 +76,7 @@ def circles(graph: Arrows) -> list[list[str]]:
 
 def floors(graph: Arrows) -> dict[str, int]:
     """Node → the longest way down from it; empty if there is a circle."""
+    # A way around a circle has no end, and so none is the longest.
     if circles(graph):
         return {}
     floor: dict[str, int] = {}

@@ -2,7 +2,7 @@
 
     python benchmarks/search_step.py --rounds=30
 
-One process a memory figure; all times in one process, interleaved, medians. Ratios pair the
+One process per memory figure; all times in one process, interleaved, medians. Ratios pair the
 supernet with the compact network of the same sampled architecture.
 """
 
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 
+# Before anything imports TensorFlow, which reads both variables when it starts.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # As the commands do.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -72,6 +73,7 @@ class _Bench:
 
         def two(active):
             involved, _ = gates.sample_pairs(self.rng, self.p, self.offered)
+            # Exactly two paths of each block, the active one among them.
             involved[range(len(active)), active] = True
             for row, k in zip(involved, active, strict=True):
                 others = [i for i in row.nonzero()[0] if i != k]
@@ -92,6 +94,7 @@ class _Bench:
         choices = self.space.choices(_RESOLUTION.value)
         operations = tuple(c.specs[k].operation for c, k in zip(choices, active, strict=True))
         model = build_network(self.space.architecture(operations), _RESOLUTION.value, _CLASSES)
+        # No dropout, since the supernet has none either.
         trainer = WeightTrainer(model, WeightStep(dropout=0.0), 0)
 
         def step():
@@ -102,6 +105,7 @@ class _Bench:
 
 
 def _peak_mib() -> float:
+    # Linux counts it in KiB.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -109,6 +113,7 @@ def _idle() -> dict:
     """A process that has TensorFlow loaded and has computed something."""
     import tensorflow as tf
 
+    # What TensorFlow takes before any network is there is subtracted from all other figures.
     tf.function(lambda x: x @ x)(tf.ones([8, 8]))
     return {"peak_mib": _peak_mib()}
 
@@ -135,6 +140,7 @@ def _memory_supernet(kind: str) -> dict:
     extra = {"two": two, "full": full}.get(kind)
     for index in range(_MEMORY_STEPS.value):
         weight(bench.sample())
+        # As often as in the authors' search on ImageNet.
         if extra and index % 5 == 4:
             extra(bench.sample())
     return {"peak_mib": _peak_mib(), "build_s": built - began, "first_step_s": first - began}
@@ -152,6 +158,7 @@ def _times() -> dict:
     names = ("compact", "weight", "two", "full")
     seconds: dict[str, list[float]] = {name: [] for name in names}
     busy: dict[str, list[float]] = {name: [] for name in names}
+    # In turn, so that a slow minute of the machine touches all kinds of steps alike.
     for round_number in range(-2, _ROUNDS.value):
         for index, active in enumerate(networks):
             steps = {
@@ -184,7 +191,9 @@ _PARTS = {
 
 def _in_process(part: str) -> dict:
     command = [sys.executable, __file__, *sys.argv[1:], f"--only={part}"]
+    # A process for each part: the peak of one never falls again.
     done = subprocess.run(command, check=True, capture_output=True, text=True)
+    # The last line, for libraries may print before it.
     return json.loads(done.stdout.splitlines()[-1])
 
 

@@ -23,6 +23,7 @@ from nas_tf.base.errors import require
 from nas_tf.space.architecture import from_json, from_string
 
 _NETWORKS = flags.DEFINE_integer("networks", 20, "Random networks.", lower_bound=2)
+# Networks that leave much of the budget unused are easily beaten, which would prove nothing.
 _MIN_SHARE = flags.DEFINE_float(
     "min_share", 0.95, "Least share of the budget that a random network uses.", 0.0, 1.0
 )
@@ -82,6 +83,7 @@ def _judged(workdir: str, problem, others: list[np.ndarray], also: list[np.ndarr
     for choice in also:
         judge(choice)
     top1 = [judge(choice) for choice in others]
+    # ddof 1: the spread of all networks, estimated from these few.
     mean, deviation = float(np.mean(top1)), float(np.std(top1, ddof=1))
     cli.print_facts(
         "Held-out top-1 with shared weights",

@@ -39,6 +39,7 @@ def search(
         p = parameters.probabilities()
         involved = gates.sample_pairs(rng, p, offered)[0] if mode == "two" else offered
         involved_p = gates.renormalised(p, involved)
+        # ∂L/∂g_k = quality_k
         gate_gradient = quality + rng.normal(0, noise, quality.shape)
         loss = base_loss + (p * quality).sum()
         gradient = objective.gradient(loss, gates.alpha_gradient(gate_gradient, involved_p), p, involved_p)

@@ -11,6 +11,7 @@ _DAMAGED = (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, Runtim
 
 def append(tflite_path: str | pathlib.Path, name: str, text: str) -> None:
     """Appends an entry."""
+    # On a file that is no archive yet, mode "a" begins one at its end and leaves the flatbuffer before it.
     with zipfile.ZipFile(tflite_path, mode="a") as archive:
         # A fixed date keeps the file's bytes the same from run to run.
         archive.writestr(zipfile.ZipInfo(name), text)
@@ -32,6 +33,7 @@ def read(tflite_path: str | pathlib.Path, name: str, max_bytes: int) -> str | No
                 archive.getinfo(name).file_size <= max_bytes, f"{where} is longer than {max_bytes} bytes."
             )
             return archive.read(name).decode("utf-8")
+    # zipfile's way of saying that there is no such entry.
     except KeyError:
         return None
     except _DAMAGED as error:

@@ -50,6 +50,7 @@ def choose(biases: np.ndarray, seed: int) -> Background:
     """
     require(len(biases) >= 2, f"A background class needs at least 2 classes, not {len(biases)}.")
     smallest = int(np.argmin(biases))
+    # The class of the smallest bias itself would leave no gap at all.
     others = [i for i in range(len(biases)) if i != smallest]
     source = others[int(np.random.default_rng(seed).integers(len(others)))]
     return lowered(
@@ -61,6 +62,7 @@ def lowered(
     background: Background, source_bias: float, output_step: float, margin: float = DEFAULT_MARGIN_STEPS
 ) -> Background:
     """`background` with its bias lowered, if need be, to `margin` output steps under its source."""
+    # bias = min(its own, source's − margin · s_out): a gap that is larger already stays.
     enough = source_bias - 1.02 * margin * output_step  # the bias itself is rounded too
     return dataclasses.replace(background, bias=min(background.bias, enough))
 
@@ -72,6 +74,7 @@ def extend(values: np.ndarray, background: Background, is_bias: bool) -> np.ndar
         if is_bias
         else values[..., background.source : background.source + 1]
     )
+    # In front, since TensorFlow's ImageNet models keep output 0 for the background.
     return np.concatenate([front, values], axis=-1)
 
 
@@ -80,6 +83,7 @@ def with_background(model, background: Background):
 
     Works on float networks and on those with fake quantizers; ranges come along.
     """
+    # Here, since measuring a file's margin needs none of them.
     import tensorflow_model_optimization as tfmot
     import tf_keras as keras
 
@@ -87,6 +91,7 @@ def with_background(model, background: Background):
 
     config = copy.deepcopy(model.get_config())
     for layer in config["layers"]:
+        # "quant_" is what tfmot puts before the name of a layer that it wraps.
         if layer["name"].removeprefix("quant_") == CLASSIFIER:
             # A wrapper for quantization holds the convolution's configuration inside its own.
             layer["config"].get("layer", layer)["config"]["filters"] += 1
@@ -109,6 +114,7 @@ def _fitted(variable, old, background: Background) -> np.ndarray:
     values = old.numpy()
     if values.shape == tuple(variable.shape):
         return values
+    # Kernel and ranges become one wider too and copy the source's; only the bias gets a value of its own.
     return extend(values, background, is_bias="bias" in old.name.split("/")[-1])
 
 

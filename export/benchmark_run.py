@@ -78,6 +78,7 @@ def as_tflite(model: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
     if model_folder.read_description(model).kind == "qat":
         from quant.model import load_qat_model
 
+        # uint8, as the conversion stage writes it unless told otherwise, so that the same file is timed.
         content = converter.convert_keras(load_qat_model(model)[0], "uint8", "uint8", True)
     else:
         network, _ = model_folder.load_float_model(model)

@@ -23,7 +23,7 @@ class Classifier(NamedTuple):
       input_type: data type of the input, such as "uint8".
       kernels: that run a file; "" for a folder.
       scores: uint8 images [N,R,R,3] → [N, num_outputs].
-      labels: one an output, or None; named: whether they are more than numbers.
+      labels: one per output, or None; named: whether they are more than numbers.
       input_scaling: how pixels become its input, and why.
     """
 
@@ -78,6 +78,7 @@ def _load_file(path: pathlib.Path, config: EvaluateConfig) -> Classifier:
 
 
 def _load_folder(path: pathlib.Path) -> Classifier:
+    # Here, so that flags are parsed before TensorFlow is loaded.
     import tensorflow as tf
 
     from nas_tf.data.preprocess import to_network_input
@@ -91,6 +92,7 @@ def _load_folder(path: pathlib.Path) -> Classifier:
     else:
         network, description = model_folder.load_float_model(path)
         answer = network
+    # The last batch is often smaller; with its size left open, that does not trace another graph.
     run = tf.function(lambda images: answer(to_network_input(images), training=False), reduce_retracing=True)
     return Classifier(
         kind=description.kind,

@@ -40,6 +40,7 @@ def _require_pixel_grid(image: Tensor) -> None:
 def require_integers(audit: Audit) -> None:
     """Only integer tensors inside; a float input or output may be converted at once."""
     wrong = [*audit.missing, *audit.float_tensors]
+    # The messages are made even where nothing is wrong, hence their "else".
     require(
         not wrong,
         f"{len(audit.missing)} operators of the converted model compute in float, the first at "

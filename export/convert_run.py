@@ -31,6 +31,7 @@ class ConvertConfig:
     model: str = ""
     output: str = ""
     num_classes: int = 0
+    # Both as in Google's published quantized MobileNets: pixels in, 8-bit scores out.
     input_type: str = "uint8"
     output_type: str = "uint8"
     seed: int = 0
@@ -73,6 +74,7 @@ def run_convert(workdir: str, config: ConvertConfig) -> dict[str, Any]:
         names = (background.LABEL, *names)
     # A file that was named may lie beside others; the stage's folder is its own.
     label_file = labels.path_beside(output, alone=not config.output)
+    # Before the conversion, which takes some 16 seconds for a whole network.
     labels.check_writable(label_file, names)
     clock = Clock()
     content, facts = convert_model(folder, config)
@@ -130,6 +132,7 @@ def convert_model(folder: str, config: ConvertConfig) -> tuple[bytes, dict[str, 
     network, chosen = _network(model, description, config, num_classes)
     quantized = description.kind == "qat"
     content = _converted(network, config, quantized)
+    # A float file has no steps; there any gap above the rounding of float32 will do.
     steps = _margin(content, chosen.source) if quantized and chosen else None
     flat = flatbuffer.parse(content, "converted model")
     graph = flat.main
@@ -139,6 +142,7 @@ def convert_model(folder: str, config: ConvertConfig) -> tuple[bytes, dict[str, 
         audit = audit_flatbuffer(flat, "converted model")
         convert_checks.require_integers(audit)
         fill = convert_checks.require_per_channel(audit)
+    # On answers, for the checks above see only what they look for.
     checked = file_check.compare_with_network(content, network, quantized)
     return content, {
         "input": _tensor_facts(graph.tensors[graph.inputs[0]]),
@@ -156,6 +160,7 @@ def _network(model, description: ModelDescription, config: ConvertConfig, num_cl
     """(the network to convert, with background if asked for; the `Background` added or None)."""
     chosen = None
     if num_classes > description.num_classes:
+        # Here and not before fine-tuning, which could undo the margin.
         biases = background.classifier_biases(model)
         chosen = background.choose(biases, config.seed)
         if description.kind == "qat":
@@ -191,6 +196,7 @@ def load_model(folder: str):
     """(model, description) of a float or fine-tuned model folder."""
     if model_folder.read_description(folder).kind == "float":
         return model_folder.load_float_model(folder)
+    # Fake-quantized models need tfmot, float ones do not.
     from quant.model import load_qat_model
 
     return load_qat_model(folder)
@@ -198,6 +204,7 @@ def load_model(folder: str):
 
 def _num_classes(description: ModelDescription, config: ConvertConfig) -> int:
     held = description.num_classes
+    # The first is what 0 stands for: with background, if the model has none yet.
     allowed = (held,) if description.has_background else (held + 1, held)
     asked = config.num_classes or allowed[0]
     require(
@@ -242,6 +249,7 @@ def _write(
 ) -> None:
     with files.replacing(output) as temporary:
         temporary.write_bytes(content)
+        # Into the temporary file, so that none appears without its labels.
         labels.append(temporary, names)
         file_facts.append(temporary, facts)
         if stage:
@@ -253,5 +261,6 @@ def _is_ours(stage: StageFolder | None, output: pathlib.Path) -> bool:
     receipt = stage and stage.path / file_facts.RECEIPT
     if not (receipt and output.is_file() and receipt.exists()):
         return False
+    # By content: a file that someone else has put there since is not ours.
     held = files.read_json(receipt, "receipt of the conversion")
     return isinstance(held, dict) and held.get("sha256") == files.sha256(output)

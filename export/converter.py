@@ -25,9 +25,11 @@ def convert_keras(model, input_type: str, output_type: str, quantized: bool) -> 
     concrete = function.get_concrete_function(signature)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], model)
     if quantized:
+        # With ranges in the graph, this quantizes by them and asks for no representative dataset.
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.inference_input_type = tf.as_dtype(input_type)
         converter.inference_output_type = tf.as_dtype(output_type)
+    # Caught inside of `quiet`, which prints what it held back if an exception gets through.
     with quiet():
         try:
             return converter.convert()

@@ -34,6 +34,7 @@ def run_evaluate(workdir: str, config: EvaluateConfig) -> dict[str, Any]:
         return open_stage(workdir, EVALUATE, settings, NEWER).summary()
     # Before the stage holds these settings: other flags may be what a refusal asks for.
     own = {} if config.model else _own_models(folder)
+    # A size that was asked for holds for all of them.
     if not config.data.resize_size:
         _require_one_size(own)
     prepared = prepare(model, config)

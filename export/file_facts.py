@@ -21,6 +21,7 @@ from nas_tf.network.model_folder import ModelDescription
 ENTRY = "nas_tf.json"
 FORMAT = "nas_tf.file/1"
 RECEIPT = "written.json"
+# Far more than such an entry takes; it may be in anyone's file.
 _MAX_BYTES = 1 << 16
 _MAX_SIZE = 1 << 15
 
@@ -97,6 +98,7 @@ def _from_stage(path: pathlib.Path) -> FileFacts | None:
     if not isinstance(held, dict) or held.get("sha256") != files.sha256(path):
         return None
     description = _source_model(path.parent)
+    # Nothing tells whether the labels are names, so classes are taken by their positions.
     return facts_of(description) if description else FileFacts(named=False)
 
 
@@ -110,8 +112,10 @@ def _source_model(stage: pathlib.Path) -> ModelDescription | None:
     for folder in (str(summary), str(RunFolder(stage.parent).qat_model)):
         if folder and (pathlib.Path(folder) / model_folder.DESCRIPTION_FILE).is_file():
             try:
+                # Only unchanged: made anew, it may have another crop.
                 if model_folder.digest(folder) == settings:
                     return model_folder.read_description(folder)
             except UserError:
+                # Damaged; the other place may hold it whole.
                 continue
     return None

@@ -15,6 +15,7 @@ _CHANNELS = 3
 # An integer input on which pixels take fewer values than a quarter of its 256 was not made for them.
 _MIN_VALUES = 64
 # Range over all channels of (pixel / 255 − mean) / std with ImageNet's usual means.
+# Red reaches lowest and blue highest.
 _IMAGENET_RANGE = (-0.485 / 0.229, (1 - 0.406) / 0.225)
 
 

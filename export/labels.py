@@ -12,6 +12,8 @@ _MAX_BYTES = 1 << 24
 
 def text_of(labels: tuple[str, ...]) -> str:
     """The content of a label file."""
+    # A line break inside a name would move all names behind it. `chr`, because before Python 3.12 an
+    # f-string's braces take no backslash.
     return "".join(f"{label.replace(chr(10), ' ')}\n" for label in labels)
 
 
@@ -49,5 +51,6 @@ def check_writable(path: pathlib.Path, labels: tuple[str, ...]) -> None:
 
 def read_appended(tflite_path: str | pathlib.Path, name: str = "") -> tuple[str, ...] | None:
     """Labels inside a `.tflite` file, or None if it has none; `name`: of the archive's entry."""
+    # Files from elsewhere say in their TFLite metadata what theirs is called.
     text = archive.read(tflite_path, name or FILE_NAME, _MAX_BYTES)
     return None if text is None else tuple(text.splitlines())

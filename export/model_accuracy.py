@@ -79,6 +79,7 @@ def measure(model: str, config: EvaluateConfig, prepared: Prepared) -> dict[str,
 
     classifier, size = prepared.classifier, prepared.size
     note_shared(prepared.source, config.data.train_split, prepared.split)
+    # After opening, which would distort images per second.
     clock = Clock()
     counter, background_predictions = _count(config, prepared)
     seconds = clock.seconds()
@@ -130,6 +131,7 @@ def match_classes(classifier: Classifier, background: int, source, model: str, p
     """Which output, background not counted, is which class of the dataset."""
     labels = classifier.labels
     if labels is not None and len(labels) == classifier.num_outputs:
+        # The background's label names no class of the dataset.
         labels = labels[background:]
     return match_dataset(ClassList(f"model {model!r}", labels, classifier.named), source, policy)
 

@@ -86,9 +86,11 @@ def run_pipeline(workdir: str, config: PipelineConfig) -> dict[str, Any]:
     )
     summaries = {}
     for number, (name, run) in enumerate(plan := _plan(workdir, config, num_classes), start=1):
+        # To the error stream, where progress goes too; the output is for the result.
         print(f"\n[{number}/{len(plan)}] {name}", file=sys.stderr, flush=True)
         summaries[name] = run()
         _forget_graphs()
+    # Not every summary has all of its figures: a phone's benchmark has no `p90_ms`.
     summary: dict[str, Any] = {
         name: {
             "path": str(RunFolder(workdir).stage(name).path),
@@ -129,7 +131,9 @@ def _check(config: PipelineConfig) -> int:
 
     source = open_config(config.train.data)
     train_split, eval_split = config.train.data.train_split, config.train.data.eval_split
+    # Refuses a split that is not there.
     source.part_size(train_split)
+    # Now and not by the stages, the last of which would refuse after all the work of the others.
     for flag, split in (
         ("eval_split", source.evaluation_split(eval_split)),
         ("split", source.evaluation_split(config.evaluate.split or eval_split)),
@@ -140,9 +144,11 @@ def _check(config: PipelineConfig) -> int:
         read_architecture(config.architecture)
         return source.num_classes
     require(
+        # Exactly one of them, for two budgets could contradict each other.
         bool(config.search.budget.latency_ms) != bool(config.target_share),
         "Give either --target_latency_ms or --target_latency_share.",
     )
+    # A table that this run has yet to measure cannot be looked at now.
     if config.search.latency_table:
         _check_search(config, config.search.latency_table)
     return source.num_classes
@@ -154,6 +160,7 @@ def _plan(
     num_classes: int,
 ) -> list[tuple[str, Callable[[], dict[str, Any]]]]:
     """(name, call) of every stage to run, in order."""
+    # Only now, when all that can be refused at once has been looked at: they load TensorFlow.
     from nas_tf.train.run import run_train
     from quant.finetune_run import run_finetune
 
@@ -161,6 +168,7 @@ def _plan(
     table = config.search.latency_table
     if not config.architecture:
         if not table:
+            # The classifier's width, and so its latency, is that of the dataset's classes.
             table_config = dataclasses.replace(config.table, num_classes=num_classes)
             plan.append((TABLE, lambda: build_run.run_build_table(workdir, table_config)))
         plan.append((SEARCH, lambda: _search(workdir, config, table)))
@@ -219,6 +227,7 @@ def _forget_graphs() -> None:
     import tf_keras as keras
 
     keras.backend.clear_session()
+    # Graphs and functions point at each other, so they are not freed when the last name goes.
     gc.collect()
 
 

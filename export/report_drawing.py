@@ -21,6 +21,7 @@ def draw(architecture: Architecture, resolution: int, num_classes: int) -> str:
         for index, layer in enumerate(layers)
         if isinstance(layer, BlockSpec) and layer.has_shortcut and not layer.is_skipped
     )
+    # At most one and a half times as large as drawn: a small network would else fill the page's width.
     return (
         f'<svg viewBox="0 0 {width} 262" role="img" aria-label="architecture" '
         f'style="min-width:{min(width, 760)}px;max-width:{width * 3 // 2}px">'

@@ -71,6 +71,7 @@ def gather(workdir: str) -> RunFacts:
             described.num_classes,
             (model / WEIGHTS_FILE).stat().st_size,
         )
+    # Before training, the search's settings are all that tells the size.
     search = settings.get(SEARCH, {})
     return RunFacts(
         root,

@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib
 
+# Before pyplot is imported: figures are only written, also on machines without a screen.
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # pylint: disable=wrong-import-position
 
@@ -35,6 +36,7 @@ def curves(
     panels = [(title, keys) for title, keys in panels if keys]
     if not panels:
         return ""
+    # Not squeezed, so that a single panel is a row of panels as well.
     figure, axes = plt.subplots(1, len(panels), figsize=(3.7 * len(panels), 2.7), squeeze=False)
     for axis, (title, keys) in zip(axes[0], panels, strict=True):
         for key, label in keys:
@@ -43,6 +45,7 @@ def curves(
             axis.axhline(target[1], color="#a33", linestyle="--", label="target")
         axis.set(title=title, xlabel="epoch")
         axis.grid(alpha=0.25)
+        # A single curve is named by the title.
         if len(axis.lines) > 1:
             axis.legend(frameon=False, fontsize=8)
     return _svg(figure)
@@ -83,17 +86,21 @@ def probabilities(rows: Rows, names: Sequence[Sequence[str]]) -> str:
 def _colours(names: Sequence[Sequence[str]]) -> dict[str, str]:
     distinct = list(dict.fromkeys(name for block in names for name in block))
     ordered = sorted(distinct, key=lambda n: (n == "Z", n))
+    # The palette's last colour, grey, is for skipping a block only, so the others take turns.
     return {n: "#cccccc" if n == "Z" else _PALETTE[i % 6] for i, n in enumerate(ordered)}
 
 
 def _svg(figure: plt.Figure, bottom: float = 0.0) -> str:
     figure.tight_layout(rect=(0, bottom, 1, 1))
     buffer = io.StringIO()
+    # A fixed salt and no date: the same figures give the same bytes.
     with matplotlib.rc_context({"svg.hashsalt": "report"}):
         figure.savefig(buffer, format="svg", metadata={"Date": None})
+    # pyplot keeps every figure that is not closed.
     plt.close(figure)
     text = buffer.getvalue()
     # Ids repeat between figures of one page; make them the figure's own.
     tag = f"f{zlib.crc32(text.encode()):08x}"
     text = re.sub(r'(id="|url\(#|href="#)', rf"\g<1>{tag}", text)
+    # Without the XML declaration, which has no place inside of HTML.
     return text[text.index("<svg") :]

@@ -14,6 +14,7 @@ from nas_tf.space.architecture import Architecture
 from nas_tf.space.layer_spec import LayerSpec
 from nas_tf.space.published import MOBILENET_V2, PROXYLESS_MOBILE
 
+# ImageNet's classes and the background, as the paper's networks have.
 NUM_CLASSES = 1001
 
 
@@ -81,6 +82,7 @@ def run_table1(config: Table1Config, rows: tuple[Row, ...] = ROWS) -> dict[str, 
       The summary: what it ran on, and `rows` (see `make_rows`).
     """
     require(
+        # The table as text has the same name with suffix .md, so that must not be the name itself.
         pathlib.Path(config.output).suffix == ".json",
         f"--output={config.output!r} must be a file that ends in .json.",
     )
@@ -98,7 +100,7 @@ def run_table1(config: Table1Config, rows: tuple[Row, ...] = ROWS) -> dict[str, 
 
 
 def make_rows(rows: tuple[Row, ...], samples: Samples) -> list[dict[str, Any]]:
-    """A dict a row, its latencies also as ratios to the first row.
+    """One dict per row, its latencies also as ratios to the first row.
 
     predicted_ms = median(empty) + Σ (median(layer) − median(empty)), with no correction.
     """
@@ -106,6 +108,7 @@ def make_rows(rows: tuple[Row, ...], samples: Samples) -> list[dict[str, Any]]:
     empty = median[EMPTY]
     made = []
     for row in rows:
+        # A skipped block has no key and takes no time.
         keys = [layer.key for layer in row.layers if layer.key is not None]
         latencies = {
             "published_ms": float(row.published_ms),

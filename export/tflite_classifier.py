@@ -64,6 +64,7 @@ class TFLiteClassifier:
     def __init__(self, path: str | pathlib.Path, options: FileOptions = FileOptions()):
         require_kernels(options.kernels)
         self._kernels = options.kernels
+        # An interpreter runs one image at a time, so each thread has its own.
         self._path, self._local = pathlib.Path(path), threading.local()
         graph = flatbuffer.read_file(path).main
         require(
@@ -73,6 +74,7 @@ class TFLiteClassifier:
         )
         source = graph.tensors[graph.inputs[0]]
         metadata = tflite_metadata.read(path)
+        # A shape has 1 where a size is open; only the signature says that it is.
         self.resolution, self._resized = self._check_input(
             source, metadata.signature or source.shape, options.resolution
         )
@@ -125,6 +127,7 @@ class TFLiteClassifier:
         """How many classes the output has scores of."""
         shape, dtype = [int(n) for n in scores["shape"]], np.dtype(scores["dtype"]).name
         require(
+            # One vector, whatever axes of length 1 stand before it.
             len(shape) > 0 and int(np.prod(shape)) == shape[-1] > 0 and dtype in _TYPES,
             f"The model {str(self._path)!r} gives {dtype} {shape}; needed are "
             "class scores [1, classes] of uint8, int8 or float32.",

@@ -24,6 +24,7 @@ _NORMALIZATION = 1  # first of the union ProcessUnitOptions
 _NORMALIZATION_MEAN, _NORMALIZATION_STD = 0, 1
 _FILE_NAME, _FILE_TYPE = 0, 2
 _AXIS_LABELS = 2  # of enum AssociatedFileType
+# Of any list in it; an honest one has a few.
 _MAX_ENTRIES = 1024
 
 
@@ -128,6 +129,7 @@ class _Table:
     @classmethod
     def root(cls, content: bytes) -> "_Table":
         """The table that a flatbuffer begins with."""
+        # A flatbuffer begins with the position of its root table.
         return cls(content, struct.unpack_from("<I", content)[0])
 
     def byte(self, field: int) -> int:
@@ -157,6 +159,7 @@ class _Table:
 
     def _vector(self, field: int) -> tuple[int, int]:
         """(position of the first element, elements)."""
+        # A flatbuffer's vtable: two sizes of 16 bits, then an offset of 16 bits for each field.
         offset = self._table.Offset(4 + 2 * field)
         if not offset:
             return 0, 0

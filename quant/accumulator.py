@@ -23,5 +23,6 @@ def steps_needed(biases: np.ndarray, input_scale: float, output_scale: float) ->
       biases: real numbers, [channels] or [1].
       input_scale, output_scale: int8 steps of the layer's input and output.
     """
+    # s_kernel ≥ max(|bias|, s_out) / (s_in · ROOM); the smallest float stands for an unset input's step of 0.
     largest = np.maximum(np.abs(biases.astype(np.float64)), output_scale)
     return largest / max(input_scale * ROOM, np.finfo(np.float32).tiny)

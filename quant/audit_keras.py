@@ -60,6 +60,7 @@ def audit_keras(model: keras.Model, name: str) -> Audit:
         name,
         "keras",
         tuple(nodes),
+        # Once each: both the kernel and the output of a layer may lack a quantizer.
         tuple(dict.fromkeys(missing)),
         tuple(f"{n}:0" for n in dict.fromkeys(missing)),
         islands(open_ids, nodes),
@@ -89,6 +90,7 @@ def _kernel(entry: KernelRange, least) -> tuple[KernelFacts, RangeFault | None]:
     kernel = np.moveaxis(entry.kernel.numpy(), entry.channel_axis, -1)
     high = np.atleast_1d(entry.maximum.numpy()).astype(np.float64)
     name = f"{entry.source}/kernel"
+    # By the widest channel: a dead one beside others is no fault of the range.
     fault = range_fault(name, float(np.min(entry.minimum.numpy())), float(high.max()))
     steps = np.maximum(int8.kernel_scale(high), np.finfo(np.float32).tiny)  # an empty range has none
     integers = int8.kernel_integers(kernel / steps).astype(np.int8)

@@ -54,6 +54,7 @@ def to_svg(nodes: tuple[Node, ...]) -> str:
     edges = "".join(
         _edge(places[source], places[index]) for index, node in enumerate(nodes) for source in node.inputs
     )
+    # Drawn after the edges, so that boxes lie on top of them.
     boxes = "".join(_box(node, place) for node, place in zip(nodes, places, strict=True))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}">'

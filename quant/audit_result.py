@@ -177,6 +177,7 @@ def kernel_facts(
         name,
         channels,
         len(steps),
+        # A kernel with dead channels only has nothing that is filled too little.
         int(live.min(initial=int8.KERNEL_HIGH)),
         int((live < MIN_FILL).sum()),
     )
@@ -187,6 +188,7 @@ def range_fault(name: str, low: float, high: float) -> RangeFault | None:
     width = high - low
     at_start = max(abs(low + UNSET_LIMIT), abs(high - UNSET_LIMIT)) < UNSET_TOLERANCE * UNSET_LIMIT
     fault = (
+        # First, since NaN answers no to every comparison.
         EXPLODED
         if not np.isfinite(width) or width > EXPLODED_WIDTH
         else NEVER_SET

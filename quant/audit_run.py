@@ -21,6 +21,7 @@ def run_audit(path: str) -> Audit:
             f"{path!r} holds a {description.kind} model, which has no fake quantizers to "
             "audit; give a fine-tuned model or a .tflite file.",
         )
+        # A model folder needs TensorFlow and tfmot; a file is read without them.
         from quant.audit_keras import audit_keras
         from quant.model import load_qat_model
 

@@ -71,6 +71,7 @@ class _GraphAudit:
 
     def _is_inner_float(self, tensor: Tensor) -> bool:
         edge = tensor.index in self.graph.inputs or tensor.index in self.graph.outputs
+        # What no operator reads or writes is never computed.
         used = tensor.index in self.graph.producers or tensor.index in self.graph.consumers
         return tensor.is_float and used and not edge
 
@@ -82,6 +83,7 @@ class _GraphAudit:
             outer = set(operator.inputs) & set(self.graph.inputs) or (
                 set(operator.outputs) & set(self.graph.outputs)
             )
+            # At the edge a float input or output has to be converted; inside it costs time and a rounding.
             if not outer:
                 self.conversions.append(f"{operator.name} {self._label(operator)}")
                 self._problems[index].append("conversion inside")
@@ -106,6 +108,7 @@ class _GraphAudit:
     def _least(self, operator: Operator) -> np.ndarray | float:
         """Kernel steps that bias and output step need, [channels]; 0 where they cannot be told."""
         source, (output, *_) = self.graph.tensors[operator.inputs[0]], self._tensors(operator.outputs)
+        # Without a bias or scales nothing can be told, and no channel is excused.
         if len(operator.inputs) < 3 or not len(source.scales) or not len(output.scales):
             return 0.0
         bias = self.graph.tensors[operator.inputs[2]]
@@ -130,6 +133,7 @@ class _GraphAudit:
             return
         source = self.graph.producers.get(operator.inputs[0])
         before = self.graph.operators[source].name if source is not None else ""
+        # Another reader wants the tensor before the activation, so it has to be written out.
         alone = len(self.graph.consumers[operator.inputs[0]]) == 1
         if before in _FUSING and alone:
             self.unfused.append(f"{operator.name} {self._label(operator)}")
@@ -167,6 +171,7 @@ def short_name(tensor: Tensor) -> str:
     """The last named part of a tensor's name; the converter joins all it fused with `;`."""
     parts = [part for part in tensor.name.split(";") if part]
     path = parts[0].split("/") if parts else []
+    # tfmot calls a layer that it wraps quant_ and the layer's name, which is what people know.
     quantized = [p for p in path if p.startswith("quant_")]
     name = quantized[0].removeprefix("quant_") if quantized else "/".join(path[-2:])
     return name[:_MAX_DETAIL_NAME] or f"tensor {tensor.index}"

@@ -39,6 +39,7 @@ def require_biases_fit(model: keras.Model) -> None:
             continue
         step = feeding_range(model, kernel.layer).scale * kernel.scales
         steps = np.abs(kernel.bias.numpy().astype(np.float64)) / step
+        # NaN is neither more nor less than anything, so the comparison below would not see it.
         worst = float(np.max(np.where(np.isnan(steps), np.inf, steps)))
         require(
             worst <= MOST,
@@ -61,8 +62,10 @@ def round_to_grid(model: keras.Model) -> float:
     Returns:
       The largest change of a bias, in steps of the accumulator (at most 0.5).
     """
+    # Room first: it widens steps, and so moves the grid that everything is rounded to.
     make_room(model)
     largest = put_on_grid(model)
+    # With room made, only a bias that is not finite is refused here.
     require_biases_fit(model)
     return largest
 
@@ -90,13 +93,16 @@ def _on_grid(kernel: KernelRange) -> np.ndarray:
     scales = kernel.against_kernel(kernel.scales)
     values = kernel.kernel.numpy().astype(np.float64)
     steps = np.divide(values, scales, out=np.zeros_like(values), where=scales > 0)
+    # Half up, as the converter rounds kernels: a weight exactly between two integers goes its way.
     return (int8.kernel_integers(steps, int8.half_up) * scales).astype(np.float32)
 
 
 def _round_bias(bias: tf.Variable, step: np.ndarray) -> float:
     """Rounds `bias` to multiples of `step` = s_in · s_kernel; returns the largest change."""
     values = bias.numpy().astype(np.float64)
+    # The layer's input range is unset where the step is 0; without a grid the bias stays as it is.
     step = np.where(step > 0, step, np.inf)
+    # b' = round(b / (s_in · s_kernel)) · (s_in · s_kernel)
     rounded = np.where(np.isfinite(step), int8.to_even(values / step) * step, values)
     bias.assign(rounded.astype(np.float32))
     return float(np.max(np.abs(rounded - values) / step, initial=0.0))

@@ -30,6 +30,7 @@ class CalibrationImages:
 
     def spread(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """(inputs, pictures) of at most `count` of them, evenly from first to last."""
+        # Evenly and not the first ones: views stand behind all plain images.
         chosen = spread(np.arange(len(self.pictures)), count)
         return np.concatenate(self.batches)[chosen], self.pictures[chosen]
 
@@ -78,6 +79,7 @@ def spread(images: np.ndarray, count: int) -> np.ndarray:
 
 
 def _digests(batches) -> list[bytes]:
+    # Digests and not the images' bytes, which would be held a second time.
     return [hashlib.sha256(image.tobytes()).digest() for batch in batches for image in batch]
 
 

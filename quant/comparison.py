@@ -48,12 +48,14 @@ def mcnemar_p_value(first_right: np.ndarray, second_right: np.ndarray) -> float:
     Args:
       first_right, second_right: bool [N], on the same images.
     """
+    # Here, since most of what compares logits asks for no test and need not wait for SciPy.
     from scipy.stats import binomtest
 
     only_first = int(np.sum(first_right & ~second_right))
     only_second = int(np.sum(~first_right & second_right))
     if only_first + only_second == 0:
         return 1.0
+    # Were both equally good, each such image would fall to either with probability 1/2.
     return float(binomtest(only_first, only_first + only_second, 0.5).pvalue)
 
 

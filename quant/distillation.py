@@ -58,6 +58,7 @@ class FineTuner:
     ):
         self._shares = shares
         compared = _compared(teacher, qat_model)
+        # One pass gives the logits and all inner tensors.
         self._teacher = keras.Model(
             teacher.input, [teacher.output, *(teacher.get_layer(r.source).output for r in compared)]
         )
@@ -89,6 +90,7 @@ class FineTuner:
         Returns:
           The loss, a scalar tensor.
         """
+        # Into its variable, so that a new rate does not trace the step anew.
         self.optimizer.learning_rate.assign(learning_rate)
         return self._compiled[ranges_move](images, labels)
 
@@ -135,6 +137,7 @@ def distillation_loss(teacher: tf.Tensor, student: tf.Tensor, labels: tf.Tensor,
 def feature_loss(teacher: list[tf.Tensor], student: list[tf.Tensor]) -> tf.Tensor:
     """Mean over tensors of Σ (student − teacher)² / Σ teacher², the inverse of their SNR."""
     ratios = [
+        # 1e-6, so that a tensor of zeros does not divide by zero.
         tf.reduce_sum(tf.square(s - t)) / (tf.reduce_sum(tf.square(t)) + 1e-6)
         for t, s in zip(teacher, student, strict=True)
     ]

@@ -21,6 +21,7 @@ from quant.rewrite import CONVOLUTIONS
 # Share of the limit that a channel's largest calibration value may be raised to: what other images
 # give beyond the limit is clipped, and then the float function is no longer the same.
 _HEADROOM = 0.9
+# Without it, a channel that hardly showed in calibration would be raised so far that other images clip.
 _MAX_GAIN = 16.0
 
 
@@ -80,6 +81,8 @@ def channel_gains(peak: np.ndarray, limit: float | None, power: float) -> np.nda
       limit: what ReLU lets through, or None.
       power: how far channels are brought together; 1 makes them equal.
     """
+    # gain = (target / peak) ^ power, and never under 1: with s < 1, min(s·x, 6) is not s · min(x, 6) for
+    # an x over 6. A channel that is always 0 keeps a gain of 1.
     target = _HEADROOM * limit if limit is not None else peak.max()
     room = np.divide(target, peak, out=np.ones_like(peak), where=peak > 1e-6)
     return np.clip(np.maximum(room, 1.0) ** power, 1.0, _MAX_GAIN)
@@ -101,6 +104,7 @@ def _groups(model: keras.Model) -> list[list[str]]:
         return name
 
     for layer in model.layers:
+        # s·a + s·b is s·(a + b) only with one s. A zero border suits any s; a BorderPadding2D's would not.
         if isinstance(layer, (keras.layers.Add, keras.layers.ZeroPadding2D)):
             for source in sources(layer):
                 parent[root(source.name)] = root(layer.name)
@@ -126,6 +130,8 @@ def _stream(model: keras.Model, members: list[str]) -> Stream | None:
         producers, limit = heads, None
         if any(isinstance(layer, keras.layers.ReLU) for layer in outside):
             return None  # the convolution before a ReLU: scaled by the ReLU's own stream
+    # Nothing divides by the gain again behind the network's output, and a reader that takes a convolution
+    # before its ReLU would get the gain unasked.
     usable = (
         outside
         and all(_is_convolution(layer) for layer in (*producers, *outside))
@@ -146,6 +152,7 @@ def _plain_relu(layer: keras.layers.ReLU) -> bool:
 
 
 def _is_convolution(layer: keras.layers.Layer) -> bool:
+    # The bias grows with the kernel, so there has to be one, as behind a folded batch norm.
     return type(layer).__name__ in CONVOLUTIONS and layer.use_bias
 
 
@@ -169,6 +176,7 @@ def _channel_peaks(model: keras.Model, names: list[str], batches) -> dict[str, n
 
 def _scale_outputs(layer: keras.layers.Layer, gain: np.ndarray) -> None:
     kernel, bias = layer.get_weights()
+    # s · (W x + b) = (s W) x + s b
     layer.set_weights([kernel * against_kernel(gain, layer), bias * gain])
 
 

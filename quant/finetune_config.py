@@ -34,12 +34,20 @@ class FinetuneConfig:
     model: str = ""
     steps: int = 0
     batch_size: int = 32
+    # The figures below are of the logits' noise on one published network; see docs/quantization.md.
+    # Ten times as much cost 4.9 dB.
     learning_rate: float = 0.01
+    # Labels in its place cost 6.4 dB, with 200 images.
     distillation: float = 1.0
     features: float = 1.0
+    # 0.9 dB better than min/max.
     range_method: str = "mse"
+    # 64 were 2.6 dB worse.
     calibration_images: int = 512
+    # Brought 0.7 dB, and 1.1 with all else in place.
     equalize: bool = True
+    # 1.7 dB better than corrected biases, which are 3.0 better than none.
     rounding: str = "reconstruct"
+    # Ranges that move to the end changed nothing beyond noise.
     frozen_share: float = 1.0
     seed: int = 0

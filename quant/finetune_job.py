@@ -60,6 +60,7 @@ class FinetuneJob:
             "model": model_folder.digest(self.folder),
             "data": self.config.data.identity(),
         }
+        # As it is used: a flag of 0 and the model's own number are one run.
         settings["data"]["resize_size"] = self.description.resize_size
         return settings
 
@@ -103,6 +104,7 @@ def check(workdir: str, config: FinetuneConfig) -> FinetuneJob:
     classes = ClassList(f"model {folder!r}", description.labels, description.named)
     matching = match_dataset(classes, source, config.data.class_names)
     require(
+        # A run's float and int8 networks are compared, and so have to see the same crops.
         config.data.resize_size in (0, description.resize_size),
         f"--resize_size={config.data.resize_size} is not what the model in {folder!r} "
         f"was made with: {description.resize_size}.",

@@ -108,6 +108,7 @@ class _Networks(NamedTuple):
 def _quantize(job: FinetuneJob, images: CalibrationImages) -> _Networks:
     """Everything before the first rounded kernel."""
     folded, changes = rewrite(job.float_model)
+    # On folded layers: a batch norm subtracts its stored mean, so a gain would not pass through it.
     gains = equalize(folded, images.batches) if job.config.equalize else {}
     quantized, float_model, inserted = scheme.quantize(folded)
     ranges.calibrate(float_model, quantized, images.batches, job.config.range_method)
@@ -172,16 +173,19 @@ class _Training:
     def _train(self, done: int) -> None:
         """Takes the steps after the first `done`; logs and saves at the end of every interval."""
         config, interval = self._job.config, self._interval()
+        # The first step in which ranges stay as they are.
         frozen_from = round(config.steps * (1.0 - config.frozen_share))
         steps = range(done, config.steps)
         log, losses = MetricLog(self._stage.path, done // interval), []
         with Progress(FINETUNE, config.steps, done) as progress:
+            # Not strict, for the batches never end; `steps` do.
             for step, (images, labels) in zip(steps, self._job.training_batches(done), strict=False):
                 rate = schedules.cosine(step, config.steps, config.learning_rate)
                 losses.append(self._tuner.step(images, labels, rate, step < frozen_from))
                 progress.update(step + 1)
                 if (step + 1) % interval == 0 or step + 1 == config.steps:
                     loss = float(tf.reduce_mean(losses))
+                    # Before the log and the checkpoint, which keep the last good figures.
                     require_finite({"fine-tuning loss": loss}, step, _ADVICE)
                     log.write(step // interval, step=step + 1, loss=loss, learning_rate=rate)
                     progress.note(f"step {step + 1} of {config.steps}", loss=loss)

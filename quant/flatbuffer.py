@@ -125,6 +125,7 @@ def read_content(path: str | pathlib.Path) -> bytes:
 def parse(content: bytes, where: str = "model") -> FlatModel:
     """Parses the bytes of a `.tflite` file; `where` names it in the `UserError`s."""
     require(
+        # A flatbuffer begins with the offset of its root table and four letters that name its schema.
         len(content) > 8 and content[4:8] == IDENTIFIER,
         f"The {where} is not a TensorFlow Lite file: it does not say 'TFL3' at byte 4.",
     )
@@ -137,6 +138,7 @@ def parse(content: bytes, where: str = "model") -> FlatModel:
 
 
 def _read(content: bytes) -> FlatModel:
+    # Here, so that commands start without loading the runtime.
     from ai_edge_litert import schema_py_generated as schema
 
     model = schema.Model.GetRootAs(content, 0)
@@ -150,6 +152,7 @@ def _read(content: bytes) -> FlatModel:
 
 
 def _names(enumeration: Any) -> dict[int, str]:
+    # The generated enumerations are plain classes with whole numbers as attributes.
     return {v: k for k, v in vars(enumeration).items() if isinstance(v, int)}
 
 
@@ -238,6 +241,7 @@ class _Reader:
     def _constant(self, buffer: int, dtype: str, shape: tuple, index: int) -> np.ndarray | None:
         require(buffer < self._model.BuffersLength(), f"tensor {index} has no buffer {buffer}.")
         table = self._model.Buffers(buffer)
+        # By TFLite's schema, an offset counts only when it is greater than 1.
         if table.Offset() > 1:  # data of models over 2 GB lies behind the flatbuffer
             end = table.Offset() + table.Size()
             require(end <= len(self._content), f"tensor {index} lies outside the file.")
@@ -295,6 +299,7 @@ class _Reader:
     def _indices(self, values: Any, num_tensors: int) -> tuple[int, ...]:
         found = self._vector(values, np.int64)
         self._charge(len(found) * _INDEX_BYTES)
+        # −1 stands for an optional input that is not given, such as a convolution's bias.
         indices = tuple(int(i) for i in found if i != -1)
         require(all(0 <= i < num_tensors for i in indices), "an operator points at an absent tensor.")
         return indices

@@ -70,6 +70,7 @@ class GraphConfig:
 
     def insert_after(self, name: str, layer: keras.layers.Layer) -> None:
         """Puts `layer` between the layer `name` and everything that it feeds."""
+        # Before the new layer is listed: its own input would else be turned to itself.
         self._redirect(name, layer.name)
         entries = list(self.layers.items())
         position = list(self.layers).index(name) + 1
@@ -88,6 +89,7 @@ class GraphConfig:
 
         for layer in self.layers.values():
             _visit(layer["inbound_nodes"], rename)
+        # What was the network's output must stay its output.
         _visit(self._config["output_layers"], rename)
 
 
@@ -96,6 +98,8 @@ def copy_weights(source: keras.Model, target: keras.Model) -> None:
     known = {layer.name: layer for layer in source.layers}
     for layer in target.layers:
         weights = known[layer.name].get_weights() if layer.name in known else []
+        # By shape too: a replaced layer keeps its name, and a convolution that has gained a bias by folding
+        # is filled by `quant.rewrite`.
         if [w.shape for w in weights] == [tuple(w.shape) for w in layer.weights]:
             layer.set_weights(weights)
 
@@ -121,6 +125,7 @@ def _visit(nested: Any, act: Callable[[list], None]) -> None:
         for value in nested.values():
             _visit(value, act)
     elif isinstance(nested, (list, tuple)):
+        # Three entries, or four with the call's other arguments.
         is_reference = (
             isinstance(nested, list)
             and 3 <= len(nested) <= 4
@@ -129,6 +134,7 @@ def _visit(nested: Any, act: Callable[[list], None]) -> None:
         )
         if is_reference:
             act(nested)
+        # Inside of a reference too: of `x + y`, Keras keeps y among the call's arguments.
         for value in nested:
             if isinstance(value, (list, tuple, dict)):
                 _visit(value, act)

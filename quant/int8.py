@@ -86,6 +86,7 @@ class Grid:
     def of_range(cls, low: float, high: float) -> "Grid":
         """The grid of a range of positive width, nudged so that zero lies on it."""
         scale = activation_scale(low, high)
+        # Half up, as `FakeQuantWithMinMaxVars` nudges its range, and so the converter.
         zero = int(np.clip(zero_level(low, scale, half_up), 0, STEPS))
         return cls(np.float32(scale), -zero, STEPS - zero)
 
@@ -97,4 +98,5 @@ class Grid:
 def pixels_as(pixels: np.ndarray, dtype: str) -> np.ndarray:
     """What an integer input of `dtype` takes for uint8 `pixels`: themselves, or for int8 − 128."""
     shift = INPUT_ZERO_POINTS["uint8"] - INPUT_ZERO_POINTS[dtype]
+    # int16 on the way, since uint8 would wrap around below 128.
     return (pixels.astype(np.int16) - shift).astype(dtype)

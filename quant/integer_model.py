@@ -23,6 +23,7 @@ from quant.keras_graph import inner, source_names
 from quant.kernel_layout import is_depthwise
 from quant.quantizer_list import ActivationRange, activation_ranges, following_range, kernel_ranges
 
+# XNNPACK picks the shift with which the larger of an addition's two multipliers is in [2^20, 2^21).
 _ADD_MULTIPLIER_BITS = 20
 
 
@@ -68,6 +69,7 @@ class IntegerModel:
 
     def __call__(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Logits float32 on the output grid."""
+        # The argument is there so that the simulation can stand where a Keras model does.
         assert not training
         values = self._run(tf.convert_to_tensor(images))
         name = self._model.layers[-1].name
@@ -94,14 +96,17 @@ class IntegerModel:
         self._grids[layer.name] = grid
 
     def _step_of(self, layer, inner, names: list[str]) -> tuple[Callable, Grid]:
+        # None where tfmot put no range: padding and the like, and what the int8 kernel fuses with its ReLU.
         own = grid_of(self._ranges[layer.name]) if layer.name in self._ranges else None
         if isinstance(layer, quantize_layer.QuantizeLayer):
             return _quantize(own), own
         given = [self._grids[name] for name in names]
         if isinstance(inner, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)):
+            # The kernel of a convolution computes its ReLU as well and writes on the ReLU's grid.
             out = own or grid_of(following_range(self._model, layer))
             return _convolution(self._kernels[layer.name], inner, given[0], out), out
         if isinstance(inner, keras.layers.ReLU):
+            # The convolution before it is on this grid already, so only clipping is left.
             return _relu(inner, given[0]), given[0]
         if isinstance(inner, keras.layers.Add):
             return _add(*given, own), own
@@ -122,8 +127,10 @@ def _requantize(accumulator: tf.Tensor, multiplier: np.ndarray, grid: Grid) -> t
 
 
 def _convolution(kernel, layer, given: Grid, out: Grid) -> Callable:
+    # float32, as in the file: the multiplier below must be the kernel's own to the bit.
     scales = kernel.scales.astype(np.float32)
     steps = kernel.kernel.numpy() / kernel.against_kernel(scales)
+    # Half up as the converter rounds kernels; biases, below, it rounds to even.
     weights = int8.kernel_integers(steps, int8.half_up).astype(np.float32)
     # bias_int = round(bias / (s_in · s_kernel));  multiplier = s_in · s_kernel / s_out
     step = given.scale.astype(np.float64) * scales
@@ -132,6 +139,7 @@ def _convolution(kernel, layer, given: Grid, out: Grid) -> Callable:
     strides, padding = layer.strides, layer.padding.upper()
 
     # A sum of products and such a bias may need more bits than float32 has.
+    # 2^23 leaves as much again to the products below 2^24.
     large = bool(np.max(np.abs(bias)) >= 2.0**23)
 
     def compute(x: tf.Tensor) -> tf.Tensor:
@@ -160,6 +168,7 @@ def _add(first: Grid, second: Grid, out: Grid) -> Callable:
 
     In float64, which holds these integers exactly: 21 bits times 9 bits, twice.
     """
+    # float32, as the kernel computes them: another last bit could give other multipliers.
     ratios = np.float32([first.scale / out.scale, second.scale / out.scale])
     exponent = int(np.floor(np.log2(ratios.max())))
     shift = _ADD_MULTIPLIER_BITS - exponent
@@ -176,6 +185,7 @@ def _add(first: Grid, second: Grid, out: Grid) -> Callable:
 def _mean(layer: keras.layers.GlobalAveragePooling2D, given: Grid, out: Grid) -> Callable:
     def compute(x: tf.Tensor) -> tf.Tensor:
         count = np.float32(x.shape[1] * x.shape[2])
+        # mean / s_out = Σ x · s_in / (s_out · H · W): one rescaling of the sum, and so one rounding.
         multiplier = given.scale / (out.scale * count)
         return _requantize(tf.reduce_sum(x, [1, 2], keepdims=layer.keepdims), multiplier, out)
 

@@ -66,9 +66,11 @@ def take(kernel: KernelRange, given: np.ndarray, wanted: np.ndarray, positions: 
             [1, 1, 1, 1],
             layer.padding.upper(),
         )
+        # `extract_patches` orders a patch as [height, width, channel], and so does `kernel_layout.as_rows`.
         found = tf.reshape(found, [-1, found.shape[-1]])
         patches.append(tf.gather(found, chosen).numpy())
         targets.append(wanted[start : start + size].reshape(-1, wanted.shape[-1])[chosen])
+    # float64: least squares sums products over thousands of positions and then inverts the result.
     joined = np.concatenate(patches).astype(np.float64)
     if kernel.is_depthwise:
         joined = joined.reshape(len(joined), height * width, -1)
@@ -90,6 +92,7 @@ def judges(held: np.ndarray, positions: list[np.ndarray], shape: tuple[int, ...]
     """Which of the drawn positions are of images `held`, bool [M]."""
     per_image = shape[1] * shape[2]
     chunks = zip(_chunks(shape[0]), positions, strict=True)
+    # Positions count through a chunk's images, each of which has h · w of them.
     found = np.concatenate([held[start + chosen // per_image] for (start, _), chosen in chunks])
     if not found.any():  # fewer images than can be spared: the last positions
         found[len(found) - len(found) // _HELD_OUT :] = True

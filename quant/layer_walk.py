@@ -49,6 +49,7 @@ class _Outputs:
         """The layer's output."""
         output = _in_chunks(layer, self.inputs(layer))
         self._values[layer.name] = output
+        # Outputs of a few hundred images are large, so each goes as soon as nothing reads it any more.
         for name in source_names(layer):
             self._readers[name] -= 1
             if not self._readers[name]:

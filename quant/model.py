@@ -11,6 +11,7 @@ from nas_tf.network.build import build_network
 from nas_tf.network.model_folder import ModelDescription
 from quant import scheme
 
+# Saved with every model and compared on loading: under another scheme the same weights mean another network.
 SCHEME_NAME = "per-channel-int8/1"
 
 
@@ -60,6 +61,7 @@ def load_qat_model(folder: str | pathlib.Path) -> tuple[keras.Model, ModelDescri
         found == SCHEME_NAME,
         f"{str(folder)!r} was quantized by the scheme {found!r}; this version reads {SCHEME_NAME!r}.",
     )
+    # Built anew and filled with the weights: a fake-quantized model saved whole, as `.keras`, fails to load.
     model = empty_qat_model(description)
     model_folder.load_weights(folder, model)
     return model, description

@@ -45,6 +45,7 @@ def main() -> None:
         num_images=_IMAGES.value,
         runtime=_RUNTIME.value,
     )
+    # Here, so that --help and mistakes in flags do not wait for TensorFlow.
     from quant.parity_run import run_parity
 
     result = run_parity(config)

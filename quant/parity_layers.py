@@ -82,6 +82,7 @@ def compare_layers(
         rows.append(
             _row(layer.name, grid, found, together[layer.name], alone[layer.name], integers[layer.name])
         )
+        # The layers behind read the file's own tensor, so that `alone` shows each layer's error only.
         alone[layer.name] = found * grid.scale
     return rows
 
@@ -116,6 +117,7 @@ def file_tensors(content: bytes, images: np.ndarray, names: list[str], runtime: 
     )
     details = {d["index"]: d for d in interpreter.get_output_details()}
     collected: dict[str, list[np.ndarray]] = {name: [] for name in wanted}
+    # One by one, since our files take a batch of one.
     for image in images:
         pixels = int8.pixels_as(image[None], given["dtype"].__name__)
         interpreter.set_tensor(given["index"], pixels)

@@ -37,6 +37,7 @@ def run_parity(config: ParityConfig) -> ParityResult:
       UserError: no such model, file or images, or the file is of another network.
     """
     require_runtime(config.runtime)
+    # The file first, which takes far less time than building a network that it may not fit.
     content = flatbuffer.read_content(config.tflite)
     flatbuffer.parse(content, f"model {config.tflite!r}")
     model, description = load_qat_model(config.model)

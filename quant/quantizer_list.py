@@ -107,6 +107,7 @@ class KernelRange:
 
     def raise_to(self, least: np.ndarray) -> None:
         """Widens the ranges of channels whose int8 step is under `least`, [channels]."""
+        # One step for all channels has to suit the one that needs most.
         wanted = int8.KERNEL_HIGH * (least.max() if self.per_tensor else least)
         largest = np.maximum(self.maximum.numpy(), wanted.astype(np.float32))
         self.minimum.assign(-largest)
@@ -129,6 +130,7 @@ def activation_ranges(model: keras.Model) -> list[ActivationRange]:
 
 def kernel_ranges(model: keras.Model) -> list[KernelRange]:
     """Every kernel range of the model, in the order of its layers."""
+    # tfmot's wrapper keeps (weight, its quantizer, the range's variables) in `_weight_vars`.
     return [
         KernelRange(
             layer,
@@ -148,6 +150,7 @@ def feeding_range(model: keras.Model, layer: keras.layers.Layer) -> ActivationRa
     """The range of the tensor that reaches `layer`, through layers that do not requantize."""
     ranges = {r.layer.name: r for r in activation_ranges(model)}
     while True:
+        # What has no range of its own, such as padding, reads one tensor.
         layer = sources(layer)[0]
         if layer.name in ranges:
             return ranges[layer.name]
@@ -157,6 +160,7 @@ def following_range(model: keras.Model, layer: keras.layers.Layer) -> Activation
     """The first range that the output of `layer` meets: its own, or its ReLU's."""
     ranges = {r.layer.name: r for r in activation_ranges(model)}
     while layer.name not in ranges:
+        # Without a range of its own, a layer feeds the ReLU that its kernel fuses, and nothing else.
         layer = consumers(layer)[0]
     return ranges[layer.name]
 
@@ -173,6 +177,7 @@ def _of_quantize_layer(layer: keras.layers.Layer) -> ActivationRange:
 def _output_variables(layer: quantize_wrapper.QuantizeWrapper) -> list[dict]:
     """Range variables of the wrapper's output, or of the activation inside the layer."""
     # pylint: disable=protected-access
+    # A convolution has no output quantizer: tfmot quantizes behind the activation inside of it.
     if layer._output_quantizers:
         return [layer._output_quantizer_vars]
     return [

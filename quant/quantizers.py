@@ -9,6 +9,7 @@ import tf_keras as keras
 from tensorflow_model_optimization.python.core.quantization.keras import quant_ops, quantizers
 from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import default_8bit_quantizers
 
+# Channels and multiplier change places; applied twice, it is undone.
 _SWAP = (0, 1, 3, 2)
 
 
@@ -36,6 +37,7 @@ class ActivationQuantizer(quantizers.MovingAverageQuantizer):
     the batches as a moving average, with `training=False` it stays.
     """
 
+    # 0.999 is tfmot's own decay.
     def __init__(self, ema_decay: float = 0.999):
         super().__init__(num_bits=8, per_axis=False, symmetric=False, narrow_range=False)
         self.ema_decay = ema_decay

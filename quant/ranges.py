@@ -38,6 +38,7 @@ class Histogram:
     def add(self, values: np.ndarray) -> None:
         """Counts the values, all within [low, high]."""
         scaled = (values.ravel() - self.low) * (_BINS / (self.high - self.low))
+        # The cast rounds down, as nothing lies below `low`.
         bins = np.minimum(scaled.astype(np.int32), _BINS - 1)  # `high` itself: the last bin
         self.counts += np.bincount(bins, minlength=_BINS)
 
@@ -64,9 +65,12 @@ def calibrate(
       Layer name → (minimum, maximum) of the activation ranges that were set.
     """
     require(method in RANGE_METHODS, f"Unknown range method {method!r}; allowed: {', '.join(RANGE_METHODS)}.")
+    # The input's range is fixed: all pixel values, whatever the images.
     open_ranges = [r for r in activation_ranges(qat_model) if r.fixed is None]
     names = [r.source for r in open_ranges]
+    # On the float network, since unset ranges turn the fake-quantized one's tensors to zeros.
     observe = _observer(float_model, names)
+    # Limits first, in a pass of their own: bins of equal width need both ends.
     limits = _limits(observe, names, batches)
     histograms = {}
     if method != "minmax":
@@ -80,6 +84,7 @@ def calibrate(
         entry.assign(low, high)
     for kernel in kernel_ranges(qat_model):
         kernel.fit()
+    # Last, since a kernel's least step depends on the ranges before and behind it.
     make_room(qat_model)
     return {entry.source: entry.value for entry in open_ranges}
 
@@ -90,6 +95,7 @@ def percentile_range(histogram: Histogram, percentile: float) -> tuple[float, fl
     outside = 1.0 - percentile / 100.0
     low = histogram.centers[np.searchsorted(cumulative, outside)]
     high = histogram.centers[min(np.searchsorted(cumulative, 1.0 - outside), _BINS - 1)]
+    # Zero must lie inside, for it has to be an integer of the grid (Jacob et al. 2018).
     return min(float(low), 0.0), max(float(high), 0.0)
 
 
@@ -101,6 +107,7 @@ def mse_range(histogram: Histogram, candidates: int = 40) -> tuple[float, float]
     low, high = min(histogram.low, 0.0), max(histogram.high, 0.0)
     fractions = np.linspace(0.3, 1.0, candidates)
     best_low, best_high = low, high
+    # The best place of one end depends on the other: the step is their distance over 255.
     for _ in range(2):
         best_high = min(
             (f * high for f in fractions), key=lambda end: quantization_error(histogram, best_low, end)
@@ -144,6 +151,7 @@ def _limits(observe, names: list[str], batches) -> dict[str, tuple[float, float]
 
 
 def _histograms(observe, limits, batches) -> dict[str, Histogram]:
+    # A tensor that is the same everywhere needs bins of some width too.
     histograms = {name: Histogram(low, max(high, low + 1e-9)) for name, (low, high) in limits.items()}
     for batch in batches:
         for name, values in observe(tf.convert_to_tensor(batch)).items():

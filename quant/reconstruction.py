@@ -100,8 +100,10 @@ def _fit_layer(kernel: KernelRange, samples: Samples, judges: np.ndarray, move: 
     rows = nearest
     if move:
         fitted, judging = samples.at(~judges), samples.at(judges)
+        # Nearest first: `min` takes the first of equals, so other weights have to be better to be taken.
         candidates = [nearest, *_solutions(fitted, weights, kernel.per_tensor)]
         rows = min(candidates, key=lambda r: _error(judging, r, _bias(fitted, r)))
+    # The choice is made, so the images that judged may help with the bias.
     bias = _bias(samples, rows)
     kernel.kernel.assign(from_rows(rows, kernel.kernel.shape))
     kernel.bias.assign(bias)

@@ -21,6 +21,7 @@ from quant.kernel_layout import against_kernel
 
 CONVOLUTIONS = ("Conv2D", "DepthwiseConv2D")
 _RELU_LIMITS = {"relu": None, "relu6": 6.0}
+# What Keras calls the functions of a TFOpLambda layer, its form of an operation on tensors.
 _RELU_OPS = {"nn.relu": None, "nn.relu6": 6.0}
 _ADD_OPS = ("__operators__.add", "math.add")
 
@@ -86,6 +87,7 @@ def _snap_borders(graph: GraphConfig) -> list[Change]:
     """Rounds image borders to the input's int8 grid; what is zero there becomes plain padding."""
     changes = []
     for name in list(graph.layers):
+        # Registered classes have their package before the name: "nas_tf>BorderPadding2D".
         if graph.class_name(name).rpartition(">")[2] != BorderPadding2D.__name__:
             continue
         settings = graph.settings(name)
@@ -124,6 +126,7 @@ def _replace_tensor_adds(graph: GraphConfig) -> list[Change]:
     changes = []
     for name in list(graph.layers):
         is_add = graph.class_name(name) == "TFOpLambda" and graph.settings(name)["function"] in _ADD_OPS
+        # x + constant has one input, and an Add layer needs two.
         if is_add and len(graph.inputs(name)) == 2:
             graph.replace(name, keras.layers.Add())
             changes.append(Change(name, "x + y became an Add layer, with a fake quantizer"))
@@ -145,6 +148,7 @@ def _fold_batch_norms(graph: GraphConfig, model: keras.Model) -> dict[str, list[
                 "be quantized only straight after a convolution that feeds nothing else."
             )
         folded[source] = folded_weights(model.get_layer(source), model.get_layer(name))
+        # For what the batch norm adds.
         graph.settings(source)["use_bias"] = True
         graph.remove(name)
     return folded
@@ -155,6 +159,7 @@ def folded_weights(convolution: keras.layers.Layer, batch_norm: keras.layers.Lay
 
     Source: Jacob et al. 2018, equation 14.
     """
+    # float64, so that folding rounds once, at the end.
     kernel = convolution.get_weights()[0].astype(np.float64)
     bias = convolution.get_weights()[1].astype(np.float64) if convolution.use_bias else 0.0
     mean = batch_norm.moving_mean.numpy().astype(np.float64)

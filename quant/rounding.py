@@ -9,6 +9,7 @@ import numpy as np
 from quant import int8
 
 _SWEEPS = 3
+# The share that GPTQ takes (Frantar et al. 2023).
 _DAMPING = 0.01  # of H's mean diagonal, so that it can be inverted
 
 
@@ -33,6 +34,7 @@ def damped(hessian: np.ndarray, share: float = _DAMPING) -> np.ndarray:
     """H + share · (mean diagonal of H) · I, [.., D, D]."""
     size = hessian.shape[-1]
     mean = np.trace(hessian, axis1=1, axis2=2)[:, None, None] / size
+    # The last term is for a layer whose inputs are all 0, where the mean diagonal is 0 too.
     return hessian + (share * mean + 1e-10) * np.eye(size)
 
 
@@ -43,9 +45,11 @@ def ridge_regression(
 
     Minimises ‖X·wᵀ − y‖²/M + ridge · mean(diag H) · ‖w − weights‖²; all [rows, D].
     """
+    # An infinite pull leaves the weights where they are.
     if not np.isfinite(ridge):
         return weights
     system = damped(hessian, ridge)
+    # w' = (H + λI)⁻¹ (g + λw), with the λ that `damped` really added.
     strength = (system - hessian)[:, 0, 0][:, None]
     return np.linalg.solve(system, (moment + strength * weights)[..., None])[..., 0]
 
@@ -77,6 +81,7 @@ def round_with_compensation(weights: np.ndarray, hessian: np.ndarray, scales: np
     order = np.broadcast_to(order, (rows, size))
     left = np.take_along_axis(weights.astype(np.float64), order, 1)
     integers = np.zeros((rows, size))
+    # GPTQ's algorithm 1, U = upper:  e = (w_i − s·q_i) / U_ii;  w_j ← w_j − e · U_ij for j > i
     for i in range(size):
         integers[:, i] = int8.kernel_integers(left[:, i] / scales)
         error = (left[:, i] - scales * integers[:, i]) / upper[:, i, i]
@@ -84,6 +89,7 @@ def round_with_compensation(weights: np.ndarray, hessian: np.ndarray, scales: np
     result = np.empty_like(integers)
     np.put_along_axis(result, order, integers, 1)
     steps = weights / scales[:, None]
+    # Quotients of floats: 127 steps come out as almost 127.
     pinned = np.abs(np.abs(steps) - int8.KERNEL_HIGH) < 1e-6
     nearest = int8.kernel_integers(steps)
     found = [

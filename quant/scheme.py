@@ -134,6 +134,7 @@ class LayoutTransform(quantize_layout_transform.QuantizeLayoutTransform):
     """tfmot's fusing transforms, with ours for the input and for ReLU."""
 
     def apply(self, model, layer_quantize_map):
+        # A longer pattern stands before the shorter ones that it contains, so that no ReLU is left over.
         steps = [
             InputQuantize(),
             default_8bit_transforms.SeparableConvQuantize(),
@@ -192,6 +193,7 @@ def quantize(model: keras.Model, fold: bool = True) -> tuple[keras.Model, keras.
     for layer in model.layers:
         multiplier = getattr(layer, "depth_multiplier", 1)
         require(
+            # A depthwise kernel has one scale per input channel; only then these are the output channels too.
             multiplier == 1,
             f"The layer {layer.name!r} has depth multiplier {multiplier}; only 1 is supported.",
         )
@@ -200,12 +202,14 @@ def quantize(model: keras.Model, fold: bool = True) -> tuple[keras.Model, keras.
     prepared, inserted = _insert_missing(rewritten, registry)
 
     def annotate(layer):
+        # tfmot handles batch norm in its transforms and does not list it in its registry.
         known = registry.supports(layer) or isinstance(layer, keras.layers.BatchNormalization)
         return tfmot.quantization.keras.quantize_annotate_layer(layer) if known else layer
 
     classes = {type(layer).__name__: type(layer) for layer in prepared.layers}
     with tfmot.quantization.keras.quantize_scope(CUSTOM_OBJECTS, classes):
         annotated = keras.models.clone_model(prepared, clone_function=annotate)
+        # Cloning makes layers with fresh weights.
         annotated.set_weights(prepared.get_weights())
         quantized = tfmot.quantization.keras.quantize_apply(annotated, Scheme())
     return quantized, rewritten, [*changes, *inserted]
@@ -215,6 +219,7 @@ def refuse_mixed_precision(model: keras.Model) -> None:
     """Raises `UserError` where a layer computes in another type than float32."""
     for layer in model.layers:
         require(
+            # tfmot itself fails with a TypeError that does not say why.
             getattr(layer, "compute_dtype", "float32") == "float32",
             f"The layer {layer.name!r} computes in {layer.compute_dtype}; quantization-aware "
             "fine-tuning works in float32 only, so build the model without mixed precision.",
@@ -229,6 +234,8 @@ def _insert_missing(model: keras.Model, registry: Registry) -> tuple[keras.Model
             layer
         ):
             continue
+        # A layer outside of the registry cannot be annotated; a quantizer behind it puts at least its output
+        # on a grid.
         graph.insert_after(
             layer.name, quantize_layer.QuantizeLayer(ActivationQuantizer(), name=f"{layer.name}_quantize")
         )

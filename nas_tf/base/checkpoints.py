@@ -80,6 +80,7 @@ class RunCheckpoint:
         if latest is None:
             return 0
         try:
+            # The form with `seconds` does not match a checkpoint that holds no such value.
             names = {name for name, _ in tf.train.list_variables(latest)}
             checkpoint = self._checkpoint if _SECONDS_KEY in names else self._without_time
             checkpoint.restore(latest).assert_existing_objects_matched()

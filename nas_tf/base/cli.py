@@ -70,6 +70,7 @@ def _guarded(main: Callable[[], None], argv: list[str]) -> int:
 
 def _show_shared_flags_in_help() -> None:
     """Makes the flags of the `flags` package key flags of the command, as if defined in it."""
+    # absl's --help shows the key flags of the command's own module only.
     for module, defined in list(flags.FLAGS.flags_by_module_dict().items()):
         if module.startswith("flags."):
             for flag in defined:

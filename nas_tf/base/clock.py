@@ -20,6 +20,7 @@ class Clock:
     """Seconds since it was made, and those of earlier attempts."""
 
     def __init__(self) -> None:
+        # Monotonic: the time of day jumps when somebody sets the clock.
         self._began = time.monotonic()
         self._earlier = 0.0
 
@@ -45,10 +46,12 @@ def kept_with(state: str | pathlib.Path) -> Iterator[Clock]:
         clock.add_earlier(_held(path))
     try:
         yield clock
+    # Ctrl-C is not an `Exception`.
     except BaseException:
         if state.exists():
             files.write_json(path, {"seconds": clock.seconds()})
         raise
+    # The work has ended; the next begins at zero.
     path.unlink(missing_ok=True)
 
 

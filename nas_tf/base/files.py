@@ -19,9 +19,11 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     The temporary name keeps the suffix of `path`, for writers that look at it.
     """
     path = check_writable(path)
+    # Beside it, since a rename is one step only within a file system.
     handle, name = tempfile.mkstemp(
         prefix=f".{path.name.split('.')[0]}-", suffix="".join(path.suffixes), dir=path.parent
     )
+    # Writers get a path and open it themselves.
     os.close(handle)
     temporary = pathlib.Path(name)
     try:
@@ -30,6 +32,7 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         temporary.chmod(0o666 & ~_umask())
         os.replace(temporary, path)
     finally:
+        # After success there is nothing left of this name.
         temporary.unlink(missing_ok=True)
 
 

@@ -51,4 +51,5 @@ def _floating(trackable: Any) -> Iterator[tf.Variable]:
         trackable = getattr(trackable, "variables", ())
         # A method in some optimizers, a property elsewhere.
         trackable = trackable() if callable(trackable) else trackable
+    # Counters and the like are whole numbers, which are always finite.
     return (v for v in trackable if v.dtype.is_floating)

@@ -25,6 +25,7 @@ def open_interpreter(
     model: bytes | str | pathlib.Path,
     what: str,
     kernels: str = "xnnpack",
+    # With two threads on two cores, small networks took about ten times as long.
     num_threads: int = 1,
     input_shape: Sequence[int] | None = None,
 ) -> Any:
@@ -47,6 +48,7 @@ def open_interpreter(
     # AUTO is XNNPACK wherever it has a kernel.
     resolver = {
         "xnnpack": OpResolverType.AUTO,
+        # Plain BUILTIN would bring XNNPACK along.
         "builtin": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     }[kernels]
     source = {"model_content": model} if isinstance(model, bytes) else {"model_path": str(model)}

@@ -24,6 +24,7 @@ def hold(path: pathlib.Path) -> bool:
         file.close()
         return True
     try:
+        # Such a lock ends with its process; a file that merely exists would stay and block the next run.
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.close()

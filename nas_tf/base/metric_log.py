@@ -24,6 +24,7 @@ class MetricLog:
         import tensorflow as tf
 
         self._path = pathlib.Path(folder) / METRICS_FILE
+        # The run does these epochs again and would log them twice.
         kept = [line for line in read_metrics(folder) if line["epoch"] < resume_epoch]
         files.write_text(self._path, "".join(json.dumps(line) + "\n" for line in kept))
         self._scalar = tf.summary.scalar
@@ -32,12 +33,14 @@ class MetricLog:
     def write(self, epoch: int, **values: Any) -> None:
         """Writes one line; numbers go to TensorBoard too, lists to the file only."""
         values = {name: _plain(value) for name, value in values.items()}
+        # Opened for each line, so that a kill finds it written.
         with open(self._path, "a", encoding="utf-8") as stream:
             stream.write(json.dumps({"epoch": epoch, **values}) + "\n")
         with self._writer.as_default(step=epoch):
             for name, value in values.items():
                 if isinstance(value, numbers.Real):
                     self._scalar(name, float(value))
+        # So that TensorBoard shows an epoch as soon as it has ended.
         self._writer.flush()
 
     def close(self) -> None:

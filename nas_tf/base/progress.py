@@ -47,6 +47,7 @@ class Progress:
     def note(self, text: str = "", **figures: float) -> None:
         """Prints one lasting line, such as an epoch's figures."""
         parts = filter(None, (text, in_words(figures), f"{duration(self.seconds_left())} left"))
+        # The bar stands in the very line that is printed now.
         self._bar.clear()
         print(f"{self._title}: {', '.join(parts)}", file=self._stream, flush=True)
         self._bar.refresh()

@@ -18,6 +18,7 @@ def quiet() -> Iterator[None]:
     """
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
+    # What Python still buffers belongs before what is held back.
     sys.stderr.flush()
     saved = os.dup(2)  # C++ writes to the descriptor and does not know `sys.stderr`
     with tempfile.TemporaryFile() as sink, contextlib.redirect_stdout(io.StringIO()):
@@ -25,6 +26,7 @@ def quiet() -> Iterator[None]:
         try:
             yield
         except Exception:
+            # It may say what went wrong.
             sink.seek(0)
             os.write(saved, sink.read())
             raise

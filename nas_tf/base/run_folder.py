@@ -155,14 +155,17 @@ def open_stage(
       UserError: the folder cannot be written, holds a run with other settings, or another
         process works in it.
     """
+    # An empty path is the current folder, which nobody who leaves the flag empty means.
     require(bool(str(workdir).strip()), "--workdir is empty; name a folder for the run.")
     folder = RunFolder(workdir).stage(stage)
     files.make_folder(folder.path)
     require(
+        # Held from before the settings are read until the process ends, so that two cannot both begin.
         hold(folder.path / ".lock"),
         f"Another process works in the folder {str(folder.path)!r}; "
         "wait for its end, or use another --workdir.",
     )
+    # As they come back from the file: a tuple would differ from the list that JSON makes of it.
     settings, newer = (json.loads(json.dumps(given)) for given in (settings, newer or {}))
     held = folder.settings()
     if held is None:

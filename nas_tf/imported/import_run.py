@@ -63,6 +63,7 @@ def run_import(workdir: str, config: ImportConfig) -> dict[str, Any]:
         config.background in BACKGROUNDS,
         f"--background={config.background!r} is not one of {', '.join(BACKGROUNDS)}.",
     )
+    # Both files are read before the folder holds these settings: a mistake in one should not block it.
     network = proxyless_config.read_config(config.config)
     tensors = torch_file.read_tensors(config.checkpoint)
     resolution, resize_size = _sizes(config, network)
@@ -149,6 +150,7 @@ def build(
     Returns:
       (keras.Model, its Architecture, whose image border is their input's zero in ours).
     """
+    # Here, because all that comes before needs no TensorFlow.
     from nas_tf.network.build import build_network
 
     red, green, blue = (float(value) for value in SCALINGS[scaling].zero())
@@ -167,6 +169,7 @@ def _labels(path: str, num_classes: int, dropped: bool) -> tuple[str, ...]:
         raise UserError(f"Cannot read the label file {path!r}: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise UserError(f"The label file {path!r} is not UTF-8 text.") from error
+    # Label files count the background or not; one that does has to say so in its first line.
     if dropped and len(labels) == num_classes + 1:
         require(
             any(name in labels[0].lower() for name in _BACKGROUND_NAMES),

@@ -50,6 +50,7 @@ def read_config(path: str) -> ImportedNetwork:
     content = files.read_json(path, "configuration")
     try:
         return _network(content, where)
+    # What is quoted of the file is cut: it may hold anything of any length.
     except KeyError as error:
         raise UserError(
             f"The {where} is not a ProxylessNAS network configuration: it lacks {str(error):.60}."
@@ -115,6 +116,7 @@ def _block(entry: dict[str, Any], width: int, where: str) -> Block:
     conv, shortcut = entry["mobile_inverted_conv"], entry["shortcut"]
     operation: Operation
     if conv is None or conv["name"] == "ZeroLayer":
+        # Only a block that keeps its shape can be skipped.
         operation, output, stride = ZERO, width, 1
     else:
         require(
@@ -157,6 +159,7 @@ def _check(entry: dict[str, Any], expected: dict[str, Any], where: str) -> None:
 
 
 def _whole(value: Any) -> int:
+    # To Python, True is an int.
     if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
         raise ValueError(f"{value!r:.40} is not a positive whole number")
     return value

@@ -53,6 +53,7 @@ def read_tensors(path: str | pathlib.Path) -> dict[str, np.ndarray]:
         content = pathlib.Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"Cannot read the {where}: {error.strerror}.") from error
+    # A zip archive begins with these four bytes.
     read = _read_zip if content[:4] == b"PK\x03\x04" else _read_legacy
     limit = _BYTES_ANYWAY + _BYTES_PER_FILE_BYTE * len(content)
     try:
@@ -61,6 +62,7 @@ def read_tensors(path: str | pathlib.Path) -> dict[str, np.ndarray]:
         _require_small(state, limit, where)
         storages: dict[StorageReference, np.ndarray] = {}
         for reference in state.values():
+            # Once each, however many tensors share it: a small file could else ask for much memory.
             if reference.storage not in storages:
                 storages[reference.storage] = load_storage(reference.storage)
         return {name: _array(reference, storages[reference.storage]) for name, reference in state.items()}
@@ -142,6 +144,7 @@ def _read_legacy(file: io.BytesIO, where: str, _: int) -> tuple[Any, Callable]:
         (numel,) = struct.unpack_from("<q", buffer, position)
         if numel != sizes[key].numel:
             raise ValueError(f"storage {key} has {numel} numbers, not {sizes[key].numel}")
+        # A storage stands behind its length, 8 bytes.
         starts[key] = position + 8
         position = starts[key] + numel * np.dtype(sizes[key].dtype).itemsize
 
@@ -159,10 +162,12 @@ def _array(reference: TensorReference, values: np.ndarray) -> np.ndarray:
     """The tensor as a view of its storage's `values`."""
     storage, offset, shape, strides = reference
     size = int(np.prod(shape, dtype=object))  # of Python's integers, which do not wrap around
+    # The last element is at offset + Σ (n − 1) · stride.
     last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
     if size > storage.numel or (size and last >= storage.numel):
         raise ValueError(f"a tensor of shape {list(shape)} lies outside its storage")
     if not size:
         return np.zeros(shape, values.dtype)
+    # NumPy's strides count bytes and PyTorch's elements; both ends were looked at above.
     steps = tuple(s * values.itemsize for s in strides)
     return np.lib.stride_tricks.as_strided(values[offset:], shape, steps, writeable=False)

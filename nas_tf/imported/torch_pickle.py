@@ -130,6 +130,7 @@ _DAMAGED = (
 )
 
 
+# Python's own unpickler with both doors to the outside, names and persistent objects, replaced.
 class _Unpickler(pickle.Unpickler):
     def __init__(self, file: io.BytesIO, where: str):
         super().__init__(file, encoding="utf-8")
@@ -144,6 +145,7 @@ class _Unpickler(pickle.Unpickler):
         return _STAND_INS[module, name]
 
     def persistent_load(self, pid: Any) -> StorageReference:
+        # The older format has a sixth part, which makes a storage part of another; such files are refused.
         kind, dtype, key, _, numel, *view = pid
         require(
             kind == "storage" and dtype in STORAGE_TYPES.values() and not any(view),
@@ -162,6 +164,7 @@ def load(file: io.BytesIO, where: str) -> Any:
       UserError: the pickle names anything but tensors and containers, or is damaged.
     """
     try:
+        # Before anything of it is run.
         _check_memo(file)
         return _Unpickler(file, where).load()
     except _DAMAGED as error:

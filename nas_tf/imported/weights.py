@@ -54,6 +54,7 @@ class StateDict:
     def take(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         """The tensor `name` as float32, which must be finite and have this shape."""
         require(name in self._left, f"The {self._where} has no tensor {name!r}.")
+        # Taken out, so that `finish` can name what nothing took.
         values = self._left.pop(name)
         require(
             values.shape == tuple(shape),
@@ -142,7 +143,9 @@ def fold_scaling(model: "keras.Model", scaling: InputScaling) -> None:
     """
     (kernel,) = model.get_layer("stem_conv").weights
     norm = model.get_layer("stem_bn")
+    # float64, so that scaling and shift are each rounded once.
     values = kernel.numpy().astype(np.float64)
     constant = np.einsum("hwio,i->o", values, scaling.offset())
     kernel.assign(values * scaling.slope()[:, None])
+    # (W ∗ z − mean) = (a W) ∗ x − (mean − Σ W b)
     norm.moving_mean.assign(norm.moving_mean.numpy() - constant)
