@@ -99,6 +99,7 @@ class Seat:
             (folder / "work" / "shared").symlink_to((root.parent / "shared").resolve())
         self._temporary = folder / "temporary"
         self._report = folder / "report.json"
+        self._process: subprocess.Popen | None = None
         self.said = folder / "said.txt"  # what the last forked child printed
 
     @contextlib.contextmanager
@@ -170,25 +171,28 @@ class Seat:
             import pytest
 
             status = int(pytest.main(arguments, plugins=[Recorder(self._report)]))
-        except BaseException:  # pylint: disable=broad-except
+        except BaseException:
             status = 71
         finally:
             # Without the parent's clean-up, which would remove the sources under test.
-            os._exit(status)  # pylint: disable=protected-access
+            os._exit(status)
 
     def _fresh(self, arguments: list[str]) -> int:
         code = (
             "import sys, pathlib, pytest; from benchmarks.mutation import Recorder; "
             "sys.exit(pytest.main(sys.argv[2:], plugins=[Recorder(pathlib.Path(sys.argv[1]))]))"
         )
-        return subprocess.Popen(
+        # Kept: Python waits for a process whose object is gone as soon as another one is started, and its
+        # exit status would be lost.
+        self._process = subprocess.Popen(
             [sys.executable, "-c", code, str(self._report), *arguments],
             cwd=self.tree,
             env={**os.environ, "PYTHONPATH": f"{self.tree}:{_ROOT}"},
             start_new_session=True,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-        ).pid
+        )
+        return self._process.pid
 
 
 class Recorder:
@@ -255,7 +259,7 @@ def preload(modules: Iterable[str] = PRELOADED) -> None:
         from tensorflow.python.eager import context
 
         # TensorFlow's threads start with its first operation, and a fork keeps the calling thread only.
-        if context.context()._context_handle is not None:  # pylint: disable=protected-access
+        if context.context()._context_handle is not None:
             raise RuntimeError("An import ran TensorFlow operations, whose threads do not survive a fork.")
 
 
@@ -512,7 +516,7 @@ def _in_parallel(mutants: list[Mutant], processes: int, make) -> None:
                 _judge_all(make(part), mutants[part::processes])
                 status = 0
             finally:
-                os._exit(status)  # pylint: disable=protected-access
+                os._exit(status)
         children.append(child)
     if any(os.waitpid(child, 0)[1] for child in children):
         raise RuntimeError("A process that judged mutants failed; see above.")

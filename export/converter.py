@@ -33,7 +33,7 @@ def convert_keras(model, input_type: str, output_type: str, quantized: bool) -> 
     with quiet():
         try:
             return converter.convert()
-        except Exception as error:  # pylint: disable=broad-except
+        except Exception as error:
             # A private class with a page of MLIR; its first line says enough.
             reason = next(iter(str(error).splitlines()), type(error).__name__)
     raise UserError(f"TensorFlow Lite could not convert the model: {reason}")

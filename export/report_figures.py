@@ -10,7 +10,7 @@ import matplotlib
 
 # Before pyplot is imported: figures are only written, also on machines without a screen.
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # pylint: disable=wrong-import-position
+from matplotlib import pyplot as plt
 
 _PALETTE = ("#56b4e9", "#0072b2", "#004c7a", "#e69f00", "#d55e00", "#8a3c00", "#cccccc")
 Rows = Sequence[dict[str, Any]]

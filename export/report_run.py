@@ -180,7 +180,7 @@ def _training(facts: RunFacts) -> str:
     )
     finetune = report_figures.curves(
         facts.metrics["finetune"],
-        [("fine-tuning loss", [("loss", "train")]), ("fine-tuning top-1", [("eval_top1", "evaluation")])],
+        [("fine-tuning loss", [("loss", "train")])],
     )
     return report_page.section("Training of the float network", train) + report_page.section(
         "Quantization-aware fine-tuning", finetune

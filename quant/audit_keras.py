@@ -119,7 +119,7 @@ class _LayerGraph:
         kind = type(held).__name__
         wrapped = isinstance(layer, quantize_wrapper.QuantizeWrapper)
         has_kernel = any(getattr(held, name, None) is not None for name in _KERNELS)
-        if wrapped and has_kernel and not layer._weight_vars:  # pylint: disable=protected-access
+        if wrapped and has_kernel and not layer._weight_vars:
             found.append("kernel has no fake quantizer")
         elif not wrapped and layer.weights and kind not in _NORM | {"QuantizeLayer"}:
             found.append("weights have no fake quantizer")

@@ -27,6 +27,10 @@ from quant.quantizer_list import ActivationRange, activation_ranges, following_r
 _ADD_MULTIPLIER_BITS = 20
 
 
+# Sums and means need a grid of their own; where their range stands behind a ReLU, they have none.
+_COMPUTED = (keras.layers.Add, keras.layers.GlobalAveragePooling2D)
+
+
 def grid_of(entry: ActivationRange) -> Grid:
     """The grid of a range; `UserError` for one that is not set."""
     low, high = (float(np.float32(v)) for v in entry.value)
@@ -108,11 +112,12 @@ class IntegerModel:
         if isinstance(inner, keras.layers.ReLU):
             # The convolution before it is on this grid already, so only clipping is left.
             return _relu(inner, given[0]), given[0]
-        if isinstance(inner, keras.layers.Add):
+        if isinstance(inner, keras.layers.Add) and own:
             return _add(*given, own), own
-        if isinstance(inner, keras.layers.GlobalAveragePooling2D):
+        if isinstance(inner, keras.layers.GlobalAveragePooling2D) and own:
             return _mean(inner, given[0], own), own
-        if own is None:  # padding, flattening: integers in, the same integers out
+        # Padding, flattening: integers in, the same integers out.
+        if own is None and not isinstance(inner, _COMPUTED):
             return inner, given[0]
         raise NoIntegerForm(f"The layer {inner.name!r} ({type(inner).__name__}) has no integer form here.")
 

@@ -143,7 +143,7 @@ def kernel_ranges(model: keras.Model) -> list[KernelRange]:
         for layer in model.layers
         if isinstance(layer, quantize_wrapper.QuantizeWrapper)
         for kernel, _, pair in layer._weight_vars
-    ]  # pylint: disable=protected-access
+    ]
 
 
 def feeding_range(model: keras.Model, layer: keras.layers.Layer) -> ActivationRange:
@@ -176,7 +176,7 @@ def _of_quantize_layer(layer: keras.layers.Layer) -> ActivationRange:
 
 def _output_variables(layer: quantize_wrapper.QuantizeWrapper) -> list[dict]:
     """Range variables of the wrapper's output, or of the activation inside the layer."""
-    # pylint: disable=protected-access
+
     # A convolution has no output quantizer: tfmot quantizes behind the activation inside of it.
     if layer._output_quantizers:
         return [layer._output_quantizer_vars]

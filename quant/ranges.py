@@ -5,6 +5,8 @@ thousands of steps to come back to its accuracy. Here they are right before the 
 """
 
 import dataclasses
+import itertools
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -155,7 +157,12 @@ def _histograms(observe, limits, batches) -> dict[str, Histogram]:
     histograms = {name: Histogram(low, max(high, low + 1e-9)) for name, (low, high) in limits.items()}
     for batch in batches:
         for name, values in observe(tf.convert_to_tensor(batch)).items():
-            # A step prime to channel counts, so that every channel is seen alike.
             flat = values.numpy().ravel()
-            histograms[name].add(flat[::_STRIDE] if flat.size > _MANY else flat)
+            step = _coprime_step(values.shape[-1]) if flat.size > _MANY else 1
+            histograms[name].add(flat[::step])
     return histograms
+
+
+def _coprime_step(channels: int) -> int:
+    """A step that meets every channel alike: with a common divisor it would skip some altogether."""
+    return next(step for step in itertools.count(_STRIDE) if math.gcd(step, channels) == 1)

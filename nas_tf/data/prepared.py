@@ -285,7 +285,7 @@ def _reading(function, name: str):
         return function()
     except UserError:
         raise
-    except Exception as error:  # pylint: disable=broad-except
+    except Exception as error:
         raise _unreadable(name, error) from error
 
 

@@ -134,6 +134,17 @@ def test_the_simulation_is_in_integers_where_every_layer_has_an_integer_form(con
     np.testing.assert_array_equal(simulated(inputs, training=False).numpy().ravel(), (logits * scale).ravel())
 
 
+def test_a_sum_before_a_relu_has_no_integer_form():
+    x = keras.Input((4, 4, 3))
+    a, b = (layers.Conv2D(2, 1)(x) for _ in range(2))
+    model = keras.Model(x, layers.ReLU(6.0)(layers.Add(name="sum")([a, b])))
+    qat_model, folded, _ = scheme.quantize(model)
+    ranges.calibrate(folded, qat_model, [np.random.default_rng(0).uniform(-1, 1, (4, 4, 4, 3)).astype("f4")])
+    with pytest.raises(UserError, match="has no integer form here"):
+        IntegerModel(qat_model)
+    simulation(qat_model)  # falls back on the fake-quant graph
+
+
 def test_elsewhere_it_is_the_fake_quant_graph_itself():
     x = keras.Input((4, 4, 3))
     model = keras.Model(x, layers.AveragePooling2D(name="mean")(layers.Conv2D(2, 1)(x)))

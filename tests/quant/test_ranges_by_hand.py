@@ -142,6 +142,18 @@ def test_of_many_values_one_in_eleven_is_counted(quantized, images, monkeypatch)
     assert some["block1_expand_relu"].counts.sum() == -(-size["block1_expand_relu"] // 11)
 
 
+def test_where_channels_are_a_multiple_of_the_step_none_is_left_out(monkeypatch):
+    import tensorflow as tf
+
+    channels, batch = 22, np.zeros(1)
+    # Channel k holds nothing but k, so the histogram tells which channels were counted.
+    values = np.broadcast_to(np.arange(float(channels)), (13, 9, channels)).astype(np.float32)
+    monkeypatch.setattr(ranges, "_MANY", 100)
+    limits = {"wide": (0.0, 21.0)}
+    histogram = ranges._histograms(lambda _: {"wide": tf.constant(values)}, limits, [batch])["wide"]
+    assert np.count_nonzero(histogram.counts) == channels
+
+
 def test_activations_that_are_no_numbers_are_refused_by_the_layers_name(quantized, images):
     qat_model, folded = quantized
     bad = images.copy()
