@@ -20,7 +20,6 @@ class GraphConfig:
     """
 
     def __init__(self, model: keras.Model):
-        # pylint: disable-next=protected-access
         require(
             isinstance(model, keras.Model) and model._is_graph_network,
             f"The model {getattr(model, 'name', model)!r} is not a functional Keras model; "

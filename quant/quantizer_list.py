@@ -176,7 +176,6 @@ def _of_quantize_layer(layer: keras.layers.Layer) -> ActivationRange:
 
 def _output_variables(layer: quantize_wrapper.QuantizeWrapper) -> list[dict]:
     """Range variables of the wrapper's output, or of the activation inside the layer."""
-
     # A convolution has no output quantizer: tfmot quantizes behind the activation inside of it.
     if layer._output_quantizers:
         return [layer._output_quantizer_vars]
