@@ -18,8 +18,11 @@ def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, smoothing: float | tf.Te
     Returns:
       (float32 [], float32 []). Of equal logits the first counts as the prediction.
     """
-    num_classes = logits.shape[-1]
-    targets = tf.one_hot(labels, num_classes) * (1.0 - smoothing) + smoothing / num_classes
+    num_classes = divisor = logits.shape[-1]
+    if num_classes is None:  # what reduced retracing leaves open once a process saw two class counts
+        num_classes = tf.shape(logits)[-1]
+        divisor = tf.cast(num_classes, logits.dtype)
+    targets = tf.one_hot(labels, num_classes) * (1.0 - smoothing) + smoothing / divisor
     loss = tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(targets, logits))
     hits = tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int64), tf.cast(labels, tf.int64))
     return loss, tf.reduce_sum(tf.cast(hits, tf.float32))
