@@ -36,6 +36,30 @@ def test_a_pointwise_convolution_by_hand():
     np.testing.assert_array_equal(found["quant_only"], expected)
 
 
+def test_a_bias_beyond_what_float32_counts_is_added_in_integers():
+    random = np.random.default_rng(0)
+    x = keras.Input((64, 64, 3))
+    model = keras.Model(x, layers.Conv2D(256, 1, name="only")(x))
+    # Biases of about 2^26 accumulator steps: as float32 they would be rounded before the sum.
+    kernel, bias = random.normal(0, 2e-4, (1, 1, 3, 256)), random.uniform(2, 3, 256)
+    model.get_layer("only").set_weights([kernel, bias])
+    qat_model, _, _ = scheme.quantize(model)
+    activation_ranges(qat_model)[-1].assign(-4.0, 4.0)
+    entry = kernel_ranges(qat_model)[0]
+    entry.fit()
+    centered = random.integers(-128, 128, (1, 64, 64, 3))
+    found = IntegerModel(qat_model).layer_values(centered.astype(np.float32) / 128)["quant_only"]
+    scales = np.float32(entry.scales)
+    integers = np.floor(entry.kernel.numpy()[0, 0].astype(np.float64) / scales + 0.5).astype(np.int64)
+    counts = np.rint(entry.bias.numpy().astype(np.float64) / (np.float64(scales) / 128)).astype(np.int64)
+    assert np.abs(counts).min() > 2**24
+    grid = grid_of(activation_ranges(qat_model)[-1])
+    totals = (centered @ integers + counts).astype(np.float32)
+    multiplier = np.float32(1 / 128) * scales / grid.scale
+    expected = np.rint(np.clip(totals * multiplier, grid.low, grid.high))
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_the_integer_form_is_the_file_bit_for_bit(converted):
     qat_model, content = converted
     rows = compare_layers(qat_model, content, _pixels())
