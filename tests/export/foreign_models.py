@@ -20,7 +20,8 @@ def nearest_brightness(mean, std, side=SIDE, channels=3):
 
     mean, std = (np.broadcast_to(np.array(v, np.float64), channels) for v in (mean, std))
     centres = np.array(CENTRES)
-    image = keras.Input((side, side, channels))
+    sides = side if isinstance(side, tuple) else (side, side)
+    image = keras.Input((*sides, channels))
     pooled = keras.layers.GlobalAveragePooling2D()(image)
     scores = keras.layers.Dense(len(CENTRES))
     model = keras.Model(image, scores(pooled))

@@ -181,6 +181,11 @@ def test_files_that_are_no_models(tmp_path, config, content, message):
         evaluate_model(path, config)
 
 
+def test_an_empty_batch_is_refused(tflite, folder):
+    with pytest.raises(UserError, match="batch size must be at least 1, not 0"):
+        evaluate_model(tflite, EvaluateConfig(DataConfig(str(folder)), batch_size=0))
+
+
 def test_a_file_cut_short_is_refused(tmp_path, tflite, config):
     content = open(tflite, "rb").read()
     path = tmp_path / "model.tflite"

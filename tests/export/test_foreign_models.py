@@ -141,6 +141,13 @@ def test_open_sizes_need_a_resolution(config, tmp_path):
     assert summary["top1"] == 1.0 and summary["resolution"] == foreign.SIDE
 
 
+def test_one_open_side_needs_a_resolution_too(config, tmp_path):
+    sides = (foreign.SIDE, None)
+    path = foreign.float_file(tmp_path / "m.tflite", foreign.nearest_brightness([0], [255], sides))
+    with pytest.raises(UserError, match=rf"\[1, {foreign.SIDE}, -1, 3\], a size that the file leaves open"):
+        evaluate_model(path, asked(config, [0], [255]))
+
+
 def test_an_open_batch_is_one_image(config, tmp_path):
     path = foreign.float_file(tmp_path / "m.tflite", foreign.nearest_brightness([0], [255]), None)
     config = asked(config, [0], [255])

@@ -119,7 +119,10 @@ def test_training_lowers_the_loss_and_counts():
         losses.append(subject.figures()["loss"])
     # Six images are learned by heart: what is left is mostly the entropy of smoothed labels, 0.29.
     assert losses[-1] < 0.5 * losses[0]
+    assert subject.figures()["train_top1"] > 0.5
     assert subject.figures()["train_top1"] in [i / 6 for i in range(7)]
+    subject.begin_epoch()
+    assert subject.figures() == {"loss": 0.0, "train_top1": 0.0}  # nothing yet
 
 
 def test_dropout_is_a_function_of_seed_and_step():
