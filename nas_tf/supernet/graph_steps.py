@@ -77,7 +77,11 @@ class _Place:
         ]
         # No switch where there is one form, as in a block without ZeroOp whose candidates are of one
         # kind: `switch_case` holds all of its branches, which makes a graph large and slow to build.
-        return branches[0]() if len(branches) == 1 else tf.switch_case(operand.branch - among[0], branches)
+        if len(branches) == 1:
+            return branches[0]()
+        if len(branches) == 2:  # the cheaper operation, and all there is but for blocks of several forms
+            return tf.cond(tf.equal(operand.branch, among[0]), *branches)
+        return tf.switch_case(operand.branch - among[0], branches)
 
     def form_of(self, path: Path | None) -> int:
         """Which of its forms a path of this place has."""

@@ -109,9 +109,10 @@ def test_steps_equal_those_of_the_plain_network(steps, supernet, batch, active):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
-def test_inference_equals_the_plain_network(supernet, batch):
-    logits = _compact(supernet, ACTIVE)(batch[0], training=False)
-    np.testing.assert_allclose(supernet(batch[0], ACTIVE), logits, atol=1e-5)
+@pytest.mark.parametrize("training", [False, True])
+def test_a_call_equals_the_plain_network(supernet, batch, training):
+    logits = _compact(supernet, ACTIVE)(batch[0], training=training)
+    np.testing.assert_allclose(supernet(batch[0], ACTIVE, training=training), logits, atol=1e-4)
 
 
 def test_a_weight_step_touches_the_sampled_path_and_nothing_else(steps, supernet, batch):
