@@ -465,4 +465,11 @@ EQUIVALENT: tuple[Equivalent, ...] = (
         "function = tf.function(lambda image: model(image))",
         "inference is what a Keras model does unless it is told to train",
     ),
+    Equivalent(
+        "classifier.py",
+        "run = tf.function(lambda images: answer(to_network_input(images), training=False), "
+        "reduce_retracing=True)",
+        "run = tf.function(lambda images: answer(to_network_input(images)), reduce_retracing=True)",
+        "inference is what a Keras model does unless it is told to train",
+    ),
 )
