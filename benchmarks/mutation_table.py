@@ -472,4 +472,10 @@ EQUIVALENT: tuple[Equivalent, ...] = (
         "run = tf.function(lambda images: answer(to_network_input(images)), reduce_retracing=True)",
         "inference is what a Keras model does unless it is told to train",
     ),
+    Equivalent(
+        "supernet.py",
+        "x = self.first.join(x, self.first(x, training=training))",
+        "x = self.first.join(x, self.first(x))",
+        "Keras hands the outer call's `training` on to the layers inside of it",
+    ),
 )
