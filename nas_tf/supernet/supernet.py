@@ -56,12 +56,14 @@ class MixedOperation(keras.layers.Layer):
     The gates g are binary and one-hot, so one path runs. F of ZeroOp is 0.
 
     Attributes:
+      choice: the block's candidates with their shapes.
       paths: one `Path` per candidate, None for ZeroOp.
     """
 
     def __init__(self, choice: Choice, make: _Paths, **kwargs):
         super().__init__(**kwargs)
         # A path's name is unique, since the optimizer's slots and checkpoints go by it.
+        self.choice = choice
         self.paths = [make.block(spec, f"{self.name}_{spec.operation.name}") for spec in choice.specs]
 
     def call(self, x: tf.Tensor, active: int, training: bool = False) -> tf.Tensor:

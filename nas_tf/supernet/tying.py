@@ -7,32 +7,24 @@ computes what that one did, with weights of its own (a function-preserving widen
 Goodfellow and Shlens, "Net2Net", ICLR 2016), so none is ahead of the others.
 """
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from nas_tf.supernet.paths import Path
-from nas_tf.supernet.supernet import MixedOperation, Supernet
+from nas_tf.supernet.supernet import Supernet
+from nas_tf.supernet.widening import smallest
 
 # How far the two copies of a channel are told apart, in standard deviations of the weights
 # that read them: equal copies would get equal gradients and stay equal for ever.
 _SPLIT = 0.5
 
 
-def smallest(block: MixedOperation) -> int:
-    """The candidate with the fewest weights, ZeroOp aside: what tied candidates run."""
-    return min(
-        (k for k, path in enumerate(block.paths) if path is not None),
-        key=lambda k: math.prod(block.paths[k].trained.shape),
-    )
-
-
 def tied(supernet: Supernet, active: Sequence[int]) -> np.ndarray:
     """What runs for `active` while candidates are tied: the smallest one, or ZeroOp."""
     return np.array(
         [
-            k if block.paths[int(k)] is None else smallest(block)
+            k if block.paths[int(k)] is None else smallest(block.choice)
             for block, k in zip(supernet.blocks, active, strict=True)
         ]
     )
@@ -41,7 +33,7 @@ def tied(supernet: Supernet, active: Sequence[int]) -> np.ndarray:
 def untie(supernet: Supernet, rng: np.random.Generator) -> None:
     """Gives every candidate weights with which it computes what the smallest of its block does."""
     for block in supernet.blocks:
-        source = block.paths[smallest(block)]
+        source = block.paths[smallest(block.choice)]
         for path in block.paths:
             if path is not None and path is not source:
                 _widen(source, path, rng)

@@ -5,13 +5,17 @@ from nas_tf.space.operations.operation import Convolution
 from nas_tf.space.search_space import Choice
 
 
+def smallest(choice: Choice) -> int:
+    """The candidate with the fewest weights, ZeroOp aside: what tied candidates run."""
+    present = [k for k, spec in enumerate(choice.specs) if not spec.is_skipped]
+    return min(present, key=lambda k: choice.specs[k].params)
+
+
 def unwidenable(choices: tuple[Choice, ...]) -> str:
     """Why tied candidates could not be set free, in words; empty where all of them can."""
     for index, choice in enumerate(choices):
-        present = [spec for spec in choice.specs if not spec.is_skipped]
-        # The one that `tying.smallest` takes: `params` counts what a path's vector holds.
-        source = min(present, key=lambda spec: spec.params)
-        for target in present:
+        source = choice.specs[smallest(choice)]
+        for target in (spec for spec in choice.specs if not spec.is_skipped):
             why = _obstacle(source, target)
             if why:
                 return (

@@ -14,6 +14,7 @@ from quant import flatbuffer
 from quant.audit_tflite import audit_flatbuffer
 from quant.finetune_config import FinetuneConfig
 from quant.finetune_run import run_finetune
+from tests.export.test_convert import run_file
 
 NETWORK = "s8x2 1_3c8 F2_3c16x2 3_3c16_noskip 3_5c16 h24"
 DATA = DataConfig("digits", train_split="train[:128]", eval_split="test[:64]")
@@ -47,18 +48,9 @@ def test_the_file_is_integer_and_has_the_same_form(run):
 
 
 def test_the_file_says_what_the_network_says(run):
-    from ai_edge_litert.interpreter import Interpreter
-
     model, _ = load_float_model(run[0] / "train" / "model")
     images = np.random.default_rng(0).integers(0, 256, (32, 16, 16, 3), np.uint8)
     wanted = model(((images - 128.0) / 128).astype(np.float32)).numpy()
-    interpreter = Interpreter(model_path=run[1]["output"], num_threads=1)
-    interpreter.allocate_tensors()
-    source, sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    found = []
-    for image in images:
-        interpreter.set_tensor(source["index"], image[None])
-        interpreter.invoke()
-        found.append(interpreter.get_tensor(sink["index"])[0, 1:].astype(float))
+    found = run_file(run[1]["output"], images)[:, 1:].astype(float)
     # Each image's scores go up and down together; the file's are affine in the network's.
     assert np.corrcoef(np.ravel(found), wanted.ravel())[0, 1] > 0.98

@@ -21,7 +21,7 @@ from nas_tf.search.state import SearchState
 from nas_tf.space.architecture import from_json
 from nas_tf.space.candidates import parse_operation
 from nas_tf.space.search_space import SPACES
-from nas_tf.supernet import tying
+from nas_tf.supernet.widening import smallest
 from tests.search.helpers import MICRO
 
 TARGET_MS = 0.2
@@ -191,7 +191,7 @@ def test_while_tied_only_the_smallest_candidates_move(table):
         path
         for block in state.supernet.blocks
         for k, path in enumerate(block.paths)
-        if path is not None and k != tying.smallest(block)
+        if path is not None and k != smallest(block.choice)
     ]
     before = [path.trained.numpy() for path in others]
     images = tf.zeros([8, 16, 16, 3], tf.uint8)

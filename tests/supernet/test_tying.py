@@ -11,6 +11,7 @@ from nas_tf.space.search_space import SPACES
 from nas_tf.supernet import tying
 from nas_tf.supernet.steps import make_steps, weight_step
 from nas_tf.supernet.supernet import Supernet
+from nas_tf.supernet.widening import smallest
 
 
 def _supernet(space: str, resolution: int, width: float = 1.0) -> Supernet:
@@ -39,7 +40,7 @@ def _inputs_of_blocks(net: Supernet, training: bool) -> list[tf.Tensor]:
     x = net.stem(_images(net), training=training)
     inputs = [net.first.join(x, net.first(x, training=training))]
     for block in net.blocks:
-        inputs.append(block(inputs[-1], tying.smallest(block), training=training))
+        inputs.append(block(inputs[-1], smallest(block.choice), training=training))
     return inputs[:-1]
 
 
@@ -55,7 +56,7 @@ def test_freed_candidates_compute_what_the_smallest_does(space, resolution, widt
     net = _supernet(space, resolution, width)
     inputs = _inputs_of_blocks(net, training)
     expected = [
-        block.paths[tying.smallest(block)](x, training=training) for block, x in zip(net.blocks, inputs)
+        block.paths[smallest(block.choice)](x, training=training) for block, x in zip(net.blocks, inputs)
     ]
     tying.untie(net, np.random.default_rng(0))
     for block, x, y in zip(net.blocks, inputs, expected, strict=True):
@@ -90,7 +91,12 @@ def test_tied_candidates_are_the_smallest_or_zero():
 
 def test_untying_leaves_the_smallest_and_the_fixed_layers_as_they_are():
     net = _supernet("tiny", 16)
-    kept = [net.stem, net.first, net.after, *(block.paths[tying.smallest(block)] for block in net.blocks)]
+    kept = [
+        net.stem,
+        net.first,
+        net.after,
+        *(block.paths[smallest(block.choice)] for block in net.blocks),
+    ]
     before = [path.trained.numpy() for path in kept]
     tying.untie(net, np.random.default_rng(0))
     for path, value in zip(kept, before):

@@ -94,12 +94,7 @@ class Operation(abc.ABC):
         """The operation of a short name, or None if it is not of this kind."""
 
     @abc.abstractmethod
-    def convolutions(
-        self,
-        input_width: int,
-        output_width: int,
-        stride: int,
-    ) -> tuple[Convolution, ...]:
+    def convolutions(self, input_width: int, output_width: int, stride: int) -> tuple[Convolution, ...]:
         """The branch beside the shortcut; none where the shortcut is all."""
 
     @property

@@ -21,12 +21,7 @@ class Zero(Operation):
         """`"Z"`."""
         return ZERO if name == "Z" else None
 
-    def convolutions(
-        self,
-        input_width: int,
-        output_width: int,
-        stride: int,
-    ) -> tuple[Convolution, ...]:
+    def convolutions(self, input_width: int, output_width: int, stride: int) -> tuple[Convolution, ...]:
         """None."""
         return ()
 
