@@ -3,7 +3,7 @@
 from absl import flags
 
 from nas_tf.search.config import SearchConfig
-from nas_tf.space.search_space import SPACES, SearchSpace, find_space
+from nas_tf.space.search_space import SPACES
 
 SPACE = flags.DEFINE_enum(
     "space",
@@ -25,8 +25,3 @@ WIDTH_MULTIPLIER = flags.DEFINE_float(
     lower_bound=0.05,
     upper_bound=8.0,
 )
-
-
-def scaled_space() -> SearchSpace:
-    """The search space with its widths multiplied."""
-    return find_space(SPACE.value).scaled(WIDTH_MULTIPLIER.value)

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -17,6 +18,23 @@ def shared_data() -> pathlib.Path:
     if not path.is_dir():
         pytest.skip("needs ../shared/data beside the repository")
     return path
+
+
+def _seed() -> None:
+    """Makes initial weights and NumPy's global draws the same in every run, in any order of tests."""
+    # Whoever builds a network imports Keras at the top of its file; others need not wait for it.
+    if "tf_keras" in sys.modules:
+        sys.modules["tf_keras"].utils.set_random_seed(1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _seeded_module():
+    _seed()
+
+
+@pytest.fixture(autouse=True)
+def _seeded_test():
+    _seed()
 
 
 class FakeTime:

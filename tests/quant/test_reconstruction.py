@@ -5,6 +5,7 @@ import tf_keras as keras
 
 from quant import ranges, scheme
 from quant.comparison import snr_db
+from quant.layer_samples import Samples
 from quant.quantizer_list import kernel_ranges
 from quant.reconstruction import reconstruct
 
@@ -35,8 +36,10 @@ def test_corrected_biases_make_mean_outputs_right(quantized, images):
         assert np.abs(old - new.numpy()).max() <= np.abs(old).max() / 127 * 0.51
 
 
-def test_a_classifier_with_more_weights_than_images_is_not_bent_to_them():
-    random = np.random.default_rng(6)
+def _gain_on_other_images(seed: int) -> float:
+    """dB that reconstruction by 24 images wins for a classifier of 64 weights per class."""
+    keras.utils.set_random_seed(seed)
+    random = np.random.default_rng(seed)
     x = keras.Input((2, 2, 64))
     out = keras.layers.Conv2D(8, 1, name="head")(
         keras.layers.GlobalAveragePooling2D(keepdims=True, name="pool")(x)
@@ -48,6 +51,16 @@ def test_a_classifier_with_more_weights_than_images_is_not_bent_to_them():
     ranges.calibrate(folded, qat_model, [few])
     # Coarse steps before the classifier: noise that a fit to few images takes for a pattern.
     next(r for r in ranges.activation_ranges(qat_model) if r.source == "pool").assign(-30, 30)
-    nearest = snr_db(folded(others).numpy(), qat_model(others).numpy())
+    reference = folded(others).numpy()
+    nearest = snr_db(reference, qat_model(others).numpy())
     reconstruct(folded, qat_model, few)
-    assert snr_db(folded(others).numpy(), qat_model(others).numpy()) > nearest - 0.5
+    return snr_db(reference, qat_model(others).numpy()) - nearest
+
+
+def test_a_classifier_with_more_weights_than_images_is_not_bent_to_them(monkeypatch):
+    judged = np.mean([_gain_on_other_images(seed) for seed in range(6)])
+    # The control: the images that were fitted to also judge, so the closest fit always wins.
+    monkeypatch.setattr(Samples, "at", lambda samples, chosen: samples)
+    unjudged = np.mean([_gain_on_other_images(seed) for seed in range(6)])
+    assert judged > -0.5
+    assert unjudged < -0.8
