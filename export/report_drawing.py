@@ -32,7 +32,9 @@ def draw(architecture: Architecture, resolution: int, num_classes: int) -> str:
 def _appearance(layer: LayerSpec) -> tuple[str, str, int]:
     """Label, colour and height in pixels of a layer's column."""
     if not isinstance(layer, BlockSpec):
-        name = {"StemSpec": "conv 3×3", "HeadSpec": "conv 1×1"}.get(type(layer).__name__, "pool + classes")
+        names = {"StemSpec": "conv 3×3", "HeadSpec": "conv 1×1", "FeaturesSpec": "pool, conv 1×1"}
+        classes = "pool + classes" if getattr(layer, "pools", False) else "classes"
+        name = names.get(type(layer).__name__, classes)
         return name, _FIXED_COLOUR, 5 * _UNIT
     drawing = layer.operation.drawing
     colour = KERNEL_COLOURS.get(drawing.kernel, _FIXED_COLOUR) if drawing.kernel else "none"

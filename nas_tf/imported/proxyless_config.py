@@ -6,9 +6,8 @@ from typing import Any
 from nas_tf.base import files
 from nas_tf.base.errors import UserError, require
 from nas_tf.space.architecture import Architecture, Block
-from nas_tf.space.layer_spec import fits_shortcut
 from nas_tf.space.operations.inverted_bottleneck import InvertedBottleneck
-from nas_tf.space.operations.operation import Operation
+from nas_tf.space.operations.operation import Operation, fits_shortcut
 from nas_tf.space.operations.zero import ZERO
 
 # What every convolution of the family has; a network with anything else is refused by name.

@@ -4,14 +4,26 @@ import re
 
 from nas_tf.base.errors import UserError
 from nas_tf.space.candidates import parse_key_fields
-from nas_tf.space.layer_spec import BlockSpec, ClassifierSpec, HeadSpec, LayerSpec, StemSpec, fits_shortcut
+from nas_tf.space.layer_spec import (
+    BlockSpec,
+    ClassifierSpec,
+    FeaturesSpec,
+    HeadSpec,
+    LayerSpec,
+    StemSpec,
+    allows,
+)
+from nas_tf.space.operations.operation import fits_shortcut
 
 MAX_KEY_LENGTH = 200
 _SHAPE = r"input:(?P<i>\d{1,5})x(?P=i)x(?P<iw>\d{1,5})-output:"
 _SQUARE = r"(?P<o>\d{1,5})x(?P=o)x(?P<ow>\d{1,5})"
 _STEM = re.compile(rf"Conv-{_SHAPE}{_SQUARE}")
 _HEAD = re.compile(rf"Conv_1-{_SHAPE}{_SQUARE}")
+_FEATURES = re.compile(rf"Conv_2-{_SHAPE}{_SQUARE}")
 _CLASSIFIER = re.compile(rf"Logits-{_SHAPE}(?P<ow>\d{{1,6}})")
+# Behind features, which are pooled already.
+_POOLED = re.compile(r"Logits-input:(?P<iw>\d{1,5})-output:(?P<ow>\d{1,6})")
 _BLOCK = re.compile(
     rf"(?P<name>[a-z_]{{1,40}})-{_SHAPE}{_SQUARE}-(?P<fields>[a-z0-9:-]{{1,60}}?)-stride:(?P<s>[12])"
     r"-idskip:(?P<skip>[01])"
@@ -32,7 +44,10 @@ def parse_key(key: str) -> LayerSpec:
 
 
 def _parse(key: str) -> LayerSpec | None:
-    for pattern in (_STEM, _HEAD, _CLASSIFIER, _BLOCK):
+    pooled = _POOLED.fullmatch(key)
+    if pooled and int(pooled["iw"]) and int(pooled["ow"]):
+        return ClassifierSpec(1, int(pooled["iw"]), int(pooled["ow"]), pools=False)
+    for pattern in (_STEM, _HEAD, _FEATURES, _CLASSIFIER, _BLOCK):
         match = pattern.fullmatch(key)
         if match:
             break
@@ -43,6 +58,8 @@ def _parse(key: str) -> LayerSpec | None:
         return None
     if pattern is _CLASSIFIER:
         return ClassifierSpec(size, input_width, output_width)
+    if pattern is _FEATURES:
+        return FeaturesSpec(size, input_width, output_width)
     if pattern is _HEAD:
         return HeadSpec(size, input_width, output_width)
     if pattern is _STEM:
@@ -50,7 +67,7 @@ def _parse(key: str) -> LayerSpec | None:
         return StemSpec(size, input_width, output_width, 1 if match["o"] == match["i"] else 2)
     operation = parse_key_fields(match["name"], match["fields"])
     shape, shortcut = (int(match["s"]), input_width, output_width), match["skip"] == "1"
-    if operation is None or shortcut and not fits_shortcut(*shape):
+    if operation is None or shortcut and not fits_shortcut(*shape) or not allows(operation, *shape):
         return None
     return BlockSpec(size, input_width, output_width, int(match["s"]), operation, shortcut)
 

@@ -13,13 +13,23 @@ import tf_keras as keras
 from nas_tf.base.errors import UserError
 from nas_tf.base.quiet import quiet
 from nas_tf.network import layers
-from nas_tf.space.layer_spec import BlockSpec, ClassifierSpec, HeadSpec, LayerSpec, StemSpec
+from nas_tf.space.layer_spec import (
+    BlockSpec,
+    ClassifierSpec,
+    FeaturesSpec,
+    HeadSpec,
+    LayerSpec,
+    StemSpec,
+)
 
 _CALIBRATION_SAMPLES = 2  # any ranges will do
 
 
 def entry_model(spec: LayerSpec) -> keras.Model:
-    """One layer as a model: input [N,H,W,C] → the layer's output."""
+    """One layer as a model: input [N,H,W,C] → the layer's output.
+
+    With ReLU6, whatever the network has: in int8 both are the bounds that a kernel clamps to.
+    """
     x = keras.Input((spec.input_size, spec.input_size, spec.input_width))
     if isinstance(spec, StemSpec):
         y = layers.build_stem(x, spec)
@@ -28,9 +38,11 @@ def entry_model(spec: LayerSpec) -> keras.Model:
     # Without the pooling, which the classifier's key counts, as in the published table.
     elif isinstance(spec, HeadSpec):
         y = layers.apply_chain(layers.convolution(spec.output_width, 1, 1, "head"), x)
+    elif isinstance(spec, FeaturesSpec):
+        y = layers.apply_chain([layers.pooling(), *layers.feature_layers(spec)], x)
     elif isinstance(spec, ClassifierSpec):
-        y = keras.layers.GlobalAveragePooling2D(keepdims=True)(x)
-        y = layers.build_classifier(y, spec.output_width)
+        pool = [layers.pooling()] if spec.pools else []
+        y = layers.apply_chain([*pool, *layers.classifier_layers(spec.output_width)], x)
     else:
         raise UserError(f"No model can be built of {spec!r}.")
     return keras.Model(x, y)

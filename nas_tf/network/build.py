@@ -22,13 +22,19 @@ def build_network(
       Model from images float32 [N, resolution, resolution, 3] = (uint8 − 128) / 128 to
       logits float32 [N, num_classes].
     """
-    stem, *blocks, head, _ = architecture.layers(resolution, num_classes)
+    specs = architecture.layers(resolution, num_classes)
+    style = layers.Style(architecture.padding, architecture.activation)
+    # The stem, the blocks, and what follows them.
+    stem, blocks, after = (
+        specs[0],
+        specs[1 : 1 + len(architecture.blocks)],
+        specs[1 + len(architecture.blocks) :],
+    )
     image = keras.Input((resolution, resolution, IMAGE_CHANNELS), name="image")
-    x = layers.build_stem(image, stem, architecture.padding, architecture.image_border)
+    x = layers.build_stem(image, stem, style, architecture.image_border)
     for index, spec in enumerate(blocks):
-        x = layers.build_operation(x, spec, f"block{index}", architecture.padding)
-    x = layers.build_head(x, head)
-    logits = layers.build_classifier(x, num_classes, dropout)
+        x = layers.build_operation(x, spec, f"block{index}", style)
+    logits = layers.apply_chain(layers.layers_after(after, style, dropout), x)
     return keras.Model(image, logits, name="network")
 
 

@@ -9,17 +9,15 @@ from nas_tf.space.candidates import parse_operation
 from nas_tf.space.layer_spec import (
     IMAGE_CHANNELS,
     BlockSpec,
-    ClassifierSpec,
-    HeadSpec,
     LayerSpec,
     StemSpec,
-    allows,
-    fits_shortcut,
+    layers_after,
 )
-from nas_tf.space.operations.operation import Operation
+from nas_tf.space.operations.operation import Operation, fits_shortcut
 
 FORMAT = "nas_tf.architecture/1"
 PADDINGS = ("same", "symmetric")
+ACTIVATIONS = ("relu6", "relu")
 # Far above any network; larger numbers, in a file from elsewhere, are no architecture.
 _MAX_WIDTH = 65536
 _MAX_BLOCKS = 1024
@@ -66,6 +64,8 @@ class Architecture:
       name: for people; not part of equality.
       padding: "same" (TensorFlow's), or "symmetric": k // 2 on each side, as in networks
         trained with PyTorch. They differ where the stride is 2 and the size even.
+      features_width: width of the 1×1 convolution between pooling and classifier; 0: there is none.
+      activation: of every convolution that is not linear, "relu6" or "relu".
       image_border: network input [3] that pads the image under "symmetric"; not zero where
         weights were trained on images of another scaling, whose zero it is.
     """
@@ -77,9 +77,15 @@ class Architecture:
     name: str = dataclasses.field(default="", compare=False)
     padding: str = "same"
     image_border: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    features_width: int = 0
+    activation: str = "relu6"
 
     def __post_init__(self) -> None:
-        require(self.padding in PADDINGS, f"Unknown padding {self.padding!r}; allowed: {PADDINGS}.")
+        for what, given, allowed in (
+            ("padding", self.padding, PADDINGS),
+            ("activation", self.activation, ACTIVATIONS),
+        ):
+            require(given in allowed, f"Unknown {what} {given!r:.40}; allowed: {', '.join(allowed)}.")
         require(
             0 < len(self.blocks) <= _MAX_BLOCKS,
             f"An architecture has 1 to {_MAX_BLOCKS} blocks, not {len(self.blocks)}.",
@@ -92,6 +98,7 @@ class Architecture:
         for label, value in (
             ("stem width", self.stem_width),
             ("head width", self.head_width),
+            *((("features width", self.features_width),) if self.features_width else ()),
             *(("block width", b.width) for b in self.blocks),
         ):
             require(0 < value <= _MAX_WIDTH, f"The {label} must be 1 to {_MAX_WIDTH}, not {value}.")
@@ -116,12 +123,13 @@ class Architecture:
             stem_width=scale_width(self.stem_width, width_multiplier),
             blocks=tuple(blocks),
             head_width=scale_head(self.head_width, width_multiplier),
+            features_width=scale_head(self.features_width, width_multiplier) if self.features_width else 0,
         )
 
     def layers(self, resolution: int, num_classes: int) -> tuple[LayerSpec, ...]:
         """Every layer with its shapes for an input of resolution × resolution × 3.
 
-        Order: stem, blocks (ZeroOps included), head, classifier.
+        Order: stem, blocks (ZeroOps included), head, features if there are any, classifier.
         """
         layers: list[LayerSpec] = [StemSpec(resolution, IMAGE_CHANNELS, self.stem_width, self.stem_stride)]
         for block in self.blocks:
@@ -137,9 +145,10 @@ class Architecture:
                 )
             )
         last = layers[-1]
-        layers.append(HeadSpec(last.output_size, last.output_width, self.head_width))
-        layers.append(ClassifierSpec(last.output_size, self.head_width, num_classes))
-        return tuple(layers)
+        ends = layers_after(
+            last.output_size, last.output_width, self.head_width, self.features_width, num_classes
+        )
+        return (*layers, *ends)
 
     def params(self, num_classes: int) -> int:
         """Trainable parameters (batch norm: scale and shift), whatever the resolution."""
@@ -161,18 +170,21 @@ class Architecture:
             "name": self.name,
             "padding": self.padding,
             **({"image_border": list(self.image_border)} if any(self.image_border) else {}),
+            **({"activation": self.activation} if self.activation != "relu6" else {}),
             "stem": {"width": self.stem_width, "stride": self.stem_stride},
             "blocks": [
                 {"operation": b.operation.name, "width": b.width, "stride": b.stride, "shortcut": b.shortcut}
                 for b in self.blocks
             ],
             "head_width": self.head_width,
+            **({"features_width": self.features_width} if self.features_width else {}),
         }
 
     def to_string(self) -> str:
         """Short form, `s32x2 1_3c16 3_5c24x2 … Zc24 … h1280`; `c` width, `x2` stride 2.
 
-        A block without a shortcut where its shape allows one ends in `_noskip`.
+        A block without a shortcut where its shape allows one ends in `_noskip`. `f1280` is a
+        convolution behind the pooling; `relu` and `symmetric` stand at the end where they hold.
         """
 
         def stride(value: int) -> str:
@@ -182,7 +194,15 @@ class Architecture:
             f"{b.operation.name}c{b.width}{stride(b.stride)}{'_noskip' if fits and not b.shortcut else ''}"
             for b, fits in zip(self.blocks, _fitting(self.stem_width, self.blocks), strict=True)
         )
-        tail = " symmetric" if self.padding == "symmetric" else ""
+        tail = "".join(
+            f" {text}"
+            for text, holds in (
+                (f"f{self.features_width}", self.features_width),
+                (self.activation, self.activation != "relu6"),
+                (self.padding, self.padding != "same"),
+            )
+            if holds
+        )
         return f"s{self.stem_width}{stride(self.stem_stride)} {body} h{self.head_width}{tail}"
 
 
@@ -210,6 +230,8 @@ def from_json(content: Any, where: str = "architecture") -> Architecture:
             str(content.get("name", "")),
             content.get("padding", "same"),
             _border(content.get("image_border", (0.0, 0.0, 0.0))),
+            _integer(content.get("features_width", 0)),
+            content.get("activation", "relu6"),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"The {where} is not an architecture file ({error!r}).") from error
@@ -223,6 +245,10 @@ def from_string(text: str) -> Architecture:
     """The architecture of a short string (see `Architecture.to_string`)."""
     tokens = text.split()
     padding = tokens.pop() if tokens and tokens[-1] in PADDINGS else "same"
+    activation = tokens.pop() if tokens and tokens[-1] in ACTIVATIONS else "relu6"
+    features = re.fullmatch(r"f([1-9]\d{0,4})", tokens[-1]) if tokens else None
+    if features:
+        tokens.pop()
     stem = _STEM.fullmatch(tokens[0]) if tokens else None
     head = re.fullmatch(r"h(\d{1,5})", tokens[-1]) if tokens else None
     body = [match for token in tokens[1:-1] if (match := _TOKEN.fullmatch(token))]
@@ -239,7 +265,15 @@ def from_string(text: str) -> Architecture:
         )
         for m in body
     )
-    return Architecture(int(stem["width"]), int(stem["stride"] or 1), blocks, int(head[1]), padding=padding)
+    return Architecture(
+        int(stem["width"]),
+        int(stem["stride"] or 1),
+        blocks,
+        int(head[1]),
+        padding=padding,
+        features_width=int(features[1]) if features else 0,
+        activation=activation,
+    )
 
 
 def in_words(architecture: Architecture) -> str:
@@ -275,10 +309,10 @@ def _with_shortcuts(width: int, blocks: tuple[Block, ...]) -> tuple[Block, ...]:
     for index, (block, fits) in enumerate(zip(blocks, _fitting(width, blocks), strict=True)):
         shape = f"({width} to {block.width} channels, stride {block.stride})"
         shortcut = fits if block.shortcut is None else block.shortcut
+        misfit = block.operation.misfit(width, block.width, block.stride)
         require(
-            allows(block.operation, block.stride, width, block.width),
-            f"Block {index} is a ZeroOp but changes the shape {shape}; only identity-shaped "
-            "blocks can be skipped.",
+            not misfit,
+            f"Block {index} {shape} cannot run the operation {block.operation.name!r}: {misfit}.",
         )
         require(fits or not shortcut, f"Block {index} has a shortcut but changes the shape {shape}.")
         skipped_whole = not block.operation.convolutions(width, block.width, block.stride)

@@ -3,7 +3,7 @@
 import dataclasses
 
 from nas_tf.base.errors import require
-from nas_tf.space.operations.operation import Convolution, Operation, total_macs
+from nas_tf.space.operations.operation import Convolution, Operation, fits_shortcut, total_macs
 from nas_tf.space.operations.zero import ZERO
 
 IMAGE_CHANNELS = 3
@@ -54,7 +54,7 @@ class LayerSpec:
 
 @dataclasses.dataclass(frozen=True)
 class StemSpec(LayerSpec):
-    """3×3 convolution, batch norm, ReLU6."""
+    """3×3 convolution, batch norm, activation."""
 
     kernel: int = 3
 
@@ -67,11 +67,6 @@ class StemSpec(LayerSpec):
     def key(self) -> str:
         """Key in a latency table."""
         return f"Conv-{self._io()}"
-
-
-def fits_shortcut(stride: int, input_width: int, output_width: int) -> bool:
-    """Whether a block of this shape can add its input to its output."""
-    return stride == 1 and input_width == output_width
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +117,7 @@ class BlockSpec(LayerSpec):
 
 @dataclasses.dataclass(frozen=True)
 class HeadSpec(LayerSpec):
-    """1×1 convolution, batch norm, ReLU6 before pooling."""
+    """1×1 convolution, batch norm, activation before pooling."""
 
     @property
     def convolutions(self) -> tuple[Convolution, ...]:
@@ -136,15 +131,45 @@ class HeadSpec(LayerSpec):
 
 
 @dataclasses.dataclass(frozen=True)
-class ClassifierSpec(LayerSpec):
-    """Global average pooling and a fully connected layer; `output_width` is the class count."""
+class FeaturesSpec(LayerSpec):
+    """Global average pooling, then a 1×1 convolution, batch norm, activation (MobileNetV3's order)."""
+
+    @property
+    def output_size(self) -> int:
+        """1: it pools."""
+        return 1
+
+    @property
+    def convolutions(self) -> tuple[Convolution, ...]:
+        """One, behind the pooling."""
+        return (Convolution("features", 1, self.input_width, self.output_width),)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of one image, at one position."""
+        return total_macs(self.convolutions, 1)
 
     @property
     def key(self) -> str:
         """Key in a latency table."""
-        return (
-            f"Logits-input:{self.input_size}x{self.input_size}x{self.input_width}-output:{self.output_width}"
-        )
+        return f"Conv_2-{self._io()}"
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassifierSpec(LayerSpec):
+    """Global average pooling and a fully connected layer; `output_width` is the class count.
+
+    Attributes:
+      pools: False where the layer before has pooled.
+    """
+
+    pools: bool = True
+
+    @property
+    def key(self) -> str:
+        """Key in a latency table."""
+        size = f"{self.input_size}x{self.input_size}x" if self.pools else ""
+        return f"Logits-input:{size}{self.input_width}-output:{self.output_width}"
 
     @property
     def params(self) -> int:
@@ -159,7 +184,16 @@ class ClassifierSpec(LayerSpec):
 
 
 def allows(operation: Operation, stride: int, input_width: int, output_width: int) -> bool:
-    """Whether a block of this shape may use `operation`: only identity-shaped blocks can be skipped."""
-    return bool(operation.convolutions(input_width, output_width, stride)) or fits_shortcut(
-        stride, input_width, output_width
-    )
+    """Whether a block of this shape may use `operation`."""
+    return not operation.misfit(input_width, output_width, stride)
+
+
+def layers_after(
+    input_size: int, input_width: int, head_width: int, features_width: int, num_classes: int
+) -> tuple[LayerSpec, ...]:
+    """What follows the blocks: the head, the features where there are any, the classifier."""
+    head = HeadSpec(input_size, input_width, head_width)
+    if not features_width:
+        return head, ClassifierSpec(input_size, head_width, num_classes)
+    features = FeaturesSpec(input_size, head_width, features_width)
+    return head, features, ClassifierSpec(1, features_width, num_classes, pools=False)

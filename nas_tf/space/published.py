@@ -45,9 +45,37 @@ PROXYLESS_CPU = _network(
     "6_3 3_3 3_3 3_3 | 6_3 3_3 3_3 3_5 | 6_3 Z Z 3_3 | 6_5 3_3 3_3 3_3 | 6_5 3_5 3_5 3_3 | 6_5",
 )
 
+# Qin et al. 2024, Table 11, and `MNV4ConvSmall_BLOCK_SPECS` of the TensorFlow Model Garden.
+_CONV_SMALL = (
+    (32, "C1_3"),
+    (64, "C3_3"),
+    (96, "U3_55 U2_03 U2_03 U2_03 U2_03 U4_30"),
+    (128, "U6_33 U4_55 U4_05 U3_05 U4_03 U4_03"),
+)
+MOBILENET_V4_CONV_SMALL = Architecture(
+    stem_width=32,
+    stem_stride=2,
+    blocks=tuple(
+        Block(parse_operation(operation), width, 2 if index == 0 else 1)
+        for width, operations in _CONV_SMALL
+        for index, operation in enumerate(operations.split())
+    ),
+    head_width=960,
+    name="mobilenet_v4_conv_small",
+    features_width=1280,
+    activation="relu",
+)
+
 PUBLISHED = {
     network.name: network
-    for network in (MOBILENET_V2, PROXYLESS_MOBILE, PROXYLESS_MOBILE_14, PROXYLESS_GPU, PROXYLESS_CPU)
+    for network in (
+        MOBILENET_V2,
+        MOBILENET_V4_CONV_SMALL,
+        PROXYLESS_MOBILE,
+        PROXYLESS_MOBILE_14,
+        PROXYLESS_GPU,
+        PROXYLESS_CPU,
+    )
 }
 
 

@@ -5,19 +5,25 @@ import math
 
 from nas_tf.base.errors import UserError, require
 from nas_tf.space.architecture import Architecture, Block, scale_head, scale_width
-from nas_tf.space.candidates import PAPER
-from nas_tf.space.layer_spec import BlockSpec, ClassifierSpec, HeadSpec, LayerSpec, StemSpec, allows
+from nas_tf.space.candidates import PAPER, UNIVERSAL, UNIVERSAL_EARLY
+from nas_tf.space.layer_spec import BlockSpec, LayerSpec, StemSpec, allows, layers_after
+from nas_tf.space.operations.convolution_pair import ConvolutionPair
 from nas_tf.space.operations.inverted_bottleneck import InvertedBottleneck
 from nas_tf.space.operations.operation import Operation
 
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """Blocks of one width; the first has the stride."""
+    """Blocks of one width; the first has the stride.
+
+    Attributes:
+      candidates: offered to its blocks; empty: those of the space.
+    """
 
     width: int
     num_blocks: int
     stride: int
+    candidates: tuple[Operation, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,9 +47,12 @@ class SearchSpace:
     """A family of architectures at width multiplier 1.
 
     Attributes:
-      first_width: width after the fixed expansion-1 3×3 bottleneck.
+      first_width: width after the fixed first block.
       stages: the searched part.
-      candidates: offered to every block, ZeroOp only to those that it fits.
+      candidates: offered to the blocks of every stage that names no others; each block has those of
+        them that fit its shape.
+      first, first_stride: operation and stride of the fixed first block.
+      features_width, activation: as of `Architecture`.
     """
 
     name: str
@@ -53,6 +62,10 @@ class SearchSpace:
     stages: tuple[Stage, ...]
     head_width: int
     candidates: tuple[Operation, ...] = PAPER
+    first: Operation = InvertedBottleneck(1, 3)
+    first_stride: int = 1
+    features_width: int = 0
+    activation: str = "relu6"
 
     def scaled(self, width_multiplier: float) -> "SearchSpace":
         """The space with every width multiplied and rounded to a multiple of 8."""
@@ -67,6 +80,7 @@ class SearchSpace:
             first_width=scale_width(self.first_width, width_multiplier),
             stages=stages,
             head_width=scale_head(self.head_width, width_multiplier),
+            features_width=scale_head(self.features_width, width_multiplier) if self.features_width else 0,
         )
 
     def block_shapes(self) -> tuple[tuple[int, int, int], ...]:
@@ -78,16 +92,22 @@ class SearchSpace:
                 width = stage.width
         return tuple(shapes)
 
+    def block_candidates(self) -> tuple[tuple[Operation, ...], ...]:
+        """What each searched block is offered and can run, in the space's order."""
+        offered = (
+            stage.candidates or self.candidates for stage in self.stages for _ in range(stage.num_blocks)
+        )
+        return tuple(
+            tuple(operation for operation in candidates if allows(operation, stride, i, o))
+            for candidates, (i, o, stride) in zip(offered, self.block_shapes(), strict=True)
+        )
+
     def choices(self, resolution: int) -> tuple[Choice, ...]:
         """Every searched block with its candidates' shapes at this input resolution."""
         size = self.fixed_before(resolution)[-1].output_size
         choices = []
-        for input_width, output_width, stride in self.block_shapes():
-            specs = tuple(
-                BlockSpec(size, input_width, output_width, stride, operation)
-                for operation in self.candidates
-                if allows(operation, stride, input_width, output_width)
-            )
+        for shape, operations in zip(self.block_shapes(), self.block_candidates(), strict=True):
+            specs = tuple(BlockSpec(size, *shape, operation) for operation in operations)
             choices.append(Choice(specs))
             # All candidates of a block have its stride, and so one size of output.
             size = specs[0].output_size
@@ -96,14 +116,15 @@ class SearchSpace:
     def fixed_before(self, resolution: int) -> tuple[LayerSpec, ...]:
         """The stem and the fixed first block."""
         stem = StemSpec(resolution, 3, self.stem_width, self.stem_stride)
-        first = BlockSpec(stem.output_size, self.stem_width, self.first_width, 1, InvertedBottleneck(1, 3))
+        first = BlockSpec(stem.output_size, self.stem_width, self.first_width, self.first_stride, self.first)
         return stem, first
 
     def fixed_after(self, resolution: int, num_classes: int) -> tuple[LayerSpec, ...]:
-        """The head and the classifier."""
+        """The head, the features if there are any, the classifier."""
         last = self.choices(resolution)[-1].specs[0]
-        head = HeadSpec(last.output_size, last.output_width, self.head_width)
-        return head, ClassifierSpec(last.output_size, self.head_width, num_classes)
+        return layers_after(
+            last.output_size, last.output_width, self.head_width, self.features_width, num_classes
+        )
 
     def latency_specs(self, resolution: int, num_classes: int) -> dict[str, LayerSpec]:
         """Table key → layer, for everything that a network of this space may contain."""
@@ -122,18 +143,24 @@ class SearchSpace:
             len(operations) == len(shapes),
             f"The space {self.name!r} has {len(shapes)} blocks, not {len(operations)}.",
         )
-        first = Block(InvertedBottleneck(1, 3), self.first_width)
+        first = Block(self.first, self.first_width, self.first_stride)
         blocks = tuple(
             Block(operation, width, stride)
             for operation, (_, width, stride) in zip(operations, shapes, strict=True)
         )
-        return Architecture(self.stem_width, self.stem_stride, (first, *blocks), self.head_width, name)
+        return Architecture(
+            self.stem_width,
+            self.stem_stride,
+            (first, *blocks),
+            self.head_width,
+            name,
+            features_width=self.features_width,
+            activation=self.activation,
+        )
 
     def size(self) -> int:
         """How many architectures the space holds."""
-        return math.prod(
-            sum(allows(op, stride, i, o) for op in self.candidates) for i, o, stride in self.block_shapes()
-        )
+        return math.prod(map(len, self.block_candidates()))
 
 
 # The authors' search has a width of 24 in the first stage; the network that they published has 32.
@@ -174,7 +201,23 @@ TINY = SearchSpace(
     stages=(Stage(16, 2, 1), Stage(24, 2, 2), Stage(32, 1, 1)),
 )
 
-SPACES = {space.name: space for space in (FULL, SMALL, TINY)}
+# MobileNetV4-Conv-S (`nas_tf.space.published`) is one of its networks: with the same layers before and
+# after, and two blocks more for each later stage, since fast runtimes leave room for them.
+UNIVERSAL_SPACE = SearchSpace(
+    "universal",
+    stem_width=32,
+    stem_stride=2,
+    first=ConvolutionPair(1, 3),
+    first_stride=2,
+    first_width=32,
+    head_width=960,
+    features_width=1280,
+    activation="relu",
+    candidates=UNIVERSAL,
+    stages=(Stage(64, 3, 2, UNIVERSAL_EARLY), Stage(96, 8, 2), Stage(128, 8, 2)),
+)
+
+SPACES = {space.name: space for space in (FULL, SMALL, TINY, UNIVERSAL_SPACE)}
 
 
 def find_space(name: str) -> SearchSpace:

@@ -144,6 +144,8 @@ def _form(layer: keras.layers.Layer) -> Hashable:
         type(layer).__name__,
         layer.compute_dtype,
         *(getattr(layer, name, None) for name in ("strides", "padding", "use_bias")),
+        # An array in Keras, which has no hash.
+        None if getattr(layer, "max_value", None) is None else float(layer.max_value),
         is_dense and layer.kernel_size == (1, 1),
     )
 

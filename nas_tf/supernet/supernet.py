@@ -15,7 +15,8 @@ from nas_tf.supernet.paths import Path, PathFunctions, PathKind, compiled_functi
 class _Paths:
     """Makes paths, each kind of path once, and functions once for all that can share them."""
 
-    def __init__(self, jit_compile: bool):
+    def __init__(self, jit_compile: bool, style: layers.Style):
+        self._style = style
         self._kinds: dict[Hashable, PathKind] = {}
         self._functions: dict[Hashable, PathFunctions] = {}
         self._jit_compile = jit_compile
@@ -46,7 +47,11 @@ class _Paths:
         if spec.is_skipped:
             return None
         return self.make(
-            spec, lambda: layers.operation_layers(spec, name), spec.input_width, name, spec.has_shortcut
+            spec,
+            lambda: layers.operation_layers(spec, name, self._style),
+            spec.input_width,
+            name,
+            spec.has_shortcut,
         )
 
 
@@ -91,10 +96,11 @@ class Supernet(keras.Model):
         super().__init__(name="supernet")
         self.resolution, self.num_classes = resolution, num_classes
         self.jit_compile = jit_compile
-        make = _Paths(jit_compile)
+        style = layers.Style(activation=space.activation)
+        make = _Paths(jit_compile, style)
         stem, first = space.fixed_before(resolution)
-        head, classifier = space.fixed_after(resolution, num_classes)
-        self.stem = make.make("stem", lambda: layers.stem_layers(stem), IMAGE_CHANNELS, "stem")
+        after = space.fixed_after(resolution, num_classes)
+        self.stem = make.make("stem", lambda: layers.stem_layers(stem, style), IMAGE_CHANNELS, "stem")
         self.first = make.block(first, "first")
         self.blocks = [
             MixedOperation(choice, make, name=f"block{index}")
@@ -102,8 +108,8 @@ class Supernet(keras.Model):
         ]
         self.after = make.make(
             "after",
-            lambda: layers.head_layers(head) + layers.classifier_layers(classifier.output_width),
-            head.input_width,
+            lambda: layers.layers_after(after, style),
+            after[0].input_width,
             "after",
         )
         self.built = True

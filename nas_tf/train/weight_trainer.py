@@ -32,8 +32,8 @@ class WeightTrainer:
         self._config, self._seed = config, seed
         # Dropout stands between these two, drawn from (seed, step): Keras' own layer keeps
         # its random state outside of checkpoints.
-        pooled = model.get_layer("pool").output
-        self._features = keras.Model(model.input, pooled)
+        features = model.get_layer("logits").input
+        self._features = keras.Model(model.input, features)
         self._classifier = [model.get_layer("logits"), model.get_layer("flatten")]
         self._optimizer = optimizers.NesterovSgd(
             {str(index): variable for index, variable in enumerate(model.trainable_variables)}

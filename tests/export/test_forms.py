@@ -1,4 +1,4 @@
-"""Networks of other forms through all stages: a fused bottleneck, and a block without a shortcut."""
+"""Networks of other forms through all stages: fused and universal bottlenecks, no shortcut, ReLU."""
 
 import pathlib
 
@@ -17,18 +17,27 @@ from quant.finetune_run import run_finetune
 from tests.export.test_convert import run_file
 
 NETWORK = "s8x2 1_3c8 F2_3c16x2 3_3c16_noskip 3_5c16 h24"
+UNIVERSAL = "s8x2 C1_3c8x2 U2_35c16x2 U2_50c16 U2_00c16 U3_03c16_noskip h24 f32 relu"
 DATA = DataConfig("digits", train_split="train[:128]", eval_split="test[:64]")
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def _run(workdir: str, network: str):
     """(folder, summary of the conversion) of a run with its defaults but small."""
-    workdir = str(tmp_path_factory.mktemp("forms"))
-    train = TrainConfig(DATA, NO_AUGMENTATION, NETWORK, resolution=16, epochs=2, batch_size=32)
+    train = TrainConfig(DATA, NO_AUGMENTATION, network, resolution=16, epochs=2, batch_size=32)
     run_train(workdir, train)
     tune = FinetuneConfig(DATA, NO_AUGMENTATION, steps=2, batch_size=16, calibration_images=32)
     run_finetune(workdir, tune)
     return pathlib.Path(workdir), run_convert(workdir, ConvertConfig())
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return _run(str(tmp_path_factory.mktemp("forms")), NETWORK)
+
+
+@pytest.fixture(scope="module")
+def universal(tmp_path_factory):
+    return _run(str(tmp_path_factory.mktemp("universal")), UNIVERSAL)
 
 
 def test_only_the_blocks_with_a_shortcut_add(run):
@@ -47,7 +56,23 @@ def test_the_file_is_integer_and_has_the_same_form(run):
     assert run[1]["num_classes"] == 11
 
 
-def test_the_file_says_what_the_network_says(run):
+def test_universal_bottlenecks_leave_nothing_in_float(universal):
+    graph = flatbuffer.read_file(universal[1]["output"])
+    assert audit_flatbuffer(graph, "file").float_tensors == ()
+    names = [operator.name for operator in graph.main.operators]
+    # Start and middle of block 1, start of block 2, middle of block 4; blocks 2 and 3 have a shortcut.
+    assert names.count("DEPTHWISE_CONV_2D") == 4 and names.count("ADD") == 2
+    # Stem 1, pair 2, bottlenecks 2 each, head, features, classifier: activations are part of them.
+    assert names.count("CONV_2D") == 1 + 2 + 4 * 2 + 3 and names.count("MEAN") == 1
+    # One QUANTIZE, of the uint8 pixels.
+    assert names[0] == "QUANTIZE" and names.count("QUANTIZE") == 1
+    assert not {"RELU", "RELU6", "DEQUANTIZE"} & set(names)
+    assert names.index("MEAN") == len(names) - 1 - 3  # features, classifier, reshape follow
+
+
+@pytest.mark.parametrize("which", ["run", "universal"])
+def test_the_file_says_what_the_network_says(which, request):
+    run = request.getfixturevalue(which)
     model, _ = load_float_model(run[0] / "train" / "model")
     images = np.random.default_rng(0).integers(0, 256, (32, 16, 16, 3), np.uint8)
     wanted = model(((images - 128.0) / 128).astype(np.float32)).numpy()

@@ -11,6 +11,7 @@ from nas_tf.latency.accuracy import stitched
 from nas_tf.latency.host import HostConfig, HostDevice
 from nas_tf.latency.model_cache import EMPTY, ModelCache, layer_builders, network_builders
 from nas_tf.latency.stitch import stitch
+from nas_tf.space.architecture import from_string
 from nas_tf.space.layer_spec import LayerSpec
 from nas_tf.space.operations.inverted_bottleneck import InvertedBottleneck
 from nas_tf.space.operations.zero import ZERO
@@ -70,6 +71,17 @@ def test_layers_have_the_operations_of_the_network(caches, dtype):
     assert joined == operations_of(whole(cache))
     assert joined.count("DEPTHWISE_CONV_2D") == 5 and joined.count("ADD") == 2
     assert operations_of(stitched(cache, NETWORK, RESOLUTION, CLASSES)) == joined
+
+
+def test_layers_behind_the_pooling_have_the_operations_of_the_network(tmp_path):
+    network = from_string("s8x2 C1_3c8x2 U2_30c16x2 h24 f32 relu")
+    cache = ModelCache(tmp_path, "int8")
+    cache.convert(
+        layer_builders(network.layers(RESOLUTION, CLASSES)) | network_builders([network], RESOLUTION, CLASSES)
+    )
+    joined = operations_of(stitched(cache, network, RESOLUTION, CLASSES))
+    assert joined == operations_of(cache.path(model_cache.network_name(network, RESOLUTION, CLASSES)))
+    assert joined.count("MEAN") == 1 and joined.count("CONV_2D") == 1 + 2 + 2 + 3
 
 
 def test_int8_models_are_integer_throughout(caches):

@@ -6,7 +6,9 @@ import tensorflow as tf
 import tf_keras as keras
 
 from nas_tf.network import layers
-from nas_tf.space.layer_spec import BlockSpec, HeadSpec, StemSpec
+from nas_tf.network.build import build_network
+from nas_tf.space.architecture import from_string
+from nas_tf.space.layer_spec import BlockSpec, ClassifierSpec, HeadSpec, StemSpec
 from nas_tf.space.operations.inverted_bottleneck import InvertedBottleneck
 from nas_tf.space.operations.zero import ZERO
 
@@ -43,7 +45,7 @@ def test_a_border_survives_saving():
 @pytest.mark.parametrize("kernel", [3, 5, 7])
 def test_symmetric_padding_is_that_of_pytorch(size, kernel):
     """Half a kernel of zeros on every side, where SAME puts more behind than in front."""
-    first = layers.convolution(4, kernel, 2, "c", "symmetric", relu=False)[:-1]
+    first = layers.convolution(4, kernel, 2, "c", layers.Style("symmetric"), relu=False)[:-1]
     image = _image(size)
     found = layers.apply_chain(first, tf.constant(image))
     half = kernel // 2
@@ -53,7 +55,9 @@ def test_symmetric_padding_is_that_of_pytorch(size, kernel):
 
 
 def test_with_stride_1_both_paddings_are_the_same():
-    same, symmetric = (layers.depthwise(3, 1, "d", padding) for padding in ("same", "symmetric"))
+    same, symmetric = (
+        layers.depthwise(3, 1, "d", layers.Style(padding)) for padding in ("same", "symmetric")
+    )
     assert [type(layer).__name__ for layer in same] == ["DepthwiseConv2D", "BatchNormalization", "ReLU"]
     assert [type(layer) for layer in symmetric] == [type(layer) for layer in same]
     assert symmetric[0].padding == same[0].padding == "same"
@@ -89,9 +93,10 @@ def test_stem_head_and_classifier_by_their_shapes():
     x = keras.Input([16, 16, 3])
     y = layers.build_stem(x, StemSpec(16, 3, 8, stride=2))
     assert y.shape == (None, 8, 8, 8)
-    y = layers.build_head(y, HeadSpec(8, 8, 24))
+    after = layers.layers_after((HeadSpec(8, 8, 24), ClassifierSpec(8, 24, 10)))
+    y = layers.apply_chain(after[:-2], y)
     assert y.shape == (None, 1, 1, 24)
-    logits = layers.build_classifier(y, 10)
+    logits = layers.apply_chain(after[-2:], y)
     assert logits.shape == (None, 10) and logits.dtype == tf.float32
     dropped = layers.classifier_layers(10, 0.2)
     assert [layer.name for layer in dropped] == ["dropout", "logits", "flatten"] and dropped[0].rate == 0.2
@@ -101,7 +106,26 @@ def test_a_stem_pads_with_the_image_border_if_there_is_one():
     x = keras.Input([16, 16, 3])
     spec = StemSpec(16, 3, 8, stride=2)
     kinds = [
-        [type(layer) for layer in keras.Model(x, layers.build_stem(x, spec, "symmetric", border)).layers][1]
+        [
+            type(layer)
+            for layer in keras.Model(x, layers.build_stem(x, spec, layers.Style("symmetric"), border)).layers
+        ][1]
         for border in ((0.0, 0.0, 0.0), (0.0, 0.5, 0.0))
     ]
     assert kinds == [keras.layers.ZeroPadding2D, layers.BorderPadding2D]
+
+
+def test_relu_where_the_network_has_relu():
+    network = from_string("s8x2 C1_3c8x2 U2_30c16x2 U2_33c16 h24 f32 relu")
+    model = build_network(network, 32, 10)
+    limits = {layer.name: layer.max_value for layer in model.layers if isinstance(layer, keras.layers.ReLU)}
+    assert set(limits.values()) == {None}
+    # Linear are the projections of bottlenecks and what stands before an expansion, and nothing else.
+    assert "block0_project_relu" in limits and "features_relu" in limits
+    assert not any(
+        "start" in name or name in ("block1_project_relu", "block2_project_relu") for name in limits
+    )
+    plain = build_network(from_string(network.to_string().removesuffix(" relu")), 32, 10)
+    assert {float(la.max_value) for la in plain.layers if isinstance(la, keras.layers.ReLU)} == {6.0}
+    names = [layer.name for layer in model.layers]
+    assert names.index("pool") < names.index("features_conv") < names.index("logits")

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
+from nas_tf.network.build import build_network
 from nas_tf.search.problem import offered_candidates
 from nas_tf.search.weight_optimizer import WeightOptimizer
 from nas_tf.space.candidates import parse_operation
@@ -36,15 +37,27 @@ def batch():
     return images, tf.constant(rng.integers(0, CLASSES, 8))
 
 
-def _supernet() -> Supernet:
+# Four forms of universal bottlenecks beside a fused one, ReLU without a limit, features behind the pooling.
+UNIVERSAL = dataclasses.replace(
+    _space("U2_03", "F2_3", "U3_50", "Z", "U2_35", "U2_00"),
+    first=parse_operation("C1_3"),
+    stem_width=16,
+    first_width=8,
+    features_width=32,
+    activation="relu",
+)
+SPACES = pytest.mark.parametrize("space", [MIXED, UNIVERSAL], ids=["mixed", "universal"])
+
+
+def _supernet(space=MIXED) -> Supernet:
     keras.utils.set_random_seed(3)
-    net = Supernet(MIXED, 16, CLASSES)
+    net = Supernet(space, 16, CLASSES)
     net.after.trained.assign(3.0 * net.after.trained)  # logits away from 0
     return net
 
 
-def _involved(two: bool, active) -> np.ndarray:
-    offered = offered_candidates(MIXED)
+def _involved(space, two: bool, active) -> np.ndarray:
+    offered = offered_candidates(space)
     if not two:
         return offered
     involved = np.zeros_like(offered)
@@ -53,23 +66,25 @@ def _involved(two: bool, active) -> np.ndarray:
     return involved
 
 
+@SPACES
 @pytest.mark.parametrize("two", [False, True])
 # The first block has no ZeroOp, so its candidates are numbered otherwise.
 @pytest.mark.parametrize("active", [(0, 1, 4), (1, 2, 0), (4, 5, 3), (2, 4, 5)])
-def test_gate_gradients_of_the_graph_are_those_of_path_after_path(batch, active, two):
-    net = _supernet()
-    involved = _involved(two, active)
+def test_gate_gradients_of_the_graph_are_those_of_path_after_path(batch, active, two, space):
+    net = _supernet(space)
+    involved = _involved(space, two, active)
     graph, eager = (gate_gradients(kind(net), *batch, involved, active) for kind in (GraphSteps, EagerSteps))
     assert graph[0] == pytest.approx(eager[0], rel=1e-5) and graph[1] == eager[1]
     assert np.abs(eager[2]).max() > 0.01
     np.testing.assert_allclose(graph[2], eager[2], atol=1e-5, rtol=1e-4)
 
 
+@SPACES
 @pytest.mark.parametrize("active", [(0, 1, 4), (1, 2, 0), (4, 5, 3)])
-def test_weight_steps_of_the_graph_are_those_of_path_after_path(batch, active):
+def test_weight_steps_of_the_graph_are_those_of_path_after_path(batch, active, space):
     nets = []
     for kind in (GraphSteps, EagerSteps):
-        net = _supernet()
+        net = _supernet(space)
         before = [path.trained.numpy() for path in net.all_paths()]
         steps, optimizer = kind(net), WeightOptimizer(net)
         losses = [weight_step(steps, optimizer, *batch, active, 0.1)[0] for _ in range(2)]
@@ -113,3 +128,19 @@ def test_a_form_has_one_graph_and_1x1_convolutions_are_a_form_of_their_own():
 def test_what_tying_cannot_widen_is_named(names, why):
     found = unwidenable(_space(*names).choices(16))
     assert why in found and bool(why) == bool(found)
+
+
+def test_a_sampled_network_computes_what_the_compact_one_does(batch):
+    """Each path's weights into the Keras network: same logits, so same layers in the same order."""
+    active = (0, 4, 5)
+    net = _supernet(UNIVERSAL)
+    choices = zip(UNIVERSAL.choices(16), active, strict=True)
+    architecture = UNIVERSAL.architecture(tuple(choice.operations[k] for choice, k in choices))
+    compact = build_network(architecture, 16, CLASSES)
+    paths = net.active_paths(active)
+    weights = [w for path in paths for w in path.kind.chain.unpack(path.trained)]
+    for variable, value in zip(compact.trainable_weights, weights, strict=True):
+        variable.assign(value)
+    found = net(batch[0], active, training=True)
+    np.testing.assert_allclose(found, compact(batch[0], training=True), atol=1e-4)
+    assert architecture.activation == "relu" and np.abs(found).max() > 0.5

@@ -14,7 +14,7 @@ class Convolution:
       name: within its block, such as "expand"; names layers and imported tensors.
       kernel: side of the square kernel.
       input_width, output_width: channels; equal where it is depthwise.
-      activation: whether ReLU6 follows.
+      activation: whether the network's activation follows, ReLU6 or ReLU.
     """
 
     name: str
@@ -43,6 +43,11 @@ class Convolution:
     def elements(self, input_size: int) -> int:
         """Elements of activations read and written."""
         return input_size**2 * self.input_width + self.output_size(input_size) ** 2 * self.output_width
+
+
+def fits_shortcut(stride: int, input_width: int, output_width: int) -> bool:
+    """Whether a block of this shape can add its input to its output."""
+    return stride == 1 and input_width == output_width
 
 
 def total_macs(convolutions: Sequence[Convolution], input_size: int) -> int:
@@ -96,6 +101,10 @@ class Operation(abc.ABC):
     @abc.abstractmethod
     def convolutions(self, input_width: int, output_width: int, stride: int) -> tuple[Convolution, ...]:
         """The branch beside the shortcut; none where the shortcut is all."""
+
+    def misfit(self, input_width: int, output_width: int, stride: int) -> str:
+        """Why a block of this shape cannot run it, as an end of a sentence; empty where it can."""
+        return ""
 
     @property
     @abc.abstractmethod

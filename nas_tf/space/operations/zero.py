@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from nas_tf.space.operations.operation import Convolution, Drawing, Operation
+from nas_tf.space.operations.operation import Convolution, Drawing, Operation, fits_shortcut
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +24,12 @@ class Zero(Operation):
     def convolutions(self, input_width: int, output_width: int, stride: int) -> tuple[Convolution, ...]:
         """None."""
         return ()
+
+    def misfit(self, input_width: int, output_width: int, stride: int) -> str:
+        """Nothing but the shortcut is left of a skipped block."""
+        if fits_shortcut(stride, input_width, output_width):
+            return ""
+        return "only identity-shaped blocks can be skipped"
 
     @property
     def key_fields(self) -> str:
