@@ -35,8 +35,8 @@ def describe(
     """Costs of an architecture, whole and layer by layer.
 
     Returns:
-      `params`, `macs` (multiply-adds of one image), `predicted_latency_ms` (None without a
-      table) and `blocks`, one dict per layer, from the stem to the classifier.
+      `params`, `macs` (multiply-adds of one image), `predicted_latency_ms` and the table's `kernels`
+      (None without a table) and `blocks`, one dict per layer, from the stem to the classifier.
     """
     # First, because it names every missing entry and not only the first one.
     predicted = table.predict_ms(architecture, resolution, num_classes) if table else None
@@ -64,6 +64,7 @@ def describe(
         "params": architecture.params(num_classes),
         "macs": architecture.macs(resolution, num_classes),
         "predicted_latency_ms": predicted,
+        "kernels": table.identity.kernels if table else None,
         "blocks": blocks,
     }
 
@@ -98,6 +99,7 @@ def main() -> None:
     }
     if table:
         shown["predicted_latency_ms"] = facts["predicted_latency_ms"]
+        shown["latency table"] = f"{table.identity.device}, {table.identity.kernels} kernels"
         shown["estimated entries"] = sum(b["latency_estimated"] for b in facts["blocks"])
     cli.print_facts(architecture.name or "architecture", shown)
     if _OUTPUT.value:

@@ -18,7 +18,7 @@ def run_build_table(workdir: str, config: BuildConfig) -> dict[str, Any]:
       config: an empty `output` means `<workdir>/build_latency_table/latency_table.json`.
 
     Returns:
-      The summary: `device`, `entries`, `seconds`, `output`, `unsteady`, and the identity.
+      The summary: `device`, `kernels`, `entries`, `seconds`, `output`, `unsteady`, and the identity.
     """
     if not workdir:
         summary = _summary(config)
@@ -41,6 +41,7 @@ def _summary(config: BuildConfig) -> dict[str, Any]:
         table = build_table(config)
     return {
         "device": table.identity.device,
+        "kernels": table.identity.kernels,
         "entries": len(table.entries),
         "seconds": working_time.seconds(),
         "output": config.output,

@@ -32,7 +32,7 @@ def run_search(workdir: str, config: SearchConfig) -> dict[str, Any]:
 
     Returns:
       The summary: `architecture` (short string), `predicted_latency_ms`,
-      `target_latency_ms`, `steps`, `seconds`, …
+      `target_latency_ms`, `kernels` (of the table, so of both), `steps`, `seconds`, …
 
     Raises:
       UserError: see `check_problem`; or the folder holds another run.
@@ -198,6 +198,7 @@ def _finish(problem: SearchProblem, state: SearchState, stage: StageFolder) -> d
         "operations": in_words(best),
         **candidates[0],
         "target_latency_ms": problem.config.budget.latency_ms,
+        "kernels": problem.table.identity.kernels,
         "expected_latency_ms": figures["expected_latency_ms"],
         "entropy": figures["entropy"],
         "top1": held_out_accuracy(problem, state, choices[0]),
