@@ -4,7 +4,7 @@ from export import report_drawing, report_figures, report_page
 from export.report_facts import RunFacts, gather
 from nas_tf.base import files
 from nas_tf.base.interpreter import KERNELS
-from nas_tf.base.run_folder import RunFolder
+from nas_tf.base.run_folder import SEARCH, TABLE, RunFolder
 from nas_tf.space.architecture import in_words, skipped
 from nas_tf.space.search_space import find_space
 
@@ -144,7 +144,24 @@ def _latency(facts: RunFacts) -> str:
         note += f"The table is of {of_table} kernels and not of {of_file}: no prediction of this time."
     elif predicted and measured:
         note += f"The prediction is {100 * (predicted / measured - 1):+.1f} % off the measurement."
-    return report_page.section("Latency", report_page.table(("what", "milliseconds", "source"), rows), note)
+    body = report_page.table(("what", "milliseconds", "source"), rows) + _slow(facts)
+    return report_page.section("Latency", body, note)
+
+
+def _slow(facts: RunFacts) -> str:
+    """The candidates that the table shows to be out of proportion, and whether this network has any."""
+    # The search's, where it was given a table of another run; earlier versions have neither.
+    stages = [facts.summaries.get(name, {}).get("slow_entries") for name in (SEARCH, TABLE)]
+    groups = next((found for found in stages if found), [])
+    if not groups:
+        return ""
+    words = "Slow in this table: " + "; ".join(group["sentence"] for group in groups) + "."
+    network = facts.architecture
+    if network and facts.resolution and facts.num_classes:
+        slow = {key for group in groups for key in group["times"]}
+        layers = network.layers(facts.resolution, facts.num_classes)
+        words += f" This network has {sum(layer.key in slow for layer in layers) or 'none'} of them."
+    return report_page.paragraph(words)
 
 
 def _table_kernels(facts: RunFacts) -> str:
