@@ -63,6 +63,7 @@ def run(resolution: int, width_multiplier: float) -> dict:
     if _OUTPUT.value:
         save_plot(f"{_OUTPUT.value}.{resolution}x{width_multiplier}.svg", corrected, judge)
     return {
+        "kernels": table.identity.kernels,
         "uncorrected": accuracy.report(table, judge),
         "corrected": accuracy.report(corrected, judge),
         "scale": corrected.correction.scale,

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from nas_tf.base.interpreter import DEFAULT_KERNELS
 from nas_tf.data import config as data_config
 from nas_tf.data.config import DataConfig
 
@@ -17,7 +18,7 @@ class EvaluateConfig:
       split: TFDS split syntax; "" means `data.eval_split`, or its default.
       batch_size: images decoded, and for model folders computed, at once.
       num_workers: interpreters of a `.tflite` file; 0: one per core.
-      kernels: of a `.tflite` file, of `nas_tf.latency.host.KERNELS`: their rounding differs.
+      kernels: of a `.tflite` file, of `nas_tf.base.interpreter.KERNELS`: their rounding differs.
       input_mean, input_std: in pixel units, one or three numbers (or their text), for a
         `.tflite` file: x = (pixel − mean) / std; () for what the file says.
       resolution: side of the input of a `.tflite` file that leaves it open; 0: not given.
@@ -29,7 +30,7 @@ class EvaluateConfig:
     batch_size: int = 64
     num_workers: int = 0
     # TFLite's default. Its built-in kernels round twice, and the two agree on 95 % of the images only.
-    kernels: str = "xnnpack"
+    kernels: str = DEFAULT_KERNELS
     input_mean: tuple[str | float, ...] = ()
     input_std: tuple[str | float, ...] = ()
     resolution: int = 0

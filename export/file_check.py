@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from nas_tf.base.errors import require
-from nas_tf.base.interpreter import open_interpreter
+from nas_tf.base.interpreter import DEFAULT_KERNELS, open_interpreter
 from quant import int8
 from quant.comparison import snr_db
 
@@ -35,9 +35,9 @@ def compare_with_network(content: bytes, network: Any, quantized: bool) -> dict[
       quantized: whether the network has fake quantizers.
 
     Returns:
-      checked_images; checked_agreement, the share with the same answer; checked_differing, the
-      share of logits that differ (of an integer file, by a step or more); checked_snr_db, None
-      where nothing differs.
+      checked_images; checked_kernels, which ran the file; checked_agreement, the share with the
+      same answer; checked_differing, the share of logits that differ (of an integer file, by a step
+      or more); checked_snr_db, None where nothing differs.
 
     Raises:
       UserError: they differ by more than their arithmetic explains.
@@ -55,6 +55,7 @@ def compare_with_network(content: bytes, network: Any, quantized: bool) -> dict[
     noise = snr_db(expected, found)
     facts = {
         "checked_images": NUM_IMAGES,
+        "checked_kernels": DEFAULT_KERNELS,
         "checked_differing": differing,
         "checked_agreement": float(np.mean(found.argmax(1) == expected.argmax(1))),
         "checked_snr_db": noise if np.isfinite(noise) else None,
@@ -86,7 +87,7 @@ def _reference(network: Any, quantized: bool) -> tuple[Callable, float, bool]:
 
 def run_file(content: bytes, images: np.ndarray) -> np.ndarray:
     """Logits float32 [N, classes] of uint8 images [N,R,R,3], by the default kernels."""
-    interpreter = open_interpreter(content, "converted model")
+    interpreter = open_interpreter(content, "converted model", DEFAULT_KERNELS)
     source, sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
     logits = []
     for image in images:

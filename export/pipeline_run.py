@@ -28,6 +28,7 @@ from nas_tf.base.run_folder import (
 )
 from nas_tf.latency import build_run
 from nas_tf.latency.build import BuildConfig
+from nas_tf.latency.kernels import begun_kernels, keep_begun_kernels, kernels_of_table
 from nas_tf.latency.table import load_table
 from nas_tf.search.config import SearchConfig
 from nas_tf.space.published import read_architecture
@@ -36,13 +37,13 @@ from quant.finetune_config import FinetuneConfig
 
 # Of each stage's summary, what the pipeline's own summary repeats.
 KEY_FIGURES = {
-    TABLE: ("device", "entries", "output"),
-    SEARCH: ("predicted_latency_ms", "target_latency_ms", "steps"),
+    TABLE: ("device", "kernels", "entries", "output"),
+    SEARCH: ("predicted_latency_ms", "target_latency_ms", "kernels", "steps"),
     TRAIN: ("top1", "top5", "params", "macs"),
     FINETUNE: ("float_top1", "qat_top1", "steps"),
     CONVERT: ("output", "bytes", "background_margin_steps"),
-    EVALUATE: ("top1", "top5", "num_examples", "background_predictions"),
-    BENCHMARK: ("median_ms", "p90_ms", "device"),
+    EVALUATE: ("top1", "top5", "num_examples", "background_predictions", "kernels"),
+    BENCHMARK: ("median_ms", "p90_ms", "device", "kernels"),
 }
 
 
@@ -56,6 +57,8 @@ class PipelineConfig:
         of the space, for a device whose milliseconds one does not know yet; 0 to use
         `search.budget`.
       table: how to build the latency table, unless `search.latency_table` names one.
+      kernels_given: whether the devices' kernels were asked for; else those of the latency table,
+        or of the run that is gone on with, are taken instead.
     """
 
     table: BuildConfig
@@ -67,6 +70,7 @@ class PipelineConfig:
     benchmark: BenchmarkConfig
     architecture: str = ""
     target_share: float = 0.0
+    kernels_given: bool = False
 
 
 def run_pipeline(workdir: str, config: PipelineConfig) -> dict[str, Any]:
@@ -80,6 +84,7 @@ def run_pipeline(workdir: str, config: PipelineConfig) -> dict[str, Any]:
       UserError: settings that no stage could work with, before any long work.
     """
     num_classes = _check(config)
+    config = _with_kernels(workdir, config)
     # Every stage compares its own settings; these are the ones that no stage has.
     stage = open_stage(
         workdir, PIPELINE, {"architecture": config.architecture, "target_share": config.target_share}
@@ -111,17 +116,23 @@ def facts_for_people(summary: dict[str, Any]) -> dict[str, Any]:
     if search:
         facts["predicted latency"] = (
             f"{search['predicted_latency_ms']:.4g} ms, budget {search['target_latency_ms']:.4g} ms"
+            f"{_by_kernels(search)}"
         )
-    benchmark = summary[BENCHMARK]
+    timed = summary[BENCHMARK]
     return facts | {
-        "measured latency": f"{benchmark['median_ms']:.4g} ms on {benchmark['device']}",
+        "measured latency": f"{timed['median_ms']:.4g} ms on {timed['device']}{_by_kernels(timed)}",
         "float top-1": f"{summary[FINETUNE]['float_top1']:.2%}",
-        "int8 top-1": f"{evaluate['top1']:.2%} of {evaluate['num_examples']} images",
+        "int8 top-1": f"{evaluate['top1']:.2%} of {evaluate['num_examples']} images{_by_kernels(evaluate)}",
         "background predictions": evaluate["background_predictions"],
         "file": f"{summary[CONVERT]['output']} ({summary[CONVERT]['bytes']:,} bytes)",
         "report": summary["report"],
         "seconds": round(summary["seconds"]),
     }
+
+
+def _by_kernels(facts: dict[str, Any]) -> str:
+    """Summaries of earlier versions do not say."""
+    return f", {facts['kernels']} kernels" if facts.get("kernels") else ""
 
 
 def _check(config: PipelineConfig) -> int:
@@ -152,6 +163,25 @@ def _check(config: PipelineConfig) -> int:
     if config.search.latency_table:
         _check_search(config, config.search.latency_table)
     return source.num_classes
+
+
+def _with_kernels(workdir: str, config: PipelineConfig) -> PipelineConfig:
+    """One choice of kernels for the table that a search believes and for timing what it found."""
+    table, timed, given = config.table.device, config.benchmark.device, config.kernels_given
+    if not given:
+        table = keep_begun_kernels(table, workdir, TABLE)
+    if begun_kernels(workdir, BENCHMARK):
+        # If others were asked for, the stage itself refuses them.
+        timed = timed if given else keep_begun_kernels(timed, workdir, BENCHMARK)
+    elif config.search.latency_table and not config.architecture:
+        timed = kernels_of_table(timed, given, load_table(config.search.latency_table))
+    elif not given:
+        timed = dataclasses.replace(timed, kernels=table.kernels)
+    return dataclasses.replace(
+        config,
+        table=dataclasses.replace(config.table, device=table),
+        benchmark=dataclasses.replace(config.benchmark, device=timed),
+    )
 
 
 def _plan(

@@ -3,7 +3,8 @@
 from export import report_drawing, report_figures, report_page
 from export.report_facts import RunFacts, gather
 from nas_tf.base import files
-from nas_tf.base.run_folder import RunFolder
+from nas_tf.base.interpreter import KERNELS
+from nas_tf.base.run_folder import SEARCH, TABLE, RunFolder
 from nas_tf.space.architecture import in_words, skipped
 from nas_tf.space.search_space import find_space
 
@@ -57,7 +58,8 @@ def _headline(facts: RunFacts) -> str:
         )
     measured = facts.value("benchmark", "median_ms")
     if measured is not None:
-        tiles.append(report_page.tile(_ms(measured), "measured, median"))
+        kernels = facts.value("benchmark", "kernels")
+        tiles.append(report_page.tile(_ms(measured), f"measured, median{_named(kernels)}"))
     size = facts.value("convert", "bytes")
     if size is not None:
         tiles.append(report_page.tile(f"{size / 1024:,.0f} KiB", "int8 file"))
@@ -77,7 +79,7 @@ def _accuracy(facts: RunFacts) -> str:
             background = result.get("background_predictions")
             rows.append(
                 (
-                    label,
+                    label + (f", {kernels} kernels" if (kernels := result.get("kernels")) else ""),
                     f"{result['top1']:.2%}",
                     f"{result['top5']:.2%}",
                     f"{result['num_examples']:,}",
@@ -128,17 +130,48 @@ def _latency(facts: RunFacts) -> str:
         if value is not None:
             rows.append((label, _ms(value), source))
 
+    of_table, of_file = _table_kernels(facts), facts.value("benchmark", "kernels") or ""
+    here = f"measured here{_named(of_file)}"
     add("budget", facts.value("search", "target_latency_ms"), "asked for")
-    add("this network", facts.value("search", "predicted_latency_ms"), "predicted from the table")
-    add("this network's file, median", facts.value("benchmark", "median_ms"), "measured here")
-    if facts.value("benchmark", "backend") != "adb":  # older runs called a phone's medians so
-        add("this network's file, 90th percentile", facts.value("benchmark", "p90_ms"), "measured here")
     predicted = facts.value("search", "predicted_latency_ms")
+    add("this network", predicted, f"predicted from the table{_named(of_table)}")
+    add("this network's file, median", facts.value("benchmark", "median_ms"), here)
+    if facts.value("benchmark", "backend") != "adb":  # older runs called a phone's medians so
+        add("this network's file, 90th percentile", facts.value("benchmark", "p90_ms"), here)
     measured = facts.value("benchmark", "median_ms")
-    note = f"Device: {facts.value('benchmark', 'device')}. " if measured else ""
-    if predicted and measured:
+    note = f"Device: {facts.value('benchmark', 'device')}{_named(of_file)}. " if measured else ""
+    if predicted and measured and of_table and of_file and of_table != of_file:
+        note += f"The table is of {of_table} kernels and not of {of_file}: no prediction of this time."
+    elif predicted and measured:
         note += f"The prediction is {100 * (predicted / measured - 1):+.1f} % off the measurement."
-    return report_page.section("Latency", report_page.table(("what", "milliseconds", "source"), rows), note)
+    body = report_page.table(("what", "milliseconds", "source"), rows) + _slow(facts)
+    return report_page.section("Latency", body, note)
+
+
+def _slow(facts: RunFacts) -> str:
+    """The candidates that the table shows to be out of proportion, and whether this network has any."""
+    # The search's, where it was given a table of another run; earlier versions have neither.
+    stages = [facts.summaries.get(name, {}).get("slow_entries") for name in (SEARCH, TABLE)]
+    groups = next((found for found in stages if found), [])
+    if not groups:
+        return ""
+    words = "Slow in this table: " + "; ".join(group["sentence"] for group in groups) + "."
+    network = facts.architecture
+    if network and facts.resolution and facts.num_classes:
+        slow = {key for group in groups for key in group["times"]}
+        layers = network.layers(facts.resolution, facts.num_classes)
+        words += f" This network has {sum(layer.key in slow for layer in layers) or 'none'} of them."
+    return report_page.paragraph(words)
+
+
+def _table_kernels(facts: RunFacts) -> str:
+    """Kernels of the table that the search believed; "" where its run does not say."""
+    kernels = facts.value("search", "kernels") or facts.value("build_latency_table", "identity", "kernels")
+    return kernels if kernels in KERNELS else ""
+
+
+def _named(kernels: str) -> str:
+    return f", {kernels} kernels" if kernels else ""
 
 
 def _search(facts: RunFacts) -> str:

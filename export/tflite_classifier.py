@@ -12,7 +12,7 @@ from export import file_facts, tflite_metadata
 from export.input_scaling import InputTensor, Normalization, decide
 from export.labels import read_appended as read_labels
 from nas_tf.base.errors import require
-from nas_tf.base.interpreter import open_interpreter, require_kernels
+from nas_tf.base.interpreter import DEFAULT_KERNELS, open_interpreter, require_kernels
 from nas_tf.data.class_names import are_numbers
 from nas_tf.latency.host import usable_cores
 from quant import flatbuffer
@@ -26,13 +26,13 @@ class FileOptions:
 
     Attributes:
       num_workers: interpreters; 0: one per core.
-      kernels: "xnnpack", TFLite's default, or "builtin", which round twice.
+      kernels: "xnnpack", TFLite's default and ours, or "builtin", which round twice.
       normalization: of the input, instead of what the file says; None: what the file says.
       resolution: side of the input where the file leaves it open; 0: not given.
     """
 
     num_workers: int = 0
-    kernels: str = "xnnpack"
+    kernels: str = DEFAULT_KERNELS
     normalization: Normalization | None = None
     resolution: int = 0
 

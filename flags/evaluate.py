@@ -30,8 +30,8 @@ EVAL_KERNELS = flags.DEFINE_enum(
     "eval_kernels",
     EvaluateConfig.kernels,
     KERNELS,
-    "Kernels that a .tflite is evaluated with: TFLite's default, "
-    "or its built-in ones, which round a little differently.",
+    "Kernels that a .tflite is evaluated with: XNNPACK's, which phones run, or TFLite's "
+    "built-in ones, which round a little differently.",
 )
 
 

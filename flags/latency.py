@@ -3,7 +3,7 @@
 from absl import flags
 
 from flags import paths, space
-from nas_tf.base.interpreter import KERNELS
+from nas_tf.base.interpreter import DEFAULT_KERNELS, KERNELS
 from nas_tf.latency.build import DTYPES, BuildConfig
 from nas_tf.latency.devices import BACKENDS, DeviceConfig
 from nas_tf.latency.host import HostConfig
@@ -35,8 +35,9 @@ KERNELS_FLAG = flags.DEFINE_enum(
     "kernels",
     None,
     KERNELS,
-    "TFLite's built-in kernels or the XNNPACK delegate. Default: "
-    "builtin on this machine, xnnpack on a phone.",
+    "What models run on: XNNPACK, LiteRT's default and so what phones run, or TFLite's built-in "
+    "kernels. Default: those of the latency table or of the run that is gone on with, where there "
+    f"is one; else {DEFAULT_KERNELS}.",
 )
 BINARY = paths.DEFINE_path(
     "benchmark_binary", "", "With --backend=adb: TFLite's native benchmark_model for the phone."
@@ -76,17 +77,23 @@ CACHE_DIR = paths.DEFINE_path(
 _RUNS_PER_TURN = AdbConfig.num_runs
 
 
+def kernels_given() -> bool:
+    """Whether --kernels was given."""
+    return KERNELS_FLAG.value is not None
+
+
 def device_config() -> DeviceConfig:
     """The device that the flags name."""
+    kernels = KERNELS_FLAG.value or DEFAULT_KERNELS
     if BACKEND.value == "host":
-        return HostConfig(num_threads=NUM_THREADS.value, kernels=KERNELS_FLAG.value or HostConfig.kernels)
+        return HostConfig(num_threads=NUM_THREADS.value, kernels=kernels)
     return AdbConfig(
         binary=BINARY.value,
         serial=ADB_SERIAL.value,
         adb_path=ADB_PATH.value,
         cpu_mask=CPU_MASK.value,
         num_threads=NUM_THREADS.value,
-        kernels=KERNELS_FLAG.value or AdbConfig.kernels,
+        kernels=kernels,
         num_runs=_RUNS_PER_TURN,
         max_temperature_c=MAX_TEMPERATURE.value,
     )

@@ -29,4 +29,5 @@ def pipeline_config() -> PipelineConfig:
         benchmark=BenchmarkConfig(device=latency.device_config(), timing=latency.timing_config()),
         architecture=architecture.ARCHITECTURE.value or "",
         target_share=TARGET_SHARE.value,
+        kernels_given=latency.kernels_given(),
     )

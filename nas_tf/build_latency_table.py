@@ -3,14 +3,18 @@
 python -m nas_tf.build_latency_table --output=runs/table.json --resolution=160
 """
 
+import dataclasses
+
 from absl import flags
 
 from flags import common, paths
-from flags.latency import latency_config
+from flags.latency import kernels_given, latency_config
 from nas_tf.base import cli
 from nas_tf.base.errors import require
+from nas_tf.base.run_folder import TABLE
 from nas_tf.latency.build import BuildConfig
 from nas_tf.latency.build_run import facts_for_people, run_build_table
+from nas_tf.latency.kernels import keep_begun_kernels
 
 _OUTPUT = paths.DEFINE_path(
     "output", "", "JSON file to write. Default: <workdir>/build_latency_table/latency_table.json."
@@ -29,6 +33,9 @@ def main() -> None:
     require(bool(common.WORKDIR.value or _OUTPUT.value), "Give --output or --workdir.")
     cli.check_outputs(_OUTPUT.value)
     config = latency_config(_OUTPUT.value, _NUM_CLASSES.value)
+    if not kernels_given():
+        device = keep_begun_kernels(config.device, common.WORKDIR.value or "", TABLE)
+        config = dataclasses.replace(config, device=device)
     summary = run_build_table(common.WORKDIR.value or "", config)
     cli.print_facts(
         "Latency table",

@@ -12,6 +12,7 @@ from flags import common, latency, paths
 from nas_tf.base import cli, files
 from nas_tf.latency.accuracy import check_table
 from nas_tf.latency.devices import open_device
+from nas_tf.latency.kernels import kernels_of_table
 from nas_tf.latency.prediction_plot import save_plot
 from nas_tf.latency.table import load_table, save_table
 
@@ -54,7 +55,7 @@ def main() -> None:
     """Measures, compares, prints."""
     cli.check_outputs(_OUTPUT.value, _PLOT.value)
     table = load_table(_TABLE.value)
-    device = open_device(latency.device_config())
+    device = open_device(kernels_of_table(latency.device_config(), latency.kernels_given(), table))
     try:
         facts, checked, networks = check_table(
             table,
@@ -68,6 +69,8 @@ def main() -> None:
         )
     finally:
         device.close()
+    own = table.identity
+    facts["measured_on"] = {"device": own.device, "runtime": own.runtime, "kernels": own.kernels}
     if _OUTPUT.value:
         files.write_json(_OUTPUT.value, facts)
     if _PLOT.value:

@@ -10,6 +10,8 @@ from absl import flags
 from flags import paths, space
 from flags.architecture import ARCHITECTURE
 from nas_tf.base import cli, files
+from nas_tf.latency.build_run import slow_for_people
+from nas_tf.latency.slow_entries import of_network, slow_entries
 from nas_tf.latency.table import LatencyTable, load_table
 from nas_tf.space.architecture import Architecture, in_words
 from nas_tf.space.published import read_architecture
@@ -35,12 +37,15 @@ def describe(
     """Costs of an architecture, whole and layer by layer.
 
     Returns:
-      `params`, `macs` (multiply-adds of one image), `predicted_latency_ms` (None without a
-      table) and `blocks`, one dict per layer, from the stem to the classifier.
+      `params`, `macs` (multiply-adds of one image), `predicted_latency_ms` and the table's `kernels`
+      (None without a table), `slow_entries` (the table's that this network has) and `blocks`, one
+      dict per layer, from the stem to the classifier; its `times_its_work` is None but for slow ones.
     """
     # First, because it names every missing entry and not only the first one.
     predicted = table.predict_ms(architecture, resolution, num_classes) if table else None
     layers = architecture.layers(resolution, num_classes)
+    slow = of_network(slow_entries(table), [layer.key for layer in layers]) if table else []
+    times = {key: value for group in slow for key, value in group.times.items()}
     blocks = [
         {
             "layer": type(layer).__name__.removesuffix("Spec").lower(),
@@ -53,6 +58,7 @@ def describe(
             "macs": layer.macs,
             "latency_ms": table.cost_ms(layer) if table else None,
             "latency_estimated": bool(table and layer.key and table.entry(layer).estimated),
+            "times_its_work": times.get(layer.key),
         }
         for layer in layers
     ]
@@ -64,6 +70,8 @@ def describe(
         "params": architecture.params(num_classes),
         "macs": architecture.macs(resolution, num_classes),
         "predicted_latency_ms": predicted,
+        "kernels": table.identity.kernels if table else None,
+        "slow_entries": [group.to_json() for group in slow],
         "blocks": blocks,
     }
 
@@ -77,10 +85,22 @@ def _print_layers(blocks: list[dict[str, Any]]) -> None:
         shapes = ["×".join(map(str, b[end])) for end in ("input", "output")]
         latency = "" if b["latency_ms"] is None else f"{b['latency_ms']:.3f}"
         mark = "  estimated" if b["latency_estimated"] else ""
+        if b["times_its_work"]:
+            mark += f"  {b['times_its_work']:.0f} × its work"
         print(
             f"{b['layer']:<11}{b['operation']:<6}{shapes[0]:>13}{shapes[1]:>13}"
             f"{'+' if b['shortcut'] else '':>6}{b['params']:>11,}{b['macs'] / 1e6:>9.2f}{latency:>9}{mark}"
         )
+
+
+def _slow_for_people(facts: dict[str, Any]) -> dict[str, str]:
+    """What the network's slow layers cost, and a line for each kind of them."""
+    slow = [block for block in facts["blocks"] if block["times_its_work"]]
+    if not slow:
+        return {}
+    total = sum(block["latency_ms"] for block in slow)
+    shown = f"{len(slow)} layers, {total:.4g} ms of the {facts['predicted_latency_ms']:.4g}"
+    return {"out of proportion": shown} | slow_for_people(facts)
 
 
 def main() -> None:
@@ -98,7 +118,9 @@ def main() -> None:
     }
     if table:
         shown["predicted_latency_ms"] = facts["predicted_latency_ms"]
+        shown["latency table"] = f"{table.identity.device}, {table.identity.kernels} kernels"
         shown["estimated entries"] = sum(b["latency_estimated"] for b in facts["blocks"])
+        shown |= _slow_for_people(facts)
     cli.print_facts(architecture.name or "architecture", shown)
     if _OUTPUT.value:
         files.write_json(_OUTPUT.value, facts)

@@ -2,10 +2,11 @@
 
 import dataclasses
 
-from nas_tf.base.interpreter import KERNELS
+from nas_tf.base.interpreter import DEFAULT_KERNELS, KERNELS
 from nas_tf.data.config import DataConfig
 
-RUNTIMES = tuple(reversed(KERNELS))  # XNNPACK, what phones run, is the default
+# The default first.
+RUNTIMES = (DEFAULT_KERNELS, *(kernels for kernels in KERNELS if kernels != DEFAULT_KERNELS))
 
 
 @dataclasses.dataclass(frozen=True)

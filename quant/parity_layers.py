@@ -7,7 +7,7 @@ import numpy as np
 import tf_keras as keras
 
 from nas_tf.base.errors import require
-from nas_tf.base.interpreter import open_interpreter
+from nas_tf.base.interpreter import DEFAULT_KERNELS, open_interpreter
 from nas_tf.data.preprocess import to_network_input
 from quant import int8
 from quant.comparison import snr_db
@@ -43,7 +43,7 @@ class LayerParity:
 
 
 def compare_layers(
-    qat_model: keras.Model, content: bytes, images: np.ndarray, runtime: str = "xnnpack"
+    qat_model: keras.Model, content: bytes, images: np.ndarray, runtime: str = DEFAULT_KERNELS
 ) -> list[LayerParity]:
     """One row for each layer whose output is a tensor of the file.
 

@@ -13,6 +13,8 @@ from nas_tf.base.quiet import quiet
 # TFLite's own kernels, or XNNPACK's, LiteRT's default and so what phones run. They differ in
 # time by a factor of four on small int8 networks, and in their rounding.
 KERNELS = ("builtin", "xnnpack")
+# What a file will run on, so what is measured and judged unless something else is asked for.
+DEFAULT_KERNELS = "xnnpack"
 _OPENING = threading.Lock()
 
 
@@ -24,7 +26,7 @@ def require_kernels(kernels: str) -> None:
 def open_interpreter(
     model: bytes | str | pathlib.Path,
     what: str,
-    kernels: str = "xnnpack",
+    kernels: str = DEFAULT_KERNELS,
     # With two threads on two cores, small networks took about ten times as long.
     num_threads: int = 1,
     input_shape: Sequence[int] | None = None,

@@ -169,9 +169,11 @@ def identify(config: BuildConfig, device: Device) -> Identity:
 
 def _existing(config: BuildConfig, identity: Identity) -> LatencyTable:
     table = load_table(config.output)
-    differing = table.identity.differences(identity)
+    differing, held = table.identity.differences(identity), table.identity.kernels
     require(
         not differing,
-        f"--output={config.output!r} holds another table ({'; '.join(differing)}); choose another file.",
+        f"--output={config.output!r} holds another table ({'; '.join(differing)}); choose another file"
+        # The only difference where the default was another one when the table was measured.
+        + (f", or --kernels={held}, which it has." if held != identity.kernels else "."),
     )
     return table

@@ -7,6 +7,7 @@ from typing import Any
 from nas_tf.base import clock, files
 from nas_tf.base.run_folder import TABLE, open_stage
 from nas_tf.latency.build import BuildConfig, build_table
+from nas_tf.latency.slow_entries import slow_entries
 from nas_tf.latency.table import LatencyTable
 
 
@@ -18,7 +19,8 @@ def run_build_table(workdir: str, config: BuildConfig) -> dict[str, Any]:
       config: an empty `output` means `<workdir>/build_latency_table/latency_table.json`.
 
     Returns:
-      The summary: `device`, `entries`, `seconds`, `output`, `unsteady`, and the identity.
+      The summary: `device`, `kernels`, `entries`, `seconds`, `output`, `unsteady`,
+      `slow_entries` (see `nas_tf.latency.slow_entries`), and the identity.
     """
     if not workdir:
         summary = _summary(config)
@@ -41,11 +43,13 @@ def _summary(config: BuildConfig) -> dict[str, Any]:
         table = build_table(config)
     return {
         "device": table.identity.device,
+        "kernels": table.identity.kernels,
         "entries": len(table.entries),
         "seconds": working_time.seconds(),
         "output": config.output,
         "baseline_ms": table.baseline_ms,
         "unsteady": unsteady_keys(table),
+        "slow_entries": [group.to_json() for group in slow_entries(table)],
         "correction": table.correction.figures(),
         "prediction_error": table.prediction_error,
         "identity": dataclasses.asdict(table.identity),
@@ -65,10 +69,17 @@ def facts_for_people(summary: dict[str, Any]) -> dict[str, Any]:
         "runtime": f"{identity['runtime']}, {identity['kernels']} kernels, {identity['dtype']}",
         "entries": summary["entries"],
         "unsteady entries": len(summary["unsteady"]),
+        **slow_for_people(summary),
         **_error_for_people(summary["prediction_error"]),
         "seconds": summary["seconds"],
         "table": summary["output"],
     }
+
+
+def slow_for_people(summary: dict[str, Any]) -> dict[str, str]:
+    """A line for each group of slow candidates; summaries of earlier versions have none."""
+    groups = summary.get("slow_entries", ())
+    return {f"slow{f' ({n})' if n > 1 else ''}": g["sentence"] for n, g in enumerate(groups, start=1)}
 
 
 def _error_for_people(error: dict[str, Any]) -> dict[str, str]:

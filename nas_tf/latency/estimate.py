@@ -25,22 +25,26 @@ class Estimator:
                 f"A table with {len(entries_ms)} entries is too small to estimate "
                 f"missing ones from; {_MIN_ENTRIES} are needed."
             )
-        from scipy.optimize import nnls
-
         features = np.stack([layer_features(parse_key(key)) for key in entries_ms])
-        target = np.fromiter(entries_ms.values(), float)
-        # Dividing each row by its target turns squared error into squared relative error.
-        rows = features / target[:, None]
-        # Columns of like size, since multiply-adds are millions where the constant is 1. A kind of
-        # layer that no entry has is a column of zeros, hence the least scale.
-        scales = np.maximum(np.abs(rows).max(axis=0), 1e-30)
-        # No coefficient below 0, or more work would take less time.
-        solution, _ = nnls(rows / scales, np.ones(len(target)))
-        self.coefficients = solution / scales
+        self.coefficients = fit_relative(features, np.fromiter(entries_ms.values(), float))
 
     def estimate_ms(self, spec: LayerSpec) -> float:
         """Estimated latency, uncorrected like the entries."""
         return float(layer_features(spec) @ self.coefficients)
+
+
+def fit_relative(features: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """c ≥ 0, [n], that minimizes Σ (features · c / target − 1)²; features [m, n], target [m] > 0."""
+    from scipy.optimize import nnls
+
+    # Dividing each row by its target turns squared error into squared relative error.
+    rows = features / target[:, None]
+    # Columns of like size, since multiply-adds are millions where the constant is 1. A kind of
+    # layer that no entry has is a column of zeros, hence the least scale.
+    scales = np.maximum(np.abs(rows).max(axis=0), 1e-30)
+    # No coefficient below 0, or more work would take less time.
+    solution, _ = nnls(rows / scales, np.ones(len(target)))
+    return solution / scales
 
 
 def layer_features(spec: LayerSpec) -> np.ndarray:

@@ -18,7 +18,7 @@ except ImportError:
     resource = None  # type: ignore[assignment]  # Windows has none
 
 from nas_tf.base.errors import require
-from nas_tf.base.interpreter import open_interpreter, refusing, require_kernels
+from nas_tf.base.interpreter import DEFAULT_KERNELS, open_interpreter, refusing, require_kernels
 from nas_tf.latency.timing import Samples
 
 _MAX_MODEL_BYTES = 1 << 30  # far above any network for a phone
@@ -36,7 +36,7 @@ class HostConfig:
 
     # On two cores, two threads took about ten times as long for small networks.
     num_threads: int = 1
-    kernels: str = "builtin"
+    kernels: str = DEFAULT_KERNELS
     invokes: int = 1
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 
 from nas_tf.base.errors import UserError, require
+from nas_tf.base.interpreter import DEFAULT_KERNELS
 from nas_tf.latency.adb import Adb
 from nas_tf.latency.benchmark_output import excerpt, marked_command, parse_run, split_marked
 from nas_tf.latency.host import require_model_file
@@ -33,7 +34,7 @@ class AdbConfig:
       adb_path: the `adb` program.
       cpu_mask: cores to run on, hexadecimal as for `taskset` (f0: cores 4–7, the large ones of
         a Pixel 2); "" for all.
-      kernels: "xnnpack" or "builtin".
+      kernels: of `nas_tf.base.interpreter.KERNELS`.
       num_runs: inferences of a model each time that it is its turn, after `warmup_runs`.
       max_temperature_c: hotter than this, the next turn waits for the battery to cool down.
       max_cooling_seconds: after which waiting ends in an error.
@@ -44,7 +45,7 @@ class AdbConfig:
     adb_path: str = "adb"
     cpu_mask: str = ""
     num_threads: int = 1
-    kernels: str = "xnnpack"
+    kernels: str = DEFAULT_KERNELS
     num_runs: int = 10
     warmup_runs: int = 5
     max_temperature_c: float = 38.0

@@ -9,6 +9,7 @@ from absl import flags
 from flags import common
 from flags import search as search_flags
 from nas_tf.base import cli
+from nas_tf.latency.build_run import slow_for_people
 
 
 def main() -> None:
@@ -18,7 +19,11 @@ def main() -> None:
 
     workdir = common.WORKDIR.value
     summary = run_search(workdir, search_flags.search_config())
-    cli.print_facts("searched", summary, f"python -m nas_tf.train --workdir={workdir}")
+    # The table's slow candidates as a sentence each.
+    shown = {name: value for name, value in summary.items() if name != "slow_entries"} | slow_for_people(
+        summary
+    )
+    cli.print_facts("searched", shown, f"python -m nas_tf.train --workdir={workdir}")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from nas_tf.base.run_folder import SEARCH, StageFolder, open_stage
 from nas_tf.data import batches
 from nas_tf.data.config import NEWER, NO_AUGMENTATION, Part
 from nas_tf.data.preprocess import to_network_input
+from nas_tf.latency.slow_entries import slow_entries
 from nas_tf.search import gates
 from nas_tf.search.config import SearchConfig
 from nas_tf.search.problem import SearchProblem, check_problem
@@ -32,7 +33,8 @@ def run_search(workdir: str, config: SearchConfig) -> dict[str, Any]:
 
     Returns:
       The summary: `architecture` (short string), `predicted_latency_ms`,
-      `target_latency_ms`, `steps`, `seconds`, …
+      `target_latency_ms`, `kernels` (of the table, so of both), `slow_entries` (of the
+      table), `steps`, `seconds`, …
 
     Raises:
       UserError: see `check_problem`; or the folder holds another run.
@@ -198,6 +200,8 @@ def _finish(problem: SearchProblem, state: SearchState, stage: StageFolder) -> d
         "operations": in_words(best),
         **candidates[0],
         "target_latency_ms": problem.config.budget.latency_ms,
+        "kernels": problem.table.identity.kernels,
+        "slow_entries": [group.to_json() for group in slow_entries(problem.table)],
         "expected_latency_ms": figures["expected_latency_ms"],
         "entropy": figures["entropy"],
         "top1": held_out_accuracy(problem, state, choices[0]),

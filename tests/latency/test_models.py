@@ -44,8 +44,8 @@ def _caches(tmp_path_factory):
 
 
 def interpreter_of(path):
-    """A ready interpreter with built-in kernels."""
-    return host.load_interpreter(path, HostConfig())[0]
+    """A ready interpreter with built-in kernels, which leave one operation for each of the file's."""
+    return host.load_interpreter(path, HostConfig(kernels="builtin"))[0]
 
 
 def operations_of(path):
