@@ -63,7 +63,7 @@ def benchmark_model(model: pathlib.Path, config: BenchmarkConfig) -> dict[str, A
             identity = device.identity_fields()
             return {
                 "model": str(model),
-                **_facts(timing, config.timing, identity["backend"]),
+                **timing_facts(timing, config.timing, identity["backend"]),
                 **identity,
                 "seconds": clock.seconds(),
             }
@@ -92,7 +92,8 @@ def _time(device: Device, path: pathlib.Path, config: TimingConfig) -> Timing:
     return summarize(time_with_progress("benchmark", device, {"model": path}, config)["model"])
 
 
-def _facts(timing: Timing, config: TimingConfig, backend: str) -> dict[str, Any]:
+def timing_facts(timing: Timing, config: TimingConfig, backend: str) -> dict[str, Any]:
+    """`median_ms`, `p90_ms` (on this machine only), `spread_ms`, `runs`, `steady`."""
     facts = {"median_ms": timing.median_ms}
     if backend == "host":
         # A phone's timings are medians of whole turns; their percentiles are no inference's.

@@ -3,6 +3,7 @@
 from absl import flags
 
 from flags import paths, space
+from nas_tf.base.errors import require
 from nas_tf.base.interpreter import DEFAULT_KERNELS, KERNELS
 from nas_tf.latency.build import DTYPES, BuildConfig
 from nas_tf.latency.devices import BACKENDS, DeviceConfig
@@ -10,6 +11,7 @@ from nas_tf.latency.host import HostConfig
 from nas_tf.latency.phone import AdbConfig
 from nas_tf.latency.timing import TimingConfig
 
+BOTH = "both"
 BACKEND = flags.DEFINE_enum(
     "backend", "host", BACKENDS, "Where models run: this machine, or an Android phone over adb."
 )
@@ -34,10 +36,10 @@ EXTRA_SECONDS = flags.DEFINE_float(
 KERNELS_FLAG = flags.DEFINE_enum(
     "kernels",
     None,
-    KERNELS,
+    (*KERNELS, BOTH),
     "What models run on: XNNPACK, LiteRT's default and so what phones run, or TFLite's built-in "
     "kernels. Default: those of the latency table or of the run that is gone on with, where there "
-    f"is one; else {DEFAULT_KERNELS}.",
+    f"is one; else {DEFAULT_KERNELS}. With export.benchmark also both: in turns, and which is faster.",
 )
 BINARY = paths.DEFINE_path(
     "benchmark_binary", "", "With --backend=adb: TFLite's native benchmark_model for the phone."
@@ -82,9 +84,26 @@ def kernels_given() -> bool:
     return KERNELS_FLAG.value is not None
 
 
-def device_config() -> DeviceConfig:
-    """The device that the flags name."""
-    kernels = KERNELS_FLAG.value or DEFAULT_KERNELS
+def both_kernels() -> bool:
+    """Whether --kernels=both was given."""
+    return KERNELS_FLAG.value == BOTH
+
+
+def device_config(allow_both: bool = False) -> DeviceConfig:
+    """The device that the flags name.
+
+    Args:
+      allow_both: whether --kernels=both may be given, for one who then changes kernels himself.
+
+    Raises:
+      UserError: --kernels=both where it is not allowed.
+    """
+    require(
+        allow_both or not both_kernels(),
+        f"--kernels={BOTH} is for export.benchmark; allowed here: {', '.join(KERNELS)}.",
+    )
+    given = KERNELS_FLAG.value
+    kernels = DEFAULT_KERNELS if given is None or given == BOTH else given
     if BACKEND.value == "host":
         return HostConfig(num_threads=NUM_THREADS.value, kernels=kernels)
     return AdbConfig(

@@ -53,6 +53,12 @@ DERIVE = flags.DEFINE_enum(
     "The network at the end: the most probable one "
     "within the budget, or the most probable operation of every block.",
 )
+DROP_CANDIDATES = flags.DEFINE_bool(
+    "search_drop_candidates",
+    SearchConfig.drop_candidates,
+    "Leaves out, before anything is trained, the candidates that no network within the budget can have: "
+    "those that are too dear even where every other block has its cheapest.",
+)
 NUM_CANDIDATES = flags.DEFINE_integer(
     "num_candidates",
     SearchConfig.num_candidates,
@@ -177,6 +183,7 @@ def search_config(latency_table: str = "") -> SearchConfig:
         gate_mode=GATE_MODE.value,
         latency_loss=LATENCY_LOSS.value,
         derive=DERIVE.value,
+        drop_candidates=DROP_CANDIDATES.value,
         num_candidates=NUM_CANDIDATES.value,
         jit_compile=compute.JIT_COMPILE.value,
         mixed_precision=compute.MIXED_PRECISION.value,

@@ -12,6 +12,15 @@ _AVERAGE = re.compile(
     rf"Inference timings in us:.*Inference \(avg\): ({_NUMBER})|"
     rf"Average inference timings in us:.*(?:Inference|no stats): ({_NUMBER})"
 )
+# Printed by the runtime itself from 2020 on, and by the flag.
+_XNNPACK = re.compile(
+    r"Created TensorFlow Lite XNNPACK delegate|XNNPACK delegate created|[Aa]pplied XNNPACK delegate"
+)
+_TOOK_NOTHING = re.compile(r"XNNPACK delegate.*will not be executed by the delegate")
+# A binary that does not know the flag says so and goes on; one built without XNNPACK fails to apply it.
+_NO_XNNPACK = re.compile(
+    r"Unconsumed cmdline flags:.*--use_xnnpack=true|Failed to (?:apply|create) (?:the )?XNNPACK delegate"
+)
 _BEGIN, _END = "nas_tf-begin", "nas_tf-end"
 _EXCERPT = 300
 
@@ -39,6 +48,16 @@ def parse_run(output: str, model: str) -> Run:
     if typical_ms <= 0 or int(count) < 1:
         raise UserError(f"benchmark_model reported {typical_ms} ms over {count} runs for {model}.")
     return Run(typical_ms, int(count))
+
+
+def ran_with_xnnpack(output: str) -> bool | None:
+    """Whether one model's run says that XNNPACK ran it; None where it does not tell.
+
+    Nor does it where the delegate took none of the model's operations, as may be right for a tiny one.
+    """
+    if _NO_XNNPACK.search(output):
+        return False
+    return True if _XNNPACK.search(output) and not _TOOK_NOTHING.search(output) else None
 
 
 def marked_command(name: str, command: str) -> str:

@@ -53,7 +53,7 @@ class HostDevice:
             f"num_threads={config.num_threads}; this machine offers 1 to {cores}.",
         )
         self._config = config
-        self._loaded: dict[pathlib.Path, tuple] = {}
+        self._loaded: dict[tuple[pathlib.Path, str], tuple] = {}
 
     def identity_fields(self) -> dict:
         """What a table measured here says of its origin."""
@@ -70,14 +70,20 @@ class HostDevice:
         """One turn of every model, in ms."""
         return {name: self._turn(path) for name, path in models.items()}
 
+    def use_kernels(self, kernels: str) -> None:
+        """Runs models with these kernels from now on."""
+        require_kernels(kernels)
+        self._config = dataclasses.replace(self._config, kernels=kernels)
+
     def close(self) -> None:
         """Frees the loaded models."""
         self._loaded.clear()
 
     def _turn(self, path: pathlib.Path) -> list[float]:
-        if path not in self._loaded:
-            self._loaded[path] = load_interpreter(path, self._config)
-        interpreter, index, value = self._loaded[path]
+        known = (path, self._config.kernels)
+        if known not in self._loaded:
+            self._loaded[known] = load_interpreter(path, self._config)
+        interpreter, index, value = self._loaded[known]
         # In a network the layer before has just written this input: it is in the cache.
         interpreter.set_tensor(index, value)
         times = [self._invoke_ms(interpreter) for _ in range(self._config.invokes)]

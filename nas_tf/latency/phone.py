@@ -9,9 +9,9 @@ import time
 from collections.abc import Mapping
 
 from nas_tf.base.errors import UserError, require
-from nas_tf.base.interpreter import DEFAULT_KERNELS
+from nas_tf.base.interpreter import DEFAULT_KERNELS, require_kernels
 from nas_tf.latency.adb import Adb
-from nas_tf.latency.benchmark_output import excerpt, marked_command, parse_run, split_marked
+from nas_tf.latency.benchmark_output import excerpt, marked_command, parse_run, ran_with_xnnpack, split_marked
 from nas_tf.latency.host import require_model_file
 from nas_tf.latency.timing import Samples
 
@@ -75,6 +75,7 @@ class Phone:
         self._require_binary_fits()
         self._remote: dict[pathlib.Path, str] = {}
         self.hottest_c = 0.0
+        self._delegate_seen = False
         # Also what a killed run left behind.
         self._adb.shell(f"rm -rf {FOLDER}; mkdir -p {FOLDER}")
         try:
@@ -101,6 +102,7 @@ class Phone:
                 "cores": known["cores"],
                 "cpu_mask": self._config.cpu_mask or "all",
                 "hottest_c": self.hottest_c,
+                "delegate": self._delegate(),
             },
         }
 
@@ -113,6 +115,12 @@ class Phone:
         )
         output = self._adb.shell(f"cd {FOLDER}; {command}", timeout=60 + _SECONDS_PER_MODEL * len(models))
         return self._samples(models, output)
+
+    def use_kernels(self, kernels: str) -> None:
+        """Runs models with these kernels from now on."""
+        require_kernels(kernels)
+        self._config = dataclasses.replace(self._config, kernels=kernels)
+        self._delegate_seen = False
 
     def close(self) -> None:
         """Removes everything from the phone; a phone that is gone is cleaned at the next run."""
@@ -137,7 +145,25 @@ class Phone:
                 status == 0, f"benchmark_model failed on {name} with exit status {status}: {excerpt(text)!r}."
             )
             samples[name] = [parse_run(text, name).typical_ms]
+            self._check_delegate(text, name)
         return samples
+
+    def _check_delegate(self, text: str, name: str) -> None:
+        """Refuses timings that are not of the kernels asked for, as far as the output tells."""
+        wanted, found = self._config.kernels == "xnnpack", ran_with_xnnpack(text)
+        require(
+            found is None or found == wanted,
+            f"benchmark_model was asked for --kernels={self._config.kernels}, but says that it ran {name} "
+            f"with{'' if found else 'out'} XNNPACK: {excerpt(text)!r}; build it with XNNPACK, or give "
+            f"--kernels={'xnnpack' if found else 'builtin'}.",
+        )
+        self._delegate_seen |= bool(found)
+
+    def _delegate(self) -> str:
+        """What ran the models, in words; binaries of 2020 and before do not say."""
+        if self._config.kernels != "xnnpack":
+            return "none"
+        return "XNNPACK" if self._delegate_seen else "XNNPACK asked for, not confirmed by benchmark_model"
 
     def _command(self, remote: str) -> str:
         own = self._config

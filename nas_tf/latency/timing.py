@@ -30,6 +30,9 @@ class Device(Protocol):
     def time_round(self, models: Mapping[str, pathlib.Path]) -> Samples:
         """One turn of each model, in this order; at least one timing in ms of each."""
 
+    def use_kernels(self, kernels: str) -> None:
+        """Runs models with these kernels from now on, instead of those that it was opened with."""
+
     def close(self) -> None:
         """Leaves the device as it was found."""
 

@@ -58,6 +58,7 @@ class SearchConfig:
       gate_mode: "full" or "two" paths per architecture step, for the gradient.
       latency_loss: see `nas_tf.search.objective`.
       derive: "budget" or "argmax"; see `nas_tf.search.derivation`.
+      drop_candidates: whether candidates that no network within the budget can have are left out.
       num_candidates: how many of the best architectures to list.
       checkpoint_minutes: between checkpoints; the end of an epoch always is one.
     """
@@ -77,6 +78,7 @@ class SearchConfig:
     # (docs/search.md, "Objectives").
     latency_loss: str = "constrained"
     derive: str = "budget"
+    drop_candidates: bool = True
     num_candidates: int = 1
     jit_compile: bool = False
     mixed_precision: bool = False

@@ -47,7 +47,8 @@ def sample_pairs(
     The active one is drawn with the probabilities renormalised over the two.
 
     Returns:
-      (involved bool [blocks, candidates] with two True per row, active int64 [blocks]).
+      (involved bool [blocks, candidates] with two True per row, or one where the row offers no
+      more; active int64 [blocks]).
     """
     rows = np.arange(len(p))
     first = sample(rng, p)
@@ -57,6 +58,8 @@ def sample_pairs(
     empty = rest.sum(axis=1) < 1e-300
     rest[empty] = offered[empty]
     rest[rows[empty], first[empty]] = 0.0
+    alone = offered.sum(axis=1) == 1
+    rest[rows[alone], first[alone]] = 1.0
     second = sample(rng, rest)
     involved = np.zeros(p.shape, bool)
     involved[rows, first] = involved[rows, second] = True

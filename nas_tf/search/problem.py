@@ -13,7 +13,7 @@ from nas_tf.data.opening import open_config
 from nas_tf.data.overview import check_disjoint
 from nas_tf.data.sources import ImageSource
 from nas_tf.latency.table import LatencyTable, load_table
-from nas_tf.search import gates
+from nas_tf.search import dropping, gates
 from nas_tf.search.config import ALGORITHMS, GATE_MODES, Budget, SearchConfig
 from nas_tf.search.derivation import METHODS, most_probable
 from nas_tf.search.objective import FORMS, Resource
@@ -30,7 +30,8 @@ class SearchProblem:
 
     Attributes:
       space: with its widths multiplied.
-      offered: bool [blocks, candidates]: which candidates each block has.
+      in_space: bool [blocks, candidates]: which candidates each block of the space has.
+      offered: those of them that are searched among.
       resources: latency first, then the further budgets.
       weight_part, alpha_part: disjoint images of the training split.
       steps_per_epoch: weight steps.
@@ -40,11 +41,22 @@ class SearchProblem:
     source: ImageSource
     space: SearchSpace
     table: LatencyTable
+    in_space: np.ndarray
     offered: np.ndarray
     resources: list[Resource]
     weight_part: Part
     alpha_part: Part
     steps_per_epoch: int
+
+    @property
+    def dropped(self) -> np.ndarray:
+        """bool [blocks, candidates], True where the budget leaves no network with the candidate."""
+        return self.in_space & ~self.offered
+
+    @property
+    def dropped_in_words(self) -> str:
+        """`6_7 in blocks 0-8; 3_7 in blocks 0-4, 6`; empty where none is."""
+        return dropping.in_words(self.space.choices(self.config.resolution), self.dropped)
 
     @property
     def warmup_steps(self) -> int:
@@ -81,13 +93,16 @@ def check_problem(config: SearchConfig) -> SearchProblem:
     """
     _check_settings(config)
     space = find_space(config.space).scaled(config.width_multiplier)
-    _check_tying(config, space)
+    in_space = offered_candidates(space)
+    _check_tying(config, space, in_space)
     table = load_table(config.latency_table, config.missing_latency)
     source = open_config(config.data)
     table.check_fits(config.space, config.resolution, config.width_multiplier, source.num_classes)
     resources = make_resources(space, config.resolution, source.num_classes, table, config.budget)
-    offered = offered_candidates(space)
-    _check_budget(resources, offered)
+    _check_budget(resources, in_space)
+    offered = dropping.affordable(resources, in_space) if config.drop_candidates else in_space
+    # Again: the smallest candidate, which the others widen, may have been dropped.
+    _check_tying(config, space, offered)
     # The search does not need the evaluation split, but must not learn from what will judge it.
     if config.data.eval_split or {"validation", "test"} & set(source.split_names()):
         check_disjoint(
@@ -101,7 +116,9 @@ def check_problem(config: SearchConfig) -> SearchProblem:
     # For its refusal of a size below the resolution: batches ask for it only once the search has
     # begun.
     batches.image_size(source, config.resolution, config.data.resize_size)
-    return SearchProblem(config, source, space, table, offered, resources, weight_part, alpha_part, steps)
+    return SearchProblem(
+        config, source, space, table, in_space, offered, resources, weight_part, alpha_part, steps
+    )
 
 
 def offered_candidates(space: SearchSpace) -> np.ndarray:
@@ -164,8 +181,9 @@ def _check_settings(config: SearchConfig) -> None:
     )
 
 
-def _check_tying(config: SearchConfig, space: SearchSpace) -> None:
-    obstacle = unwidenable(space.choices(config.resolution)) if config.schedule.tied_epochs else ""
+def _check_tying(config: SearchConfig, space: SearchSpace, offered: np.ndarray) -> None:
+    tied = config.schedule.tied_epochs > 0
+    obstacle = unwidenable(space.choices(config.resolution), offered) if tied else ""
     require(
         not obstacle,
         f"--search_tied_epochs={config.schedule.tied_epochs} does not fit the space {config.space!r}: "

@@ -1,6 +1,7 @@
 """The search stage: from images and a latency table to an architecture within the budget."""
 
 import dataclasses
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ from nas_tf.base.checkpoints import RunCheckpoint
 from nas_tf.base.clock import Clock
 from nas_tf.base.metric_log import MetricLog
 from nas_tf.base.progress import Progress
-from nas_tf.base.run_folder import SEARCH, StageFolder, open_stage
+from nas_tf.base.run_folder import SEARCH, RunFolder, StageFolder, open_stage
 from nas_tf.data import batches
 from nas_tf.data.config import NEWER, NO_AUGMENTATION, Part
 from nas_tf.data.preprocess import to_network_input
@@ -26,6 +27,8 @@ from nas_tf.train.schedules import cosine
 
 _SHOW_EVERY = 10  # steps between looks at the figures
 _ACCURACY_IMAGES = 5000
+# What runs of earlier versions did, whose settings do not say so.
+_BEFORE = {"drop_candidates": False}
 
 
 def run_search(workdir: str, config: SearchConfig) -> dict[str, Any]:
@@ -39,16 +42,40 @@ def run_search(workdir: str, config: SearchConfig) -> dict[str, Any]:
     Raises:
       UserError: see `check_problem`; or the folder holds another run.
     """
-    problem = check_problem(config)
-    stage = open_stage(workdir, SEARCH, _settings(problem), NEWER)
+    problem = check_problem(_as_begun(workdir, config))
+    stage = open_stage(workdir, SEARCH, _settings(problem), NEWER | _BEFORE)
     summary = stage.summary()
     if summary is None:
         clock = Clock()
+        _say_what_is_dropped(problem)
         state = SearchState(problem)
         _search(problem, state, stage, clock)
         summary = _finish(problem, state, stage) | {"seconds": clock.seconds()}
         stage.write_summary(summary)
     return summary
+
+
+def _as_begun(workdir: str, config: SearchConfig) -> SearchConfig:
+    """The configuration, or what it meant where the run began in an earlier version."""
+    held = RunFolder(workdir).stage(SEARCH).settings()
+    if held is None or _BEFORE.keys() <= held.keys():
+        return config
+    _say("this run began before candidates were dropped, and goes on as it began: with all of them")
+    return dataclasses.replace(config, **_BEFORE)
+
+
+def _say_what_is_dropped(problem: SearchProblem) -> None:
+    count = int(problem.dropped.sum())
+    if count:
+        _say(
+            f"DROPPED {count} of {int(problem.in_space.sum())} candidates, which no network within the "
+            f"budget can have (--nosearch_drop_candidates keeps them): {problem.dropped_in_words}"
+        )
+
+
+def _say(text: str) -> None:
+    # Where progress goes; the output is for the result.
+    print(f"{SEARCH}: {text}", file=sys.stderr, flush=True)
 
 
 def _settings(problem: SearchProblem) -> dict[str, Any]:
@@ -147,7 +174,8 @@ def _end_epoch(
     choice = p.argmax(axis=1)
     top1 = held_out_accuracy(problem, state, state.running(done, choice))
     figures = {**state.figures(), "top1": top1}
-    listed = [row[offered].tolist() for row, offered in zip(p, problem.offered, strict=True)]
+    # Of all that the space has: readers find a candidate by its place in the space.
+    listed = [row[present].tolist() for row, present in zip(p, problem.in_space, strict=True)]
     words = in_words(problem.architecture(choice))
     log.write(
         epoch,
@@ -206,6 +234,8 @@ def _finish(problem: SearchProblem, state: SearchState, stage: StageFolder) -> d
         "entropy": figures["entropy"],
         "top1": held_out_accuracy(problem, state, choices[0]),
         "candidates": len(candidates),
+        "dropped_candidates": int(problem.dropped.sum()),
+        "dropped": problem.dropped_in_words or "none",
         "steps": problem.total_steps,
         "architecture_file": str(stage.architecture),
     }

@@ -190,7 +190,9 @@ class SearchState:
 def _make_supernet(problem: SearchProblem) -> Supernet:
     config = problem.config
     with precision.policy(config.mixed_precision):
-        return Supernet(problem.space, config.resolution, problem.source.num_classes, config.jit_compile)
+        return Supernet(
+            problem.space, config.resolution, problem.source.num_classes, config.jit_compile, problem.offered
+        )
 
 
 def _without_information(gate_gradient: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -102,7 +102,7 @@ class GraphSteps:
         self._places = [
             _place([supernet.stem]),
             _place([supernet.first]),
-            *(_place(block.paths) for block in supernet.blocks),
+            *(_place(block.offered_paths) for block in supernet.blocks),
             _place([supernet.after]),
         ]
         size = supernet.resolution
@@ -296,19 +296,21 @@ def _place(paths: Sequence[Path | None]) -> _Place:
     present = [path for path in paths if path is not None]
     # In the order of the candidates, each form once.
     forms = tuple(dict.fromkeys(path.kind.functions for path in present))
-    # None last, so that the first one always has a dtype (`_zeros_like`).
+    # None last, so that the first one has a dtype where there is any path (`_zeros_like`).
     forms = (*forms, None) if len(present) < len(paths) else forms
     candidates = sorted(forms.index(None if path is None else path.kind.functions) for path in paths)
     # The shortcut is added once for each place, outside of the branches.
     if len({path.has_shortcut for path in present}) > 1:
         raise ValueError("The candidates of a block have either all a shortcut or none.")
-    return _Place(forms, tuple(candidates), present[0].has_shortcut)
+    # A place without paths has ZeroOp alone, which only fits where there is a shortcut.
+    return _Place(forms, tuple(candidates), present[0].has_shortcut if present else True)
 
 
 def _zeros_like(x: tf.Tensor, place: _Place) -> tf.Tensor:
     """F of ZeroOp, of the dtype of the others."""
     # All branches of `switch_case` have to return the same type.
-    return tf.zeros(tf.shape(x), place.forms[0].output_dtype)
+    first = place.forms[0]
+    return tf.zeros(tf.shape(x), x.dtype if first is None else first.output_dtype)
 
 
 def _join(place: _Place, x: tf.Tensor, branch: tf.Tensor) -> tf.Tensor:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Hashable, Sequence
 
+import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
@@ -62,17 +63,29 @@ class MixedOperation(keras.layers.Layer):
 
     Attributes:
       choice: the block's candidates with their shapes.
-      paths: one `Path` per candidate, None for ZeroOp.
+      offered: one bool per candidate: whether it may be switched on.
+      paths: one `Path` per candidate, None for ZeroOp and for what is not offered.
     """
 
-    def __init__(self, choice: Choice, make: _Paths, **kwargs):
+    def __init__(self, choice: Choice, make: _Paths, offered: Sequence[bool] | None = None, **kwargs):
         super().__init__(**kwargs)
-        # A path's name is unique, since the optimizer's slots and checkpoints go by it.
         self.choice = choice
-        self.paths = [make.block(spec, f"{self.name}_{spec.operation.name}") for spec in choice.specs]
+        self.offered = tuple([True] * len(choice.specs) if offered is None else map(bool, offered))
+        # A path's name is unique, since the optimizer's slots and checkpoints go by it.
+        self.paths = [
+            make.block(spec, f"{self.name}_{spec.operation.name}") if has else None
+            for spec, has in zip(choice.specs, self.offered, strict=True)
+        ]
+
+    @property
+    def offered_paths(self) -> list[Path | None]:
+        """The paths of what is offered, None for ZeroOp."""
+        return [path for path, has in zip(self.paths, self.offered, strict=True) if has]
 
     def call(self, x: tf.Tensor, active: int, training: bool = False) -> tf.Tensor:
         """Output with candidate `active` switched on."""
+        if not self.offered[active]:
+            raise ValueError(f"Candidate {active} of {self.name} is not offered.")
         path = self.paths[active]
         return x if path is None else path.join(x, path(x, training=training))
 
@@ -85,6 +98,7 @@ class Supernet(keras.Model):
       resolution: side of the square input.
       num_classes: outputs.
       jit_compile: whether XLA compiles each path.
+      offered: bool [blocks, candidates]; what is not offered gets no path. By default all is.
 
     Attributes:
       resolution, num_classes, jit_compile: as given.
@@ -92,7 +106,14 @@ class Supernet(keras.Model):
       blocks: the mixed operations, in order.
     """
 
-    def __init__(self, space: SearchSpace, resolution: int, num_classes: int, jit_compile: bool = False):
+    def __init__(
+        self,
+        space: SearchSpace,
+        resolution: int,
+        num_classes: int,
+        jit_compile: bool = False,
+        offered: np.ndarray | None = None,
+    ):
         super().__init__(name="supernet")
         self.resolution, self.num_classes = resolution, num_classes
         self.jit_compile = jit_compile
@@ -103,7 +124,7 @@ class Supernet(keras.Model):
         self.stem = make.make("stem", lambda: layers.stem_layers(stem, style), IMAGE_CHANNELS, "stem")
         self.first = make.block(first, "first")
         self.blocks = [
-            MixedOperation(choice, make, name=f"block{index}")
+            MixedOperation(choice, make, _row(offered, index, choice), name=f"block{index}")
             for index, choice in enumerate(space.choices(resolution))
         ]
         self.after = make.make(
@@ -137,3 +158,8 @@ class Supernet(keras.Model):
         """Every path of every block, and the fixed ones."""
         searched = (path for block in self.blocks for path in block.paths)
         return [self.stem, self.first, *(path for path in searched if path is not None), self.after]
+
+
+def _row(offered: np.ndarray | None, block: int, choice: Choice) -> Sequence[bool] | None:
+    # Rows are as long as the longest one's.
+    return None if offered is None else offered[block, : len(choice.specs)]

@@ -24,7 +24,7 @@ def tied(supernet: Supernet, active: Sequence[int]) -> np.ndarray:
     """What runs for `active` while candidates are tied: the smallest one, or ZeroOp."""
     return np.array(
         [
-            k if block.paths[int(k)] is None else smallest(block.choice)
+            k if block.paths[int(k)] is None else smallest(block.choice, block.offered)
             for block, k in zip(supernet.blocks, active, strict=True)
         ]
     )
@@ -33,7 +33,9 @@ def tied(supernet: Supernet, active: Sequence[int]) -> np.ndarray:
 def untie(supernet: Supernet, rng: np.random.Generator) -> None:
     """Gives every candidate weights with which it computes what the smallest of its block does."""
     for block in supernet.blocks:
-        source = block.paths[smallest(block.choice)]
+        if all(path is None for path in block.paths):
+            continue  # ZeroOp is all that it offers
+        source = block.paths[smallest(block.choice, block.offered)]
         for path in block.paths:
             if path is not None and path is not source:
                 _widen(source, path, rng)

@@ -1,21 +1,39 @@
 """Which candidates a smaller one can be widened to; what `tying` does, told from shapes alone."""
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from nas_tf.space.layer_spec import BlockSpec
 from nas_tf.space.operations.operation import Convolution
 from nas_tf.space.search_space import Choice
 
 
-def smallest(choice: Choice) -> int:
-    """The candidate with the fewest weights, ZeroOp aside: what tied candidates run."""
-    present = [k for k, spec in enumerate(choice.specs) if not spec.is_skipped]
-    return min(present, key=lambda k: choice.specs[k].params)
+def with_layers(choice: Choice, offered: Sequence[bool] | np.ndarray | None = None) -> list[int]:
+    """The candidates that are offered (by default all of them), ZeroOp aside."""
+    return [
+        k for k, spec in enumerate(choice.specs) if not spec.is_skipped and (offered is None or offered[k])
+    ]
 
 
-def unwidenable(choices: tuple[Choice, ...]) -> str:
-    """Why tied candidates could not be set free, in words; empty where all of them can."""
+def smallest(choice: Choice, offered: Sequence[bool] | np.ndarray | None = None) -> int:
+    """The offered candidate with the fewest weights, ZeroOp aside: what tied candidates run."""
+    return min(with_layers(choice, offered), key=lambda k: choice.specs[k].params)
+
+
+def unwidenable(choices: tuple[Choice, ...], offered: np.ndarray | None = None) -> str:
+    """Why tied candidates could not be set free, in words; empty where all of them can.
+
+    Args:
+      choices: of every block.
+      offered: bool [blocks, candidates]; by default all are.
+    """
     for index, choice in enumerate(choices):
-        source = choice.specs[smallest(choice)]
-        for target in (spec for spec in choice.specs if not spec.is_skipped):
+        present = with_layers(choice, None if offered is None else offered[index])
+        if not present:
+            continue  # ZeroOp is all that the block offers
+        source = min((choice.specs[k] for k in present), key=lambda spec: spec.params)
+        for target in (choice.specs[k] for k in present):
             why = _obstacle(source, target)
             if why:
                 return (

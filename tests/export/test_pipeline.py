@@ -112,6 +112,7 @@ def test_seconds_are_those_of_the_stages_however_often_it_is_run(tmp_path, monke
 
     plan = [("search", lambda: {"seconds": 200.5}), ("train", lambda: {"seconds": 100.0, "top1": 0.9})]
     monkeypatch.setattr(pipeline_run, "_check", lambda config: 10)
+    monkeypatch.setattr(pipeline_run, "_with_kernels", lambda workdir, config: config)
     monkeypatch.setattr(pipeline_run, "_plan", lambda *_: plan)
     monkeypatch.setattr(pipeline_run, "_forget_graphs", lambda: None)
     monkeypatch.setattr(pipeline_run, "_report", lambda workdir: "r.html")

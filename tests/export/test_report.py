@@ -101,6 +101,34 @@ def test_figures_of_the_run_are_shown(run):
     assert content.count("<svg") == 1 + 2  # the drawing, the curves, the probabilities
 
 
+def test_every_figure_names_its_kernels_and_the_table_its_traps(run):
+    key = TINY.architecture(tuple(c.operations[0] for c in TINY.choices(32))).latency_keys(32, 10)[2]
+    group = {"sentence": "9 of 31 candidates, all with a 7×7 depthwise, are slow", "times": {key: 30.0}}
+
+    def change(stage, **values):
+        path = run / stage / "summary.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+    evaluated = json.loads((run / "evaluate/summary.json").read_text())
+    assert "kernels" not in read(write_report(str(run)))[0].text  # written by an earlier version
+    change("search", kernels="xnnpack", slow_entries=[group])
+    change("benchmark", kernels="xnnpack")
+    change(
+        "evaluate",
+        int8=evaluated["int8"] | {"kernels": "builtin"},
+        float=evaluated["float"] | {"kernels": ""},
+    )
+    text = read(write_report(str(run)))[0].text
+    assert "int8 .tflite file, builtin kernels" in text and "float network, " not in text
+    assert "measured, median, xnnpack kernels" in text and "predicted from the table, xnnpack kernels" in text
+    assert "9 of 31 candidates, all with a 7×7 depthwise, are slow. This network has 1 of them." in text
+    assert "+25.0 % off" in text
+    change("benchmark", kernels="builtin")
+    text = read(write_report(str(run)))[0].text
+    assert "The table is of xnnpack kernels and not of builtin: no prediction of this time." in text
+    assert "% off" not in text
+
+
 def test_medians_of_a_phone_are_not_called_percentiles(run):
     """Summaries of older runs have a p90_ms for phones too."""
     assert "90th percentile" in read(write_report(str(run)))[0].text

@@ -6,9 +6,10 @@ import pytest
 
 from nas_tf.base.errors import UserError
 from nas_tf.latency import phone as phone_module
+from nas_tf.latency.benchmark_output import ran_with_xnnpack
 from nas_tf.latency.phone import FOLDER, AdbConfig, Phone
 from nas_tf.latency.timing import TimingConfig, time_models
-from tests.latency.stand_in_phone import OLD_OUTPUT
+from tests.latency.stand_in_phone import OLD_OUTPUT, OUTPUT
 
 
 def config_of(phone, **changes) -> AdbConfig:
@@ -49,7 +50,68 @@ def test_says_what_it_runs_on(stand_in_phone, models):
         "cores": "8",
         "cpu_mask": "f0",
         "hottest_c": 25.0,
+        "delegate": "XNNPACK",
     }
+
+
+# What the tool prints beside the runtime's own line, by how much of a model the delegate took.
+EXPLICIT = "INFO: Explicitly applied XNNPACK delegate, and the model graph will be {} by the delegate.\n"
+NOTHING = (
+    "WARN: Though XNNPACK delegate is explicitly applied, the model graph will not be executed by the "
+    "delegate.\n"
+)
+CREATED = "INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\n"
+PLAIN = OUTPUT.replace(CREATED, "")
+
+
+@pytest.mark.parametrize(
+    "output,expected",
+    [
+        (OUTPUT, True),
+        (EXPLICIT.format("completely executed") + PLAIN, True),
+        (EXPLICIT.format("partially executed") + PLAIN, True),
+        ("INFO: XNNPACK delegate created.\n" + PLAIN, True),
+        (PLAIN, None),
+        (OLD_OUTPUT, None),
+        (NOTHING + OUTPUT, None),
+        ("WARN: Unconsumed cmdline flags: --use_xnnpack=true\n" + PLAIN, False),
+        ("WARN: Unconsumed cmdline flags: --min_secs=0.1\n" + OUTPUT, True),
+        ("ERROR: Failed to apply XNNPACK delegate.\n" + OUTPUT, False),
+    ],
+)
+def test_whether_a_run_was_xnnpacks(output, expected):
+    assert ran_with_xnnpack(output) is expected
+
+
+def test_a_delegate_that_is_not_confirmed_is_named_so(stand_in_phone, models):
+    stand_in_phone.write("benchmark.txt", PLAIN)
+    phone = Phone(config_of(stand_in_phone))
+    phone.time_round(models)
+    delegate = phone.identity_fields()["details"]["delegate"]
+    assert delegate == "XNNPACK asked for, not confirmed by benchmark_model"
+    stand_in_phone.write("benchmark.txt", OUTPUT)
+    phone.time_round(models)
+    assert phone.identity_fields()["details"]["delegate"] == "XNNPACK"
+
+
+def test_built_in_kernels_have_no_delegate(stand_in_phone, models):
+    stand_in_phone.write("benchmark.txt", PLAIN)
+    phone = Phone(config_of(stand_in_phone, kernels="builtin"))
+    phone.time_round(models)
+    fields = phone.identity_fields()
+    assert fields["kernels"] == "builtin" and fields["details"]["delegate"] == "none"
+    assert all("--use_xnnpack=false" in run for run in stand_in_phone.runs())
+
+
+def test_timings_of_other_kernels_than_asked_for_are_refused(stand_in_phone, models):
+    stand_in_phone.write("benchmark.txt", "WARN: Unconsumed cmdline flags: --use_xnnpack=true\n" + PLAIN)
+    with pytest.raises(
+        UserError, match="asked for --kernels=xnnpack, but says that it ran a without XNNPACK"
+    ):
+        Phone(config_of(stand_in_phone)).time_round(models)
+    stand_in_phone.write("benchmark.txt", OUTPUT)
+    with pytest.raises(UserError, match="asked for --kernels=builtin, but says that it ran a with XNNPACK"):
+        Phone(config_of(stand_in_phone, kernels="builtin")).time_round(models)
 
 
 def test_many_models_need_few_trips(stand_in_phone, tmp_path):
