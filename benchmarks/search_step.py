@@ -22,11 +22,17 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 from absl import app, flags
 
+from nas_tf.search.config import SearchConfig
+
+_SPACE = flags.DEFINE_string("space", "full", "Search space by name.")
 _ROUNDS = flags.DEFINE_integer("rounds", 20, "Timed rounds of every kind of step.")
 _NETWORKS = flags.DEFINE_integer("networks", 2, "Sampled architectures that are timed.")
 _RESOLUTION = flags.DEFINE_integer("resolution", 112, "Side of the input, in pixels.")
 _WIDTH = flags.DEFINE_float("width_multiplier", 0.5, "Factor on every width.")
 _BATCH = flags.DEFINE_integer("batch_size", 16, "Images a step.")
+_GATE_PATHS = flags.DEFINE_integer(
+    "max_gate_paths", SearchConfig.max_gate_paths, "Gates of each block in a full step at most; 0: all."
+)
 _MEMORY_STEPS = flags.DEFINE_integer("memory_steps", 30, "Steps before memory is read.")
 _ONLY = flags.DEFINE_string("only", "", "Run one part and print it as JSON (used by itself).")
 _CLASSES = 1000
@@ -41,9 +47,9 @@ class _Bench:
 
         from nas_tf.search import gates
         from nas_tf.search.problem import offered_candidates
-        from nas_tf.space.search_space import FULL
+        from nas_tf.space.search_space import find_space
 
-        self.space = FULL.scaled(_WIDTH.value)
+        self.space = find_space(_SPACE.value).scaled(_WIDTH.value)
         self.offered = offered_candidates(self.space)
         self.p = gates.probabilities(np.where(self.offered, 0.0, -np.inf))
         self.rng = np.random.default_rng(0)
@@ -72,7 +78,7 @@ class _Bench:
             return weight_step(steps, optimizer, to_network_input(self.images), self.labels, active, 0.01)
 
         def two(active):
-            involved, _ = gates.sample_pairs(self.rng, self.p, self.offered)
+            involved, _ = gates.sample_involved(self.rng, self.p, self.offered, 2)
             # Exactly two paths of each block, the active one among them.
             involved[range(len(active)), active] = True
             for row, k in zip(involved, active, strict=True):
@@ -81,7 +87,10 @@ class _Bench:
             return gate_gradients(steps, to_network_input(self.images), self.labels, involved, active)
 
         def full(active):
-            return gate_gradients(steps, to_network_input(self.images), self.labels, self.offered, active)
+            involved = self.offered
+            if _GATE_PATHS.value and self.offered.sum(axis=1).max() > _GATE_PATHS.value:
+                involved, active = gates.sample_involved(self.rng, self.p, self.offered, _GATE_PATHS.value)
+            return gate_gradients(steps, to_network_input(self.images), self.labels, involved, active)
 
         return weight, two, full
 

@@ -37,7 +37,7 @@ def search(
     offered = parameters.offered
     for _ in range(steps):
         p = parameters.probabilities()
-        involved = gates.sample_pairs(rng, p, offered)[0] if mode == "two" else offered
+        involved = gates.sample_involved(rng, p, offered, 2)[0] if mode == "two" else offered
         involved_p = gates.renormalised(p, involved)
         # ∂L/∂g_k = quality_k
         gate_gradient = quality + rng.normal(0, noise, quality.shape)

@@ -46,6 +46,14 @@ GATE_MODE = flags.DEFINE_enum(
     GATE_MODES,
     "Paths whose gates get a gradient in an architecture step: all of a block, or two drawn ones.",
 )
+MAX_GATE_PATHS = flags.DEFINE_integer(
+    "max_gate_paths",
+    SearchConfig.max_gate_paths,
+    "With --gate_mode=full: gates of each block that get a gradient in one step at most, drawn anew for "
+    "every step where a block has more candidates. 0: all.",
+    lower_bound=0,
+    upper_bound=1000,
+)
 DERIVE = flags.DEFINE_enum(
     "derive",
     SearchConfig.derive,
@@ -181,6 +189,7 @@ def search_config(latency_table: str = "") -> SearchConfig:
         schedule=schedule,
         algorithm=ALGORITHM.value,
         gate_mode=GATE_MODE.value,
+        max_gate_paths=MAX_GATE_PATHS.value,
         latency_loss=LATENCY_LOSS.value,
         derive=DERIVE.value,
         drop_candidates=DROP_CANDIDATES.value,

@@ -56,6 +56,8 @@ class SearchConfig:
       algorithm: "gradient" (of the binary gates), "reinforce", or "random", a control: gate
         gradients of the right size and no information.
       gate_mode: "full" or "two" paths per architecture step, for the gradient.
+      max_gate_paths: of each block in a "full" step; where there are more candidates, so many are
+        drawn anew for every step. 0: no limit.
       latency_loss: see `nas_tf.search.objective`.
       derive: "budget" or "argmax"; see `nas_tf.search.derivation`.
       drop_candidates: whether candidates that no network within the budget can have are left out.
@@ -74,6 +76,8 @@ class SearchConfig:
     schedule: SearchSchedule = SearchSchedule()
     algorithm: str = "gradient"
     gate_mode: str = "two"
+    # All of the paper's seven candidates. More cost more than they tell: docs/search.md, "Cost of a step".
+    max_gate_paths: int = 7
     # With the authors' two forms, E[LAT] ended at 136 to 145 ms whatever the target of 50 to 120
     # (docs/search.md, "Objectives").
     latency_loss: str = "constrained"

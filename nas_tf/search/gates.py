@@ -39,30 +39,29 @@ def sample(rng: np.random.Generator, p: np.ndarray) -> np.ndarray:
     return (draws >= bounds).sum(axis=1)
 
 
-def sample_pairs(
-    rng: np.random.Generator, p: np.ndarray, offered: np.ndarray
+def sample_involved(
+    rng: np.random.Generator, p: np.ndarray, offered: np.ndarray, count: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Two different candidates per row without replacement, and which of them is active.
+    """`count` different candidates per row without replacement, and which of them is active.
 
-    The active one is drawn with the probabilities renormalised over the two.
+    The active one is drawn with the probabilities renormalised over them. With a count of 2 these
+    are the two paths of the paper's section 3.2.
 
     Returns:
-      (involved bool [blocks, candidates] with two True per row, or one where the row offers no
-      more; active int64 [blocks]).
+      (involved bool [blocks, candidates] with `count` True per row, or all that the row offers
+      where that is less; active int64 [blocks]).
     """
     rows = np.arange(len(p))
-    first = sample(rng, p)
-    rest = p.copy()
-    rest[rows, first] = 0.0
-    # A row whose mass lies in one candidate alone leaves nothing to draw by: take any other.
-    empty = rest.sum(axis=1) < 1e-300
-    rest[empty] = offered[empty]
-    rest[rows[empty], first[empty]] = 0.0
-    alone = offered.sum(axis=1) == 1
-    rest[rows[alone], first[alone]] = 1.0
-    second = sample(rng, rest)
     involved = np.zeros(p.shape, bool)
-    involved[rows, first] = involved[rows, second] = True
+    for _ in range(min(count, int(offered.sum(axis=1).max()))):
+        rest = np.where(involved, 0.0, p)
+        # A row whose mass lies in the drawn ones alone leaves nothing to draw by: take any other.
+        empty = rest.sum(axis=1) < 1e-300
+        rest[empty] = (offered & ~involved)[empty]
+        # A row that offers no more draws what it has once again.
+        complete = (involved == offered).all(axis=1)
+        rest[complete] = offered[complete]
+        involved[rows, sample(rng, rest)] = True
     return involved, sample(rng, renormalised(p, involved))
 
 

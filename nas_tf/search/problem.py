@@ -158,6 +158,10 @@ def _check_settings(config: SearchConfig) -> None:
         value = getattr(config, name)
         require(value in allowed, f"--{name}={value!r}; allowed: {', '.join(allowed)}.")
     schedule = config.schedule
+    require(
+        config.max_gate_paths == 0 or config.max_gate_paths >= 2,
+        f"--max_gate_paths must be 0 (no limit) or at least 2, not {config.max_gate_paths}.",
+    )
     for name, value in (
         ("search_epochs", schedule.epochs),
         ("search_alpha_every", schedule.alpha_every),

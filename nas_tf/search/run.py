@@ -29,6 +29,8 @@ _SHOW_EVERY = 10  # steps between looks at the figures
 _ACCURACY_IMAGES = 5000
 # What runs of earlier versions did, whose settings do not say so.
 _BEFORE = {"drop_candidates": False}
+# No space had more candidates then, so the limit changes nothing.
+_NEWER = {**NEWER, "max_gate_paths": SearchConfig.max_gate_paths}
 
 
 def run_search(workdir: str, config: SearchConfig) -> dict[str, Any]:
@@ -43,7 +45,7 @@ def run_search(workdir: str, config: SearchConfig) -> dict[str, Any]:
       UserError: see `check_problem`; or the folder holds another run.
     """
     problem = check_problem(_as_begun(workdir, config))
-    stage = open_stage(workdir, SEARCH, _settings(problem), NEWER | _BEFORE)
+    stage = open_stage(workdir, SEARCH, _settings(problem), _NEWER | _BEFORE)
     summary = stage.summary()
     if summary is None:
         clock = Clock()

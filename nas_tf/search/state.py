@@ -158,9 +158,12 @@ class SearchState:
 
     def _draw_gates(self, p: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """(candidates with a gradient, bool [blocks, candidates]; active candidate of each block)."""
+        offered, most = self.parameters.offered, self._config.max_gate_paths
         if self._config.gate_mode == "two":
-            return gates.sample_pairs(rng, p, self.parameters.offered)
-        return self.parameters.offered, gates.sample(rng, p)
+            return gates.sample_involved(rng, p, offered, 2)
+        if most and offered.sum(axis=1).max() > most:
+            return gates.sample_involved(rng, p, offered, most)
+        return offered, gates.sample(rng, p)
 
     def figures(self) -> dict[str, float | None]:
         """Means of the epoch so far, and where alpha stands."""

@@ -191,7 +191,7 @@ def test_the_supernets_graph_copes_with_any_mask(mask, two):
     images = tf.constant(rng.normal(size=(8, 16, 16, 3)), tf.float32)
     labels = tf.constant(rng.integers(0, 10, 8))
     p = gates.probabilities(np.where(mask, 0.0, -np.inf))
-    involved, active = gates.sample_pairs(rng, p, mask) if two else (mask, gates.sample(rng, p))
+    involved, active = gates.sample_involved(rng, p, mask, 2) if two else (mask, gates.sample(rng, p))
     assert mask[np.arange(3), active].all() and not (involved & ~mask).any()
     np.testing.assert_array_equal(involved.sum(axis=1), np.minimum(mask.sum(axis=1), 2 if two else 9))
     graph, eager = (
@@ -206,8 +206,8 @@ def test_a_block_with_one_candidate_has_nothing_to_learn():
     offered = np.array([[True, True, True], [False, True, False]])
     parameters = ArchitectureParameters(offered, 0.1, 0)
     for seed in range(20):
-        involved, active = gates.sample_pairs(
-            np.random.default_rng(seed), parameters.probabilities(), offered
+        involved, active = gates.sample_involved(
+            np.random.default_rng(seed), parameters.probabilities(), offered, 2
         )
         assert involved[1].tolist() == [False, True, False] and active[1] == 1
         assert involved[0].sum() == 2 and involved[0, active[0]]

@@ -1,5 +1,7 @@
 """Binary gates against closed forms, finite differences and counts."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -45,7 +47,7 @@ def test_pairs_are_drawn_without_replacement():
     p, rng, draws = gates.probabilities(_alpha()), np.random.default_rng(2), 8_000
     counts, active_counts = np.zeros(p.shape), np.zeros(p.shape)
     for _ in range(draws):
-        involved, active = gates.sample_pairs(rng, p, OFFERED)
+        involved, active = gates.sample_involved(rng, p, OFFERED, 2)
         assert (involved.sum(axis=1) == 2).all() and involved[np.arange(len(p)), active].all()
         counts += involved
         active_counts[np.arange(len(p)), active] += 1
@@ -63,12 +65,33 @@ def test_pairs_are_drawn_without_replacement():
     np.testing.assert_allclose(active_counts / draws, active_expected, atol=tolerance)
 
 
+def test_any_number_is_drawn_without_replacement():
+    p, rng, draws = gates.probabilities(_alpha()), np.random.default_rng(5), 8_000
+    counts = np.zeros(p.shape)
+    for _ in range(draws):
+        involved, active = gates.sample_involved(rng, p, OFFERED, 3)
+        assert (involved.sum(axis=1) == np.minimum(OFFERED.sum(axis=1), 3)).all()
+        assert not (involved & ~OFFERED).any() and involved[np.arange(len(p)), active].all()
+        counts += involved
+    # P(i, j, k in this order) = p_i · p_j / (1 − p_i) · p_k / (1 − p_i − p_j)
+    expected = np.zeros(p.shape)
+    for b, row in enumerate(p):
+        names = OFFERED[b].nonzero()[0]
+        if len(names) <= 3:
+            expected[b, names] = 1.0
+            continue
+        for i, j, k in itertools.permutations(names, 3):
+            probability = row[i] * row[j] / (1 - row[i]) * row[k] / (1 - row[i] - row[j])
+            expected[b, [i, j, k]] += probability
+    np.testing.assert_allclose(counts / draws, expected, atol=5 * 0.5 / np.sqrt(draws))
+
+
 def test_pairs_exist_where_one_candidate_has_all_the_mass():
     alpha = np.array([[2000.0, 0.0, 0.0, 0.0]])
     offered = np.ones((1, 4), bool)
     for seed in range(20):
-        involved, active = gates.sample_pairs(
-            np.random.default_rng(seed), gates.probabilities(alpha), offered
+        involved, active = gates.sample_involved(
+            np.random.default_rng(seed), gates.probabilities(alpha), offered, 2
         )
         assert involved.sum() == 2 and involved[0, 0] and active[0] == 0
 
@@ -116,7 +139,7 @@ def test_score_gradient_equals_finite_differences_of_the_log_probability():
 def test_a_step_of_two_leaves_the_other_probabilities(seed):
     rng = np.random.default_rng(seed)
     before = _alpha(seed, scale=3.0)
-    involved, _ = gates.sample_pairs(rng, gates.probabilities(before), OFFERED)
+    involved, _ = gates.sample_involved(rng, gates.probabilities(before), OFFERED, 2)
     after = before + np.where(involved, rng.normal(0, 2.0, before.shape), 0.0)
     kept = gates.keep_involved_mass(before, after, involved)
     old, new = gates.probabilities(before), gates.probabilities(kept)

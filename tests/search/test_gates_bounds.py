@@ -42,7 +42,7 @@ def test_every_row_has_a_draw_of_its_own():
 def test_the_second_of_a_pair_is_drawn_by_what_the_first_leaves():
     p = np.array([[0.5, 0.2, 0.3]])
     # 0.6 falls on candidate 1; left are [0.5, 0, 0.3] of mass 0.8, where 0.7 · 0.8 falls on 2.
-    involved, active = gates.sample_pairs(Draws(0.6, 0.7, 0.3), p, np.ones((1, 3), bool))
+    involved, active = gates.sample_involved(Draws(0.6, 0.7, 0.3), p, np.ones((1, 3), bool), 2)
     assert involved.tolist() == [[False, True, True]]
     # Of [0.4, 0.6] the draw 0.3 takes the first.
     assert active.tolist() == [1]
@@ -52,7 +52,7 @@ def test_the_second_of_a_pair_is_drawn_by_what_the_first_leaves():
 def test_the_partner_of_a_candidate_with_all_the_mass_is_another_that_is_offered():
     p, offered = np.array([[0.0, 1.0, 0.0, 0.0]]), np.array([[True, True, False, True]])
     partners = {
-        tuple(gates.sample_pairs(Draws(0.5, u, 0.5), p, offered)[0][0]) for u in (0.0, 0.4, 0.6, 0.99)
+        tuple(gates.sample_involved(Draws(0.5, u, 0.5), p, offered, 2)[0][0]) for u in (0.0, 0.4, 0.6, 0.99)
     }
     assert partners == {(True, True, False, False), (False, True, False, True)}
 

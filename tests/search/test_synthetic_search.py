@@ -100,7 +100,7 @@ def test_adam_is_the_published_rule():
 
 def test_a_step_of_two_moves_only_the_pairs_odds():
     parameters = ArchitectureParameters(OFFERED, 0.5, 0)
-    involved, _ = gates.sample_pairs(np.random.default_rng(0), parameters.probabilities(), OFFERED)
+    involved, _ = gates.sample_involved(np.random.default_rng(0), parameters.probabilities(), OFFERED, 2)
     before = parameters.probabilities()
     gradient = np.random.default_rng(1).normal(size=OFFERED.shape)
     pair = gates.renormalised(before, involved)
