@@ -41,6 +41,7 @@ def _config(table: str, **changes) -> SearchConfig:
         resolution=16,
         schedule=schedule,
         num_candidates=3,
+        drop_candidates=False,
     )
     return dataclasses.replace(config, **changes)
 
