@@ -24,8 +24,8 @@ _NOISE = flags.DEFINE_float("noise", 0.1, "Standard deviation of a gate gradient
 _MODE = flags.DEFINE_enum("gate_mode", "full", ["full", "two"], "Paths in an architecture step.")
 _FORMS = flags.DEFINE_multi_enum(
     "latency_loss",
-    ["constrained", "mul_log", "add_linear"],
-    ["constrained", "mul_log", "add_linear"],
+    ["projected", "constrained", "mul_log", "add_linear"],
+    ["projected", "constrained", "mul_log", "add_linear"],
     "Objectives to compare.",
 )
 _PAIRS = flags.DEFINE_integer("pairs", 1000, "Random (alpha, target) pairs for derivation.", lower_bound=0)

@@ -5,6 +5,7 @@ import numpy as np
 from nas_tf.search import gates
 from nas_tf.search.architecture_parameters import ArchitectureParameters
 from nas_tf.search.objective import Objective
+from nas_tf.search.projection import settle
 
 
 def random_quality(
@@ -44,3 +45,4 @@ def search(
         loss = base_loss + (p * quality).sum()
         gradient = objective.gradient(loss, gates.alpha_gradient(gate_gradient, involved_p), p, involved_p)
         parameters.apply_gradient(gradient, involved)
+        settle(parameters, objective)

@@ -27,8 +27,9 @@ MAX_MACS = flags.DEFINE_integer(
 LATENCY_LOSS = flags.DEFINE_enum(
     "latency_loss",
     SearchConfig.latency_loss,
-    ["constrained", "mul_log", "add_linear"],
-    "How expected latency enters the loss: a constraint with a weight that adapts, the authors' "
+    ["projected", "constrained", "mul_log", "add_linear"],
+    "How expected latency enters: after each step alpha is moved to where it is the target; a constraint in "
+    "the loss with a weight that adapts; the authors' "
     "CE * 0.2 * (ln E / ln target)^0.3 (in ms; where a space's fastest network takes less than "
     "2.718 ms, in units of its 2.718th part), or CE + 0.1 (E - target) / target.",
 )
@@ -60,6 +61,14 @@ DERIVE = flags.DEFINE_enum(
     ["budget", "argmax"],
     "The network at the end: the most probable one "
     "within the budget, or the most probable operation of every block.",
+)
+MIN_BUDGET_SHARE = flags.DEFINE_float(
+    "min_budget_share",
+    SearchConfig.min_budget_share,
+    "Least share of the latency budget that the network at the end uses, where the space has such a network "
+    "and --latency_loss holds the expectation at the budget (projected, constrained); 0: none.",
+    lower_bound=0.0,
+    upper_bound=1.0,
 )
 DROP_CANDIDATES = flags.DEFINE_bool(
     "search_drop_candidates",
@@ -192,6 +201,7 @@ def search_config(latency_table: str = "") -> SearchConfig:
         max_gate_paths=MAX_GATE_PATHS.value,
         latency_loss=LATENCY_LOSS.value,
         derive=DERIVE.value,
+        min_budget_share=MIN_BUDGET_SHARE.value,
         drop_candidates=DROP_CANDIDATES.value,
         num_candidates=NUM_CANDIDATES.value,
         jit_compile=compute.JIT_COMPILE.value,

@@ -52,8 +52,12 @@ class ArchitectureParameters(keras.layers.Layer):
         after = self.values()
         if not np.array_equal(involved, self.offered):
             after = gates.keep_involved_mass(before, after, involved)
+        self.assign(after)
+
+    def assign(self, alpha: np.ndarray) -> None:
+        """Takes these values, whatever they are for absent candidates."""
         # Absent candidates are 0 here and not −inf, which would be taken for a search that diverged.
-        self.alpha.assign(np.where(self.offered, after, 0.0))
+        self.alpha.assign(np.where(self.offered, alpha, 0.0))
 
     def _adam(self, gradient: np.ndarray) -> None:
         # The bare operation: Keras' optimizer costs milliseconds per call, for 147 numbers.

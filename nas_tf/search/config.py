@@ -60,6 +60,8 @@ class SearchConfig:
         drawn anew for every step. 0: no limit.
       latency_loss: see `nas_tf.search.objective`.
       derive: "budget" or "argmax"; see `nas_tf.search.derivation`.
+      min_budget_share: of the latency budget, which the derived network uses at least if it can;
+        for `latency_loss` that holds E[latency] at the budget.
       drop_candidates: whether candidates that no network within the budget can have are left out.
       num_candidates: how many of the best architectures to list.
       checkpoint_minutes: between checkpoints; the end of an epoch always is one.
@@ -80,8 +82,9 @@ class SearchConfig:
     max_gate_paths: int = 7
     # With the authors' two forms, E[LAT] ended at 136 to 145 ms whatever the target of 50 to 120
     # (docs/search.md, "Objectives").
-    latency_loss: str = "constrained"
+    latency_loss: str = "projected"
     derive: str = "budget"
+    min_budget_share: float = 0.95
     drop_candidates: bool = True
     num_candidates: int = 1
     jit_compile: bool = False

@@ -10,7 +10,9 @@ import numpy as np
 from nas_tf.base.errors import UserError
 from nas_tf.search import gates
 
-FORMS = ("constrained", "mul_log", "add_linear")
+FORMS = ("projected", "constrained", "mul_log", "add_linear")
+# Those that hold E[latency] at the target, from below and from above.
+EQUALITIES = ("projected", "constrained")
 IN_LOSS = "in_loss"  # the loss's own gradient has the latency in it (a reward)
 
 # The ProxylessNAS authors' settings of their two forms.
@@ -73,6 +75,8 @@ class Objective:
     """Gradient in alpha of a form that joins the loss with the first resource, latency.
 
     Forms, with E = E[latency] and T its target:
+      projected: CE alone. What holds E at T is no gradient: after each step alpha is moved to where
+        E = T, see `nas_tf.search.projection`.
       mul_log: CE · a · (ln (E/u) / ln (T/u))^β, the authors' reading of Eq. 3, with their unit
         u = 1 ms unless networks are as fast as that (`reference_scale`).
       add_linear: CE + λ (E − T) / T.
@@ -80,7 +84,7 @@ class Objective:
         h = (E − T) / T. The multiplier m follows h; s is the ratio of the two gradients' sizes,
         so that the same gains serve any loss. Equality, since small networks look better than
         they are while weights are shared, and a one-sided constraint would let the search
-        settle below the budget (Bender et al., 2020, TuNAS, argue likewise).
+        settle below the budget (Bender et al., 2020, TuNAS, argue likewise). So is `projected`.
 
     Further resources are bounded from above in every form, by the same Lagrangian with
     h = max(0, (E − limit) / limit).

@@ -15,8 +15,8 @@ from nas_tf.data.sources import ImageSource
 from nas_tf.latency.table import LatencyTable, load_table
 from nas_tf.search import dropping, gates
 from nas_tf.search.config import ALGORITHMS, GATE_MODES, Budget, SearchConfig
-from nas_tf.search.derivation import METHODS, most_probable
-from nas_tf.search.objective import FORMS, Resource
+from nas_tf.search.derivation import METHODS, most_probable, most_probable_using
+from nas_tf.search.objective import EQUALITIES, FORMS, Resource
 from nas_tf.space.architecture import Architecture
 from nas_tf.space.layer_spec import LayerSpec
 from nas_tf.space.search_space import SearchSpace, find_space
@@ -81,7 +81,8 @@ class SearchProblem:
     def derive(self, log_p: np.ndarray, method: str = "", count: int = 1) -> list[np.ndarray]:
         """The best architectures by the configured method, as choices."""
         limited = (method or self.config.derive) == "budget"
-        return most_probable(log_p, self.resources if limited else (), count)
+        share = self.config.min_budget_share if self.config.latency_loss in EQUALITIES else 0.0
+        return most_probable_using(log_p, self.resources if limited else (), share * limited, count)
 
 
 def check_problem(config: SearchConfig) -> SearchProblem:
@@ -178,6 +179,10 @@ def _check_settings(config: SearchConfig) -> None:
         0 <= schedule.tied_epochs <= schedule.warmup_epochs,
         f"--search_tied_epochs must be 0 to the {schedule.warmup_epochs} epochs of "
         f"--search_warmup_epochs, not {schedule.tied_epochs}.",
+    )
+    require(
+        0 <= config.min_budget_share <= 1,
+        f"--min_budget_share must be 0 to 1, not {config.min_budget_share:g}.",
     )
     require(
         config.budget.latency_ms > 0,

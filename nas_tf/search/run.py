@@ -28,7 +28,8 @@ from nas_tf.train.schedules import cosine
 _SHOW_EVERY = 10  # steps between looks at the figures
 _ACCURACY_IMAGES = 5000
 # What runs of earlier versions did, whose settings do not say so.
-_BEFORE = {"drop_candidates": False}
+_BEFORE: dict[str, Any] = {"drop_candidates": False, "min_budget_share": 0.0}
+_BEFORE_PROJECTED = "constrained"  # their default
 # No space had more candidates then, so the limit changes nothing.
 _NEWER = {**NEWER, "max_gate_paths": SearchConfig.max_gate_paths}
 
@@ -62,8 +63,13 @@ def _as_begun(workdir: str, config: SearchConfig) -> SearchConfig:
     held = RunFolder(workdir).stage(SEARCH).settings()
     if held is None or _BEFORE.keys() <= held.keys():
         return config
-    _say("this run began before candidates were dropped, and goes on as it began: with all of them")
-    return dataclasses.replace(config, **_BEFORE)
+    projected = config.latency_loss == SearchConfig.latency_loss
+    form = _BEFORE_PROJECTED if projected else config.latency_loss
+    _say(
+        "this run was begun by an earlier version and goes on as it began: no candidate is dropped, "
+        f"--min_budget_share=0, --latency_loss={form}"
+    )
+    return dataclasses.replace(config, **_BEFORE, latency_loss=form)
 
 
 def _say_what_is_dropped(problem: SearchProblem) -> None:

@@ -13,6 +13,7 @@ from nas_tf.search.architecture_parameters import ArchitectureParameters
 from nas_tf.search.objective import IN_LOSS, Objective, reference_scale
 from nas_tf.search.packing import Packing
 from nas_tf.search.problem import SearchProblem
+from nas_tf.search.projection import settle
 from nas_tf.search.reinforce import Reinforce
 from nas_tf.search.weight_optimizer import WeightOptimizer
 from nas_tf.supernet import tying
@@ -139,6 +140,7 @@ class SearchState:
         )
         gradient = self.objective.gradient(found.loss, found.gradient, p, found.p)
         self.parameters.apply_gradient(gradient, found.involved)
+        settle(self.parameters, self.objective)
         require_finite({"alpha": float(np.abs(self.parameters.alpha.numpy()).sum())}, step, _ALPHA_ADVICE)
         self._add(alpha_steps=1, alpha_loss=found.loss)
 

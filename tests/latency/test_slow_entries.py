@@ -121,6 +121,17 @@ def test_what_has_nothing_in_common_is_listed_without_a_trait():
     assert group.sentence().startswith(f"1 of 67 candidates, such as {odd!r}, takes ")
 
 
+def test_what_few_of_their_kind_are_is_no_trait():
+    """Two of 22 with a 5×5 are slow: that is not the 5×5's fault."""
+    fives = [s for s in FULL if has_kernel(s, 5)]
+    odd = {fives[2].key, fives[-1].key}
+    assert fives[2].stride == fives[-1].stride == 1 and fives[2].input_size != fives[-1].input_size
+    (group,) = slow_entries(table_of(FULL, lambda s: 20.0 if s.key in odd else 1.0))
+    assert (
+        set(group.times) == odd and group.trait == "" and " candidates, such as 'expanded" in group.sentence()
+    )
+
+
 @pytest.mark.parametrize("noise", [0.0, 0.1, 0.3])
 @pytest.mark.parametrize("kernels", ["builtin", "xnnpack"])
 def test_a_table_without_a_trap_raises_no_alarm(noise, kernels):

@@ -25,7 +25,8 @@ from nas_tf.supernet.steps import EagerSteps, GraphSteps, gate_gradients
 from nas_tf.supernet.supernet import Supernet
 from nas_tf.supernet.widening import smallest, unwidenable
 from tests.search.helpers import MICRO, all_choices
-from tests.search.test_wiring import Recorder, config, search, searched
+from tests.search.test_wiring import Recorder, search, searched
+from tests.search.test_wiring import config as keeping
 from tests.supernet.test_forms import MIXED
 
 
@@ -169,6 +170,11 @@ def test_reinforce_never_runs_what_is_dropped(skewed, monkeypatch, tmp_path):
     )
     searched(config(skewed, algorithm="reinforce"), monkeypatch, tmp_path)
     assert len(seen) == 70 and all(choice[1] != 1 for choice in seen)
+
+
+def config(*given, drop_candidates: bool = True, **changes):
+    """That of the wiring tests, with dropping as by default."""
+    return keeping(*given, drop_candidates=drop_candidates, **changes)
 
 
 def _masks():

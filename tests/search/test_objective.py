@@ -107,7 +107,7 @@ def test_a_reward_that_has_the_latency_in_it_is_left_alone():
 
 
 def test_an_unknown_form_is_refused_by_name():
-    with pytest.raises(UserError, match="'cubic'; allowed: constrained, mul_log, add_linear"):
+    with pytest.raises(UserError, match="'cubic'; allowed: projected, constrained, mul_log, add_linear"):
         Objective("cubic", [_latency(6.0)])
 
 

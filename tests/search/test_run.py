@@ -41,6 +41,7 @@ def _config(table: str, **changes) -> SearchConfig:
         resolution=16,
         schedule=schedule,
         num_candidates=3,
+        drop_candidates=False,
     )
     return dataclasses.replace(config, **changes)
 
@@ -239,6 +240,8 @@ def test_every_algorithm_runs_to_its_end(table, tmp_path, algorithm, latency_los
     summary = run_search(str(tmp_path), config)
     assert summary["predicted_latency_ms"] <= TARGET_MS
     assert summary["params"] <= 8_000 and summary["macs"] <= 400_000
+    # Of the table: a budget is for these kernels.
+    assert summary["kernels"] == "builtin" and summary["slow_entries"] == []
 
 
 @pytest.mark.parametrize(
