@@ -12,6 +12,8 @@ _SEARCH = ("tests/search/test_wiring.py",)
 TESTS = {
     "nas_tf/search/state.py": (*_SEARCH, "tests/search/test_run.py"),
     "nas_tf/search/packing.py": ("tests/search/test_packing.py", "tests/search/test_run.py"),
+    "nas_tf/search/dropping.py": ("tests/search/test_dropping.py",),
+    "nas_tf/search/projection.py": ("tests/search/test_projection.py",),
     "nas_tf/search/problem.py": (
         "tests/search/test_derivation*.py",
         "tests/search/test_objective*.py",
@@ -19,7 +21,11 @@ TESTS = {
         "tests/search/test_run.py",
     ),
     "nas_tf/search/run.py": (*_SEARCH, "tests/search/test_run.py"),
-    "nas_tf/search/derivation.py": ("tests/search/test_derivation*.py", "tests/search/test_run.py"),
+    "nas_tf/search/derivation.py": (
+        "tests/search/test_derivation*.py",
+        "tests/search/test_projection.py",
+        "tests/search/test_run.py",
+    ),
     "nas_tf/supernet/graph_steps.py": (
         "tests/supernet/test_*.py",
         "tests/supernet/test_chains*.py",
@@ -280,6 +286,18 @@ HAND_PICKED = (
         "nas_tf/search/state.py",
         r"if step \+ 1 == self\._tied_steps",
         "if False",
+    ),
+    HandPicked(
+        "what fits no budget is kept",
+        "nas_tf/search/problem.py",
+        r"dropping\.affordable\(resources, in_space\)",
+        "in_space",
+    ),
+    HandPicked(
+        "alpha not moved to the target",
+        "nas_tf/search/state.py",
+        r"settle\(self\.parameters, self\.objective\)",
+        "pass",
     ),
     HandPicked(
         "derivation without the budget",

@@ -38,7 +38,7 @@ def main() -> None:
     from nas_tf.search import run as search_run
     from nas_tf.search.problem import check_problem
 
-    config = search_flags.search_config()
+    config = search_run.as_begun(common.WORKDIR.value, search_flags.search_config())
     require(
         config.algorithm != "random",
         "--algorithm=random is the control already; name the search that is to be judged.",

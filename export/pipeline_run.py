@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from export.benchmark_run import BenchmarkConfig, run_benchmark
 from export.convert_run import ConvertConfig, run_convert
 from export.evaluate_run import EvaluateConfig, run_evaluate
@@ -239,8 +241,13 @@ def _with_table(config: PipelineConfig, table: str) -> SearchConfig:
 
 
 def _latency_range(search: SearchConfig) -> tuple[float, float]:
-    """Predicted milliseconds of the fastest and the slowest network of the space."""
+    """Predicted milliseconds of the fastest and the slowest network of the space.
+
+    Candidates that are out of proportion to their work do not count, for one that is 50 times as
+    slow as the others would take the slowest network far from all that anyone looks for.
+    """
     from nas_tf.data.opening import open_config
+    from nas_tf.latency.slow_entries import slow_entries
     from nas_tf.search.problem import make_resources, offered_candidates
     from nas_tf.space.search_space import find_space
 
@@ -249,7 +256,14 @@ def _latency_range(search: SearchConfig) -> tuple[float, float]:
     num_classes = open_config(search.data).num_classes
     table.check_fits(search.space, search.resolution, search.width_multiplier, num_classes)
     latency, *_ = make_resources(space, search.resolution, num_classes, table, search.budget)
-    return latency.range(offered_candidates(space))
+    slow = {key for group in slow_entries(table) for key in group.times}
+    offered = offered_candidates(space)
+    fast = offered.copy()
+    for block, choice in enumerate(space.choices(search.resolution)):
+        fast[block, : len(choice.specs)] &= [spec.key not in slow for spec in choice.specs]
+    # A block that has nothing else keeps its slow ones.
+    fast = np.where(fast.any(axis=1, keepdims=True), fast, offered)
+    return latency.range(fast)
 
 
 def _forget_graphs() -> None:

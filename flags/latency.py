@@ -64,10 +64,16 @@ MAX_TEMPERATURE = flags.DEFINE_float(
 CORRECTION = flags.DEFINE_integer(
     "correction_networks",
     BuildConfig.correction_networks,
-    "Random whole networks timed with a latency table, to correct its "
+    "Random whole networks around the budget timed with a latency table, to correct its "
     "sums: fitted on half, judged by the others. 6 or more; 0: no correction.",
     lower_bound=0,
     upper_bound=1000,
+)
+ALSO = flags.DEFINE_list(
+    "also_architectures",
+    [],
+    "Networks outside of the space, by name, file or short string, of which a latency table gets all "
+    "entries too, so that they can be described and checked with it.",
 )
 CACHE_DIR = paths.DEFINE_path(
     "latency_cache_dir",
@@ -130,12 +136,13 @@ def timing_config() -> TimingConfig:
     return TimingConfig(num_rounds=turns, max_rounds=4 * turns, max_extra_seconds=10 * EXTRA_SECONDS.value)
 
 
-def latency_config(output: str, num_classes: int) -> BuildConfig:
+def latency_config(output: str, num_classes: int, budget_ms: float = 0.0) -> BuildConfig:
     """Settings of a table.
 
     Args:
       output: the table's JSON file.
       num_classes: outputs of the classifier.
+      budget_ms: around which whole networks are measured; 0: none.
     """
     return BuildConfig(
         output=output,
@@ -146,6 +153,8 @@ def latency_config(output: str, num_classes: int) -> BuildConfig:
         dtype=DTYPE.value,
         cache_dir=CACHE_DIR.value,
         correction_networks=CORRECTION.value,
+        budget_ms=budget_ms,
+        also=tuple(ALSO.value),
         device=device_config(),
         timing=timing_config(),
     )

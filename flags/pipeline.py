@@ -10,7 +10,8 @@ TARGET_SHARE = flags.DEFINE_float(
     "target_latency_share",
     PipelineConfig.target_share,
     "The budget as a share (0 to 1) of the way from the fastest to the slowest network of the "
-    "space, instead of --target_latency_ms; 0: not used.",
+    "space without candidates out of proportion to their work, instead of --target_latency_ms; 0: not "
+    "used.",
     lower_bound=0.0,
     upper_bound=1.0,
 )
@@ -20,7 +21,7 @@ def pipeline_config() -> PipelineConfig:
     """The settings of every stage."""
     return PipelineConfig(
         # The pipeline puts the table in its run folder, and asks the dataset for its classes.
-        table=latency.latency_config("", 1),
+        table=latency.latency_config("", 1, search.TARGET_LATENCY.value or 0.0),
         search=search.search_config(),
         train=train.train_config(),
         finetune=finetune.finetune_config(),

@@ -26,13 +26,20 @@ _NUM_CLASSES = flags.DEFINE_integer(
     lower_bound=1,
     upper_bound=1_000_000,
 )
+_BUDGET = flags.DEFINE_float(
+    "target_latency_ms",
+    BuildConfig.budget_ms,
+    "The budget to come, if it is known: whole networks are measured that take half of it to twice as "
+    "much. 0: from the fastest network to four times its latency.",
+    lower_bound=0.0,
+)
 
 
 def main() -> None:
     """Builds the table and prints what it is of."""
     require(bool(common.WORKDIR.value or _OUTPUT.value), "Give --output or --workdir.")
     cli.check_outputs(_OUTPUT.value)
-    config = latency_config(_OUTPUT.value, _NUM_CLASSES.value)
+    config = latency_config(_OUTPUT.value, _NUM_CLASSES.value, _BUDGET.value)
     if not kernels_given():
         device = keep_begun_kernels(config.device, common.WORKDIR.value or "", TABLE)
         config = dataclasses.replace(config, device=device)

@@ -15,6 +15,7 @@ from nas_tf.latency.devices import open_device
 from nas_tf.latency.kernels import kernels_of_table
 from nas_tf.latency.prediction_plot import save_plot
 from nas_tf.latency.table import load_table, save_table
+from nas_tf.space.published import read_architecture
 
 _TABLE = paths.DEFINE_path("latency_table", None, "Table to check, a JSON file of ours.")
 _NUM_NETWORKS = flags.DEFINE_integer(
@@ -36,6 +37,19 @@ _JOINED = flags.DEFINE_boolean(
 _WRITE = flags.DEFINE_boolean(
     "write_correction", False, "Store the correction fitted on --num_fit networks in the table."
 )
+_BUDGET = flags.DEFINE_float(
+    "target_latency_ms",
+    0.0,
+    "Random networks are predicted to take half of this to twice as much. 0: from the fastest network to "
+    "four times its latency.",
+    lower_bound=0.0,
+)
+_ARCHITECTURES = flags.DEFINE_list(
+    "architectures",
+    [],
+    "Further networks to compare, by name, file or short string; the table has to have their entries "
+    "(--also_architectures of build_latency_table).",
+)
 _OUTPUT = paths.DEFINE_path("output_json", "", "Also write the figures to this file.")
 _PLOT = paths.DEFINE_path("plot", "", "Also draw predicted against measured: .svg, .png or .pdf.")
 
@@ -55,6 +69,7 @@ def main() -> None:
     """Measures, compares, prints."""
     cli.check_outputs(_OUTPUT.value, _PLOT.value)
     table = load_table(_TABLE.value)
+    named = [read_architecture(text).scaled(table.identity.width_multiplier) for text in _ARCHITECTURES.value]
     device = open_device(kernels_of_table(latency.device_config(), latency.kernels_given(), table))
     try:
         facts, checked, networks = check_table(
@@ -66,6 +81,8 @@ def main() -> None:
             _NUM_FIT.value,
             common.SEED.value,
             _JOINED.value,
+            _BUDGET.value,
+            named,
         )
     finally:
         device.close()

@@ -80,10 +80,15 @@ def _assert_same(found: dict, wanted: dict) -> None:
         assert found[name] == (pytest.approx(value, rel=1e-4) if isinstance(value, float) else value), name
 
 
-def test_a_search_goes_on(tmp_path, monkeypatch):
+def test_a_search_goes_on(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(SPACES, MICRO.name, MICRO)
     found = _gone_on("search", tmp_path, run_search, dataclasses.replace(SEARCH, checkpoint_minutes=0.0))
     _assert_same(found, expected("search"))
+    # It began when nothing was dropped and another objective was the default.
+    assert (
+        "search: this run was begun by an earlier version and goes on as it began: no candidate is dropped, "
+        "--min_budget_share=0, --latency_loss=constrained\n"
+    ) in capsys.readouterr().err
 
 
 def test_a_training_goes_on(tmp_path):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from nas_tf.base import files
 from nas_tf.base.errors import require
 from nas_tf.latency.entries import Correction
 from nas_tf.latency.model_cache import ModelCache, layer_builders, network_builders, network_name
+from nas_tf.latency.random_networks import architectures_within, band_of, random_architectures
 from nas_tf.latency.stitch import stitch
 from nas_tf.latency.table import LatencyTable
 from nas_tf.latency.timing import Device, Samples, TimingConfig, summarize, time_with_progress
@@ -34,25 +34,6 @@ class Measured:
     architecture: Architecture
     median_ms: float
     halves_ms: tuple[float, float]
-
-
-def random_architectures(
-    space: SearchSpace, count: int, seed: int, other_than: Sequence[Architecture] = ()
-) -> list[Architecture]:
-    """`count` different architectures, every candidate of a block equally likely."""
-    require(
-        count + len(other_than) <= space.size(),
-        f"The space {space.name!r} has {space.size()} architectures; {count} others than "
-        f"{len(other_than)} were asked for.",
-    )
-    # Which candidates a block has is the same at every resolution.
-    choices, chooser = space.choices(resolution=32), random.Random(seed)
-    found: list[Architecture] = []
-    while len(found) < count:
-        architecture = space.architecture(tuple(chooser.choice(c.operations) for c in choices))
-        if architecture not in found and architecture not in other_than:
-            found.append(architecture)
-    return found
 
 
 def network_models(
@@ -202,6 +183,8 @@ def check_table(
     num_fit: int,
     seed: int,
     joined: bool = False,
+    budget_ms: float = 0.0,
+    named: Sequence[Architecture] = (),
 ) -> tuple[dict[str, Any], LatencyTable, list[Measured]]:
     """Measures random networks of the table's space and compares.
 
@@ -209,15 +192,20 @@ def check_table(
       num_networks: random networks to judge by.
       num_fit: others to fit a correction on; 0 for none.
       joined: see `network_models`.
+      budget_ms: random networks are predicted to take half of it to twice as much; 0: see
+        `random_networks.band_of`.
+      named: further networks, each compared by itself; the table has to have their entries.
 
     No network is judged by that the table's correction was fitted on.
 
     Returns:
-      (facts `as_it_is`, and with `num_fit` also `uncorrected` and `corrected`; the table, with
-      the correction fitted here and its error if there is one; the networks judged by).
+      (facts `as_it_is`, with `num_fit` also `uncorrected` and `corrected`, with `named` also
+      `networks`; the table, with the correction fitted here and its error if there is one; the
+      random networks judged by).
 
     Raises:
-      UserError: a published table, whose device is not here, or a device that differs.
+      UserError: a published table, whose device is not here, a device that differs, or too few
+        networks around the budget.
     """
     require(
         bool(table.identity.space) and table.identity.backend != "published",
@@ -226,11 +214,17 @@ def check_table(
     )
     space = find_space(table.identity.space).scaled(table.identity.width_multiplier)
     known = _fitted_before(table, space)
+    band = band_of(space, table, budget_ms)
     # Networks to judge by are drawn first, so that they are the same with and without a fit.
-    judged = random_architectures(space, num_networks, seed, other_than=known)
-    fitted_on = random_architectures(space, num_fit, seed + 1, other_than=[*known, *judged])
-    networks = measure_networks([*judged, *fitted_on], table, device, timing, cache_dir, joined)
-    judge, fit = networks[:num_networks], networks[num_networks:]
+    judged = architectures_within(space, table, band, num_networks, seed, other_than=known)
+    fitted_on = architectures_within(space, table, band, num_fit, seed + 1, other_than=[*known, *judged])
+    require(
+        len(judged) + len(fitted_on) == num_networks + num_fit,
+        f"Of {num_networks + num_fit} networks that take {band.low_ms:.4g} to {band.high_ms:.4g} ms, only "
+        f"{len(judged) + len(fitted_on)} were found in the space {space.name!r}; ask for fewer.",
+    )
+    networks = measure_networks([*judged, *fitted_on, *named], table, device, timing, cache_dir, joined)
+    judge, fit = networks[:num_networks], networks[num_networks : num_networks + num_fit]
     facts = {"as_it_is": report(table, judge)}
     if not table.correction.known_networks:
         facts["as_it_is"]["note"] = (
@@ -246,7 +240,20 @@ def check_table(
             "corrected": table.prediction_error,
             "correction": table.correction.figures(),
         }
+    if named:
+        facts["networks"] = _compared(table, networks[num_networks + num_fit :])
     return facts, table, judge
+
+
+def _compared(table: LatencyTable, networks: Sequence[Measured]) -> dict[str, str]:
+    """What is predicted and measured of each network, by its name."""
+    return {
+        network.architecture.name or network.architecture.to_string(): (
+            f"predicted {predicted:.4g} ms, measured {network.median_ms:.4g} ms "
+            f"({100 * (predicted / network.median_ms - 1):+.2f} %)"
+        )
+        for network, predicted in zip(networks, predictions_ms(table, networks), strict=True)
+    }
 
 
 def _fitted_before(table: LatencyTable, space: SearchSpace) -> list[Architecture]:

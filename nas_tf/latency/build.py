@@ -10,7 +10,6 @@ from nas_tf.latency.accuracy import (
     Measured,
     fit_correction,
     measured_networks,
-    random_architectures,
     report,
     stitched,
 )
@@ -18,14 +17,18 @@ from nas_tf.latency.devices import DeviceConfig, HostConfig, open_device
 from nas_tf.latency.entries import Entry, Identity
 from nas_tf.latency.model_cache import EMPTY, ModelCache, layer_builders, network_name
 from nas_tf.latency.partial import PartialTable
+from nas_tf.latency.random_networks import architectures_within, band_of
 from nas_tf.latency.table import LatencyTable, load_table, save_table
 from nas_tf.latency.timing import Device, Samples, TimingConfig, summarize, time_with_progress
-from nas_tf.space.architecture import Architecture
-from nas_tf.space.search_space import find_space
+from nas_tf.space.architecture import Architecture, from_string
+from nas_tf.space.layer_spec import LayerSpec
+from nas_tf.space.published import read_architecture
+from nas_tf.space.search_space import SearchSpace, find_space
 
 DTYPES = ("int8", "float32")
 # A layer so small that it drowns in the empty graph's noise still may not cost nothing.
 _SMALLEST_MS = 1e-4
+_FIRST_ROUNDS = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +41,9 @@ class BuildConfig:
       cache_dir: folder of converted models; "" means `<output>.models`.
       correction_networks: random whole networks to time along; the correction is fitted on
         half of them and judged by the others. 0: no correction.
+      budget_ms: they are predicted to take half of it to twice as much; 0: see
+        `random_networks.band_of`.
+      also: networks of which the table gets all entries too, as for `--architecture`.
     """
 
     output: str
@@ -48,6 +54,8 @@ class BuildConfig:
     dtype: str = "int8"
     cache_dir: str = ""
     correction_networks: int = 16
+    budget_ms: float = 0.0
+    also: tuple[str, ...] = ()
     device: DeviceConfig = HostConfig()
     timing: TimingConfig = TimingConfig()
 
@@ -81,11 +89,7 @@ def build_table(config: BuildConfig) -> LatencyTable:
     Raises:
       UserError: the device cannot be used; `config.output` holds something else.
     """
-    specs = (
-        find_space(config.space)
-        .scaled(config.width_multiplier)
-        .latency_specs(config.resolution, config.num_classes)
-    )
+    specs = layer_specs(config)
     device = open_device(config.device)
     try:
         identity = identify(config, device)
@@ -97,14 +101,12 @@ def build_table(config: BuildConfig) -> LatencyTable:
         samples = partial.load()
         cache = ModelCache(config.models_dir, config.dtype)
         models = cache.convert(layer_builders(specs.values()))
-        networks = _networks(config)
-        models |= {
-            network_name(network, config.resolution, config.num_classes): stitched(
-                cache, network, config.resolution, config.num_classes
-            )
-            for network in networks
-        }
         try:
+            networks = _networks(config, identity, device, models, samples, partial)
+            models |= {
+                _name(config, network): stitched(cache, network, config.resolution, config.num_classes)
+                for network in networks
+            }
             time_with_progress("latency table: measure", device, models, config.timing, samples, partial.save)
         finally:
             # After Ctrl-C too: the next run goes on from these timings.
@@ -141,15 +143,56 @@ def assemble(identity: Identity, samples: Samples, timing: TimingConfig) -> Late
     return LatencyTable(identity, entries, baseline.median_ms)
 
 
-def _networks(config: BuildConfig) -> list[Architecture]:
-    """Random networks to correct by; fewer where the space is smaller."""
-    space = find_space(config.space).scaled(config.width_multiplier)
-    return random_architectures(space, min(config.correction_networks, space.size()), BUILD_SEED)
+def layer_specs(config: BuildConfig) -> dict[str, LayerSpec]:
+    """Key → layer of all entries: those of the space, and those of the networks named beside it."""
+    specs = _space(config).latency_specs(config.resolution, config.num_classes)
+    for text in config.also:
+        network = read_architecture(text).scaled(config.width_multiplier)
+        layers = network.layers(config.resolution, config.num_classes)
+        specs |= {layer.key: layer for layer in layers if layer.key is not None}
+    return specs
+
+
+def _networks(
+    config: BuildConfig,
+    identity: Identity,
+    device: Device,
+    models: dict[str, pathlib.Path],
+    samples: Samples,
+    partial: PartialTable,
+) -> list[Architecture]:
+    """Random networks to correct by, around the budget; fewer where there are no more."""
+    if not config.correction_networks:
+        return []
+    # Of an interrupted run: other timings would draw others.
+    begun = [name.removeprefix(_name(config)) for name in samples if name.startswith(_name(config))]
+    if begun:
+        return [from_string(text) for text in begun]
+    # Which networks lie in the band is told well enough by a few timings of each entry.
+    quick = dataclasses.replace(
+        config.timing, num_rounds=min(_FIRST_ROUNDS, config.timing.num_rounds), max_extra_seconds=0.0
+    )
+    time_with_progress("latency table: first look", device, models, quick, samples, partial.save)
+    table = assemble(identity, {name: samples[name] for name in models}, config.timing)
+    space = _space(config)
+    band = band_of(space, table, config.budget_ms)
+    count = min(config.correction_networks, space.size())
+    return architectures_within(space, table, band, count, BUILD_SEED)
+
+
+def _space(config: BuildConfig) -> SearchSpace:
+    return find_space(config.space).scaled(config.width_multiplier)
+
+
+def _name(config: BuildConfig, network: Architecture | None = None) -> str:
+    """Name of a network among the timings; without one, what all such names begin with."""
+    return network_name(network, config.resolution, config.num_classes)
 
 
 def _corrected(table: LatencyTable, networks: list[Measured]) -> LatencyTable:
     """The table with a correction fitted on every other network, judged by the rest."""
-    if not networks:
+    # `fit_correction` needs three, and a space or a band may hold fewer.
+    if len(networks) < 6:
         return table
     table = dataclasses.replace(table, correction=fit_correction(table, networks[::2]))
     return dataclasses.replace(table, prediction_error=report(table, networks[1::2]))
@@ -175,5 +218,11 @@ def _existing(config: BuildConfig, identity: Identity) -> LatencyTable:
         f"--output={config.output!r} holds another table ({'; '.join(differing)}); choose another file"
         # The only difference where the default was another one when the table was measured.
         + (f", or --kernels={held}, which it has." if held != identity.kernels else "."),
+    )
+    absent = [key for key in layer_specs(config) if key not in table.entries]
+    require(
+        not absent,
+        f"--output={config.output!r} holds a table without {len(absent)} of the entries that "
+        f"--also_architectures asks for, such as {', '.join(map(repr, absent[:1]))}; choose another file.",
     )
     return table

@@ -10,6 +10,9 @@ from nas_tf.latency.build import BuildConfig, build_table
 from nas_tf.latency.slow_entries import slow_entries
 from nas_tf.latency.table import LatencyTable
 
+# Runs of earlier versions do not say which networks their tables have beside the space's: none.
+_NEWER: dict[str, Any] = {"also": []}
+
 
 def run_build_table(workdir: str, config: BuildConfig) -> dict[str, Any]:
     """Builds the table in a run folder, or returns the summary of a stage that has ended.
@@ -26,7 +29,7 @@ def run_build_table(workdir: str, config: BuildConfig) -> dict[str, Any]:
         summary = _summary(config)
         files.write_json(pathlib.Path(config.output).with_suffix(".summary.json"), summary)
         return summary
-    stage = open_stage(workdir, TABLE, dataclasses.asdict(config))
+    stage = open_stage(workdir, TABLE, _settings(config), _NEWER)
     held = stage.summary()
     # Not the path in the summary, which is another one when the run folder has moved.
     output = config.output or str(stage.latency_table)
@@ -35,6 +38,13 @@ def run_build_table(workdir: str, config: BuildConfig) -> dict[str, Any]:
     summary = _summary(dataclasses.replace(config, output=output))
     stage.write_summary(summary)
     return summary | {"output": output}
+
+
+def _settings(config: BuildConfig) -> dict[str, Any]:
+    """What decides the table; around which budget it was corrected is no other table."""
+    settings = dataclasses.asdict(config)
+    del settings["budget_ms"]
+    return settings | {"also": list(config.also)}
 
 
 def _summary(config: BuildConfig) -> dict[str, Any]:

@@ -75,9 +75,9 @@ def layer_builders(specs: Iterable[LayerSpec]) -> Builders:
     }
 
 
-def network_name(architecture: Architecture, resolution: int, num_classes: int) -> str:
-    """Name of a whole network's model."""
-    return f"network {resolution} {num_classes} {architecture.to_string()}"
+def network_name(architecture: Architecture | None, resolution: int, num_classes: int) -> str:
+    """Name of a whole network's model; without a network, what all such names begin with."""
+    return f"network {resolution} {num_classes} {architecture.to_string() if architecture else ''}"
 
 
 def network_builders(

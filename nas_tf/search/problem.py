@@ -59,6 +59,13 @@ class SearchProblem:
         return dropping.in_words(self.space.choices(self.config.resolution), self.dropped)
 
     @property
+    def least_share(self) -> float:
+        """Of the latency budget, which the derived network uses at least where it can."""
+        config = self.config
+        held = config.derive == "budget" and config.latency_loss in EQUALITIES
+        return config.min_budget_share if held else 0.0
+
+    @property
     def warmup_steps(self) -> int:
         """Weight steps with alpha frozen."""
         return self.config.schedule.warmup_epochs * self.steps_per_epoch
@@ -81,8 +88,8 @@ class SearchProblem:
     def derive(self, log_p: np.ndarray, method: str = "", count: int = 1) -> list[np.ndarray]:
         """The best architectures by the configured method, as choices."""
         limited = (method or self.config.derive) == "budget"
-        share = self.config.min_budget_share if self.config.latency_loss in EQUALITIES else 0.0
-        return most_probable_using(log_p, self.resources if limited else (), share * limited, count)
+        share = self.least_share if limited else 0.0
+        return most_probable_using(log_p, self.resources if limited else (), share, count)
 
 
 def check_problem(config: SearchConfig) -> SearchProblem:

@@ -45,7 +45,7 @@ def run_search(workdir: str, config: SearchConfig) -> dict[str, Any]:
     Raises:
       UserError: see `check_problem`; or the folder holds another run.
     """
-    problem = check_problem(_as_begun(workdir, config))
+    problem = check_problem(as_begun(workdir, config))
     stage = open_stage(workdir, SEARCH, _settings(problem), _NEWER | _BEFORE)
     summary = stage.summary()
     if summary is None:
@@ -58,7 +58,7 @@ def run_search(workdir: str, config: SearchConfig) -> dict[str, Any]:
     return summary
 
 
-def _as_begun(workdir: str, config: SearchConfig) -> SearchConfig:
+def as_begun(workdir: str, config: SearchConfig) -> SearchConfig:
     """The configuration, or what it meant where the run began in an earlier version."""
     held = RunFolder(workdir).stage(SEARCH).settings()
     if held is None or _BEFORE.keys() <= held.keys():
@@ -73,11 +73,17 @@ def _as_begun(workdir: str, config: SearchConfig) -> SearchConfig:
 
 
 def _say_what_is_dropped(problem: SearchProblem) -> None:
-    count = int(problem.dropped.sum())
+    count, limit = int(problem.dropped.sum()), problem.config.budget.latency_ms
     if count:
         _say(
             f"DROPPED {count} of {int(problem.in_space.sum())} candidates, which no network within the "
             f"budget can have (--nosearch_drop_candidates keeps them): {problem.dropped_in_words}"
+        )
+    dearest = problem.resources[0].range(problem.offered)[1]
+    if dearest <= limit:
+        _say(
+            f"of what is left, the slowest network takes {dearest:.4g} ms, so nothing holds the "
+            f"latency at the target of {limit:g}; use a lower --target_latency_ms"
         )
 
 
@@ -226,6 +232,7 @@ def _finish(problem: SearchProblem, state: SearchState, stage: StageFolder) -> d
     choices = problem.derive(log_p, count=problem.config.num_candidates)
     candidates = [_facts(problem, log_p, choice) for choice in choices]
     files.write_json(stage.candidates, candidates)
+    _say_what_stays_unused(problem, choices[0])
     best = problem.architecture(choices[0])
     files.write_json(stage.architecture, best.to_json())
     figures = state.figures()
@@ -247,6 +254,16 @@ def _finish(problem: SearchProblem, state: SearchState, stage: StageFolder) -> d
         "steps": problem.total_steps,
         "architecture_file": str(stage.architecture),
     }
+
+
+def _say_what_stays_unused(problem: SearchProblem, choice: np.ndarray) -> None:
+    latency = problem.resources[0]
+    used, wanted = latency.of(choice) / latency.limit, problem.least_share
+    if used < wanted * (1 - 1e-6):  # not by the solver's rounding alone
+        _say(
+            f"no network uses {wanted:.0%} of the budget or more, as --min_budget_share asks; "
+            f"{used:.1%} is used"
+        )
 
 
 def _facts(problem: SearchProblem, log_p: np.ndarray, choice: np.ndarray) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from nas_tf.latency.accuracy import Measured
 from nas_tf.latency.entries import Correction
 from nas_tf.latency.model_cache import ModelCache, network_name
 from nas_tf.latency.prediction_plot import save_plot
+from nas_tf.latency.random_networks import random_architectures
 from nas_tf.latency.table import load_table, save_table
 from nas_tf.latency.timing import TimingConfig
 from nas_tf.space.search_space import TINY
@@ -21,7 +22,7 @@ from tests.latency.test_table import tiny_table
 def networks_of(table, factor, count=8, seed=0):
     """Networks whose measured latency is baseline + factor · Σ entries."""
     found = []
-    for network in accuracy.random_architectures(TINY, count, seed):
+    for network in random_architectures(TINY, count, seed):
         total = table.predict_ms(network, 32, 10) - table.baseline_ms
         value = table.baseline_ms + factor * total
         found.append(Measured(network, value, (value, value)))
@@ -61,15 +62,15 @@ def test_correction_finds_the_factor_and_ignores_one_disturbed_network():
 
 
 def test_random_networks_differ_and_cover_the_space():
-    first = accuracy.random_architectures(TINY, 60, seed=1)
-    others = accuracy.random_architectures(TINY, 60, seed=1, other_than=first)
+    first = random_architectures(TINY, 60, seed=1)
+    others = random_architectures(TINY, 60, seed=1, other_than=first)
     assert len(set(first) | set(others)) == 120
-    assert first == accuracy.random_architectures(TINY, 60, seed=1)
+    assert first == random_architectures(TINY, 60, seed=1)
     for index, choice in enumerate(TINY.choices(32)):
         drawn = {network.blocks[index + 1].operation for network in first + others}
         assert drawn == set(choice.operations)
     with pytest.raises(UserError, match="architectures"):
-        accuracy.random_architectures(TINY, TINY.size() + 1, seed=0)
+        random_architectures(TINY, TINY.size() + 1, seed=0)
 
 
 def prepared_cache(tmp_path, networks):
@@ -101,21 +102,19 @@ def check(table, tmp_path, expected, num_networks, num_fit, seed):
 @pytest.mark.parametrize("noted", [True, False])
 def test_no_network_is_judged_by_that_the_correction_was_fitted_on(tmp_path, noted):
     """With the seed of the build the same networks would be drawn again."""
-    drawn = accuracy.random_architectures(TINY, 8, accuracy.BUILD_SEED)
+    drawn = random_architectures(TINY, 8, accuracy.BUILD_SEED)
     fitted_on = drawn[::2]
     correction = Correction(1.25, 0.0, 4, tuple(n.to_string() for n in fitted_on) if noted else ())
     # A table that does not say so: all that its build can have drawn are left out.
-    others = accuracy.random_architectures(
-        TINY, 6, accuracy.BUILD_SEED, other_than=fitted_on if noted else drawn
-    )
+    others = random_architectures(TINY, 6, accuracy.BUILD_SEED, other_than=fitted_on if noted else drawn)
     facts, _, judged = check(tiny_table(correction=correction), tmp_path, others, 6, 0, accuracy.BUILD_SEED)
     assert not {n.architecture for n in judged} & set(fitted_on)
     assert ("note" in facts["as_it_is"]) == (not noted)
 
 
 def test_a_new_correction_replaces_the_error_of_the_one_before(tmp_path):
-    judged = accuracy.random_architectures(TINY, 6, 4)
-    fitted_on = accuracy.random_architectures(TINY, 5, 5, other_than=judged)
+    judged = random_architectures(TINY, 6, 4)
+    fitted_on = random_architectures(TINY, 5, 5, other_than=judged)
     table = dataclasses.replace(tiny_table(), prediction_error={"mape_percent": 77.0})
     facts, corrected, _ = check(table, tmp_path, judged + fitted_on, 6, 5, 4)
     assert corrected.prediction_error == facts["corrected"]
@@ -128,8 +127,8 @@ def test_a_new_correction_replaces_the_error_of_the_one_before(tmp_path):
 def test_checking_a_table(tmp_path):
     """A device on which sums are 20 % low: so says the check, and the correction mends it."""
     table = tiny_table()
-    judged = accuracy.random_architectures(TINY, 10, 4)
-    fitted_on = accuracy.random_architectures(TINY, 5, 5, other_than=judged)
+    judged = random_architectures(TINY, 10, 4)
+    fitted_on = random_architectures(TINY, 5, 5, other_than=judged)
     facts, corrected, networks = check(table, tmp_path, judged + fitted_on, 10, 5, 4)
     assert [n.architecture for n in networks] == judged
     assert facts["as_it_is"] == facts["uncorrected"]

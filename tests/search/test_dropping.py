@@ -13,6 +13,7 @@ from nas_tf.base.metric_log import read_metrics
 from nas_tf.latency.table import LatencyTable, load_table, save_table
 from nas_tf.search import dropping, gates
 from nas_tf.search.architecture_parameters import ArchitectureParameters
+from nas_tf.search.config import Budget
 from nas_tf.search.derivation import most_probable
 from nas_tf.search.objective import Resource
 from nas_tf.search.problem import check_problem, offered_candidates
@@ -129,6 +130,25 @@ def test_the_search_says_what_it_drops_and_records_it(skewed, tmp_path, capsys):
     assert "DROPPED" not in capsys.readouterr().err
     for line in read_metrics(tmp_path / "b/search"):
         assert line["probabilities"][1][1] > 0.0
+
+
+def test_a_target_that_nothing_holds_is_said(skewed, tmp_path, capsys):
+    """Above every network without the dear candidate, and below any with it."""
+    settings = config(skewed)
+    latency = check_problem(settings).resources[0]
+    slowest = latency.range(check_problem(settings).offered)[1]
+    target = round(1.5 * slowest, 3)
+    summary = run_search(str(tmp_path), dataclasses.replace(settings, budget=Budget(target)))
+    said = capsys.readouterr().err
+    assert summary["dropped"] == "6_5 in block 1"
+    assert (
+        f"search: of what is left, the slowest network takes {slowest:.4g} ms, so nothing holds the latency "
+        f"at the target of {target:g}; use a lower --target_latency_ms\n"
+    ) in said
+    used = summary["predicted_latency_ms"] / target
+    assert (
+        f"no network uses 95% of the budget or more, as --min_budget_share asks; {used:.1%} is used" in said
+    )
 
 
 @pytest.mark.parametrize("mode", ["full", "two"])
