@@ -11,7 +11,7 @@ from nas_tf.latency.accuracy import Measured
 from nas_tf.latency.entries import Correction
 from nas_tf.latency.model_cache import ModelCache, network_name
 from nas_tf.latency.prediction_plot import save_plot
-from nas_tf.latency.random_networks import random_architectures
+from nas_tf.latency.random_networks import architectures_within, band_of, random_architectures
 from nas_tf.latency.table import load_table, save_table
 from nas_tf.latency.timing import TimingConfig
 from nas_tf.space.search_space import TINY
@@ -81,6 +81,11 @@ def prepared_cache(tmp_path, networks):
     return str(cache.folder)
 
 
+def drawn(table, count, seed, other_than=()):
+    """What `check_table` draws."""
+    return architectures_within(TINY, table, band_of(TINY, table), count, seed, other_than)
+
+
 def check(table, tmp_path, expected, num_networks, num_fit, seed):
     """`check_table` on a device where sums are 20 % low; only `expected` networks are there."""
     truth, plain = {}, dataclasses.replace(table, correction=Correction())
@@ -102,20 +107,21 @@ def check(table, tmp_path, expected, num_networks, num_fit, seed):
 @pytest.mark.parametrize("noted", [True, False])
 def test_no_network_is_judged_by_that_the_correction_was_fitted_on(tmp_path, noted):
     """With the seed of the build the same networks would be drawn again."""
-    drawn = random_architectures(TINY, 8, accuracy.BUILD_SEED)
-    fitted_on = drawn[::2]
+    of_build = random_architectures(TINY, 8, accuracy.BUILD_SEED)
+    fitted_on = of_build[::2]
     correction = Correction(1.25, 0.0, 4, tuple(n.to_string() for n in fitted_on) if noted else ())
     # A table that does not say so: all that its build can have drawn are left out.
-    others = random_architectures(TINY, 6, accuracy.BUILD_SEED, other_than=fitted_on if noted else drawn)
-    facts, _, judged = check(tiny_table(correction=correction), tmp_path, others, 6, 0, accuracy.BUILD_SEED)
+    table = tiny_table(correction=correction)
+    others = drawn(table, 6, accuracy.BUILD_SEED, other_than=fitted_on if noted else of_build)
+    facts, _, judged = check(table, tmp_path, others, 6, 0, accuracy.BUILD_SEED)
     assert not {n.architecture for n in judged} & set(fitted_on)
     assert ("note" in facts["as_it_is"]) == (not noted)
 
 
 def test_a_new_correction_replaces_the_error_of_the_one_before(tmp_path):
-    judged = random_architectures(TINY, 6, 4)
-    fitted_on = random_architectures(TINY, 5, 5, other_than=judged)
     table = dataclasses.replace(tiny_table(), prediction_error={"mape_percent": 77.0})
+    judged = drawn(table, 6, 4)
+    fitted_on = drawn(table, 5, 5, other_than=judged)
     facts, corrected, _ = check(table, tmp_path, judged + fitted_on, 6, 5, 4)
     assert corrected.prediction_error == facts["corrected"]
     assert corrected.prediction_error["mape_percent"] == pytest.approx(0, abs=1e-9)
@@ -127,8 +133,8 @@ def test_a_new_correction_replaces_the_error_of_the_one_before(tmp_path):
 def test_checking_a_table(tmp_path):
     """A device on which sums are 20 % low: so says the check, and the correction mends it."""
     table = tiny_table()
-    judged = random_architectures(TINY, 10, 4)
-    fitted_on = random_architectures(TINY, 5, 5, other_than=judged)
+    judged = drawn(table, 10, 4)
+    fitted_on = drawn(table, 5, 5, other_than=judged)
     facts, corrected, networks = check(table, tmp_path, judged + fitted_on, 10, 5, 4)
     assert [n.architecture for n in networks] == judged
     assert facts["as_it_is"] == facts["uncorrected"]

@@ -13,10 +13,12 @@ from nas_tf.base.errors import UserError
 from nas_tf.latency import build
 from nas_tf.latency.build import BuildConfig, build_table
 from nas_tf.latency.build_run import run_build_table
+from nas_tf.latency.entries import Correction
 from nas_tf.latency.model_cache import EMPTY, ModelCache
 from nas_tf.latency.phone import AdbConfig
 from nas_tf.latency.table import load_table
 from nas_tf.latency.timing import TimingConfig
+from nas_tf.space.architecture import from_string
 from nas_tf.space.search_space import TINY
 from tests.latency.fake_device import FakeDevice
 
@@ -81,6 +83,51 @@ def test_killed_and_run_again_measures_only_what_is_missing(config, device):
     device[0] = FakeDevice(None)
     assert build_table(config) == table, "a table that is there is not measured again"
     assert not device[0].rounds
+
+
+def _network_truth_ms(name):
+    """Of a whole network: some ms by the length of its name."""
+    return truth_ms(name) if not name.startswith("network") else 10 + len(name) / 100
+
+
+@pytest.fixture(name="corrected")
+def _corrected(config, monkeypatch):
+    """`config` with whole networks, whose files need not be joined."""
+    path = pathlib.Path(config.cache_dir) / "network.tflite"
+    path.write_bytes(b"\x1c\0\0\0TFL3" + bytes(50))
+    monkeypatch.setattr(build, "stitched", lambda *_: path)
+    return dataclasses.replace(config, correction_networks=6, budget_ms=13.0)
+
+
+def test_whole_networks_are_around_the_budget_and_kept_by_an_interrupted_run(corrected, device):
+    device[0] = FakeDevice(_network_truth_ms)
+    whole = build_table(corrected)
+    assert whole.correction.networks == 3 and whole.prediction_error["networks"] == 3
+    drawn = [name for name in device[0].rounds[-1] if name.startswith("network")]
+    assert len(drawn) == 6
+    plain = dataclasses.replace(whole, correction=Correction())
+    for name in drawn:
+        predicted = plain.predict_ms(from_string(name.removeprefix("network 32 10 ")), 32, 10)
+        assert predicted <= 26.0
+    # Killed in the first look at the entries, and among the networks.
+    for rounds in (3, 7):
+        pathlib.Path(corrected.output).unlink()
+        device[0] = FakeDevice(_network_truth_ms, fail_after=rounds)
+        with pytest.raises(KeyboardInterrupt):
+            build_table(corrected)
+        device[0] = FakeDevice(_network_truth_ms)
+        assert build_table(corrected) == whole
+
+
+def test_entries_of_further_networks(config, device):
+    also = dataclasses.replace(config, also=("s8x2 1_3c8 6_3c40x2 h64",))
+    added = [key for key in build.layer_specs(also) if key not in KEYS]
+    assert added[0] == "expanded_conv-input:16x16x8-output:8x8x40-expand:6-kernel:3-stride:2-idskip:0"
+    assert added[1] == "Conv_1-input:8x8x40-output:8x8x64"
+    device[0] = FakeDevice(truth_ms)
+    build_table(config)
+    with pytest.raises(UserError, match="of the entries that --also_architectures asks for"):
+        build_table(also)
 
 
 def test_an_unfinished_table_of_something_else_is_refused(config, device):
