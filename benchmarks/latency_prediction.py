@@ -21,7 +21,7 @@ from nas_tf.latency.build import BuildConfig, assemble, identify
 from nas_tf.latency.devices import open_device
 from nas_tf.latency.model_cache import ModelCache, layer_builders, network_builders
 from nas_tf.latency.prediction_plot import save_plot
-from nas_tf.latency.timing import time_with_progress
+from nas_tf.latency.timing import time_with_progress, without_drift
 from nas_tf.space.search_space import find_space
 
 # Those of the two ProxylessNAS networks in the paper's Table 1.
@@ -55,7 +55,7 @@ def run(resolution: int, width_multiplier: float) -> dict:
         return {}
     # Time from here on: conversion would be most of it.
     device, began = open_device(config.device), time.monotonic()
-    samples = time_with_progress("measure", device, models, config.timing)
+    samples = without_drift(time_with_progress("measure", device, models, config.timing))
     table = assemble(identify(config, device), {n: samples[n] for n in layers}, config.timing)
     fit = accuracy.measured_networks(fitted_on, table, samples)
     judge = accuracy.measured_networks(judged, table, samples)

@@ -10,16 +10,17 @@ import numpy as np
 from nas_tf.base import files
 from nas_tf.base.errors import require
 from nas_tf.latency.entries import Correction
-from nas_tf.latency.model_cache import ModelCache, layer_builders, network_builders, network_name
+from nas_tf.latency.model_cache import EMPTY, ModelCache, layer_builders, network_builders, network_name
 from nas_tf.latency.random_networks import architectures_within, band_of, random_architectures
 from nas_tf.latency.stitch import stitch
 from nas_tf.latency.table import LatencyTable
-from nas_tf.latency.timing import Device, Samples, TimingConfig, summarize, time_with_progress
+from nas_tf.latency.timing import Device, Samples, TimingConfig, summarize, time_with_progress, without_drift
 from nas_tf.space.architecture import Architecture, from_string
 from nas_tf.space.search_space import SearchSpace, find_space
 
 # Of the random networks that a table is corrected and judged by when it is built.
 BUILD_SEED = 0
+_ANCHORS = 24  # entries whose timing tells the machine's pace
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,8 +74,12 @@ def measure_networks(
     timing: TimingConfig,
     cache_dir: str,
     joined: bool,
-) -> list[Measured]:
+) -> tuple[list[Measured], float | None]:
     """Times whole networks on the table's device; see `network_models`.
+
+    Returns:
+      (the networks, at the pace of the machine when the table was measured; how many times as long
+      as then the table's entries take now, None where their models are not in the cache).
 
     Raises:
       UserError: the device is not the one that the table was measured on.
@@ -89,17 +94,45 @@ def measure_networks(
         f"The latency table {table.path!r} is of another device or runtime: {'; '.join(differing)}.",
     )
     models = network_models(architectures, table, cache_dir, joined)
-    samples = time_with_progress("whole networks: measure", device, models, timing)
-    return measured_networks(architectures, table, samples)
+    anchors = _anchors(table, cache_dir)
+    samples = time_with_progress("whole networks: measure", device, models | anchors, timing)
+    samples = without_drift(samples)
+    pace = _pace(table, {name: samples[name] for name in anchors}) if anchors else None
+    return measured_networks(architectures, table, samples, pace or 1.0), pace
+
+
+def _anchors(table: LatencyTable, cache_dir: str) -> dict[str, pathlib.Path]:
+    """Models of the empty graph and of entries of all sizes, as far as they are there."""
+    cache = ModelCache(cache_dir, table.identity.dtype)
+    ordered = sorted(table.entries, key=lambda key: table.entries[key].median_ms)
+    there = [key for key in ordered if cache.path(key).exists()]
+    if not there or not cache.path(EMPTY).exists():
+        return {}
+    # The smaller half is hard to tell from the noise.
+    larger = there[len(there) // 2 :]
+    chosen = larger[:: -(-len(larger) // _ANCHORS)]
+    return {name: cache.path(name) for name in (EMPTY, *chosen)}
+
+
+def _pace(table: LatencyTable, samples: Samples) -> float:
+    """median over the anchors of (time now − empty graph now) / entry."""
+    empty = float(np.median(samples[EMPTY]))
+    ratios = [
+        (float(np.median(times)) - empty) / table.entries[key].median_ms
+        for key, times in samples.items()
+        if key != EMPTY
+    ]
+    return float(np.median(ratios))
 
 
 def measured_networks(
-    architectures: Sequence[Architecture], table: LatencyTable, samples: Samples
+    architectures: Sequence[Architecture], table: LatencyTable, samples: Samples, pace: float = 1.0
 ) -> list[Measured]:
-    """The networks' medians from timings by `network_name`."""
+    """The networks' medians from timings by `network_name`, which take `pace` times as long as then."""
     own, found = table.identity, []
     for architecture in architectures:
-        times = samples[network_name(architecture, own.resolution, own.num_classes)]
+        name = network_name(architecture, own.resolution, own.num_classes)
+        times = [value / pace for value in samples[name]]
         halves = (float(np.median(times[::2])), float(np.median(times[1::2])))
         found.append(Measured(architecture, summarize(times).median_ms, halves))
     return found
@@ -201,7 +234,9 @@ def check_table(
     Returns:
       (facts `as_it_is`, with `num_fit` also `uncorrected` and `corrected`, with `named` also
       `networks`; the table, with the correction fitted here and its error if there is one; the
-      random networks judged by).
+      random networks judged by). `pace` in `as_it_is` says how many times as long as in the table
+      its entries take now; networks are compared without it, since a machine's speed changes from
+      hour to hour.
 
     Raises:
       UserError: a published table, whose device is not here, a device that differs, or too few
@@ -223,9 +258,12 @@ def check_table(
         f"Of {num_networks + num_fit} networks that take {band.low_ms:.4g} to {band.high_ms:.4g} ms, only "
         f"{len(judged) + len(fitted_on)} were found in the space {space.name!r}; ask for fewer.",
     )
-    networks = measure_networks([*judged, *fitted_on, *named], table, device, timing, cache_dir, joined)
+    every = [*judged, *fitted_on, *named]
+    networks, pace = measure_networks(every, table, device, timing, cache_dir, joined)
     judge, fit = networks[:num_networks], networks[num_networks : num_networks + num_fit]
-    facts = {"as_it_is": report(table, judge)}
+    facts: dict[str, Any] = {"as_it_is": report(table, judge)}
+    if pace is not None:
+        facts["as_it_is"]["pace"] = pace
     if not table.correction.known_networks:
         facts["as_it_is"]["note"] = (
             "the table does not say which networks its correction was fitted on; they may be among these"

@@ -19,7 +19,7 @@ from nas_tf.latency.model_cache import EMPTY, ModelCache, layer_builders, networ
 from nas_tf.latency.partial import PartialTable
 from nas_tf.latency.random_networks import architectures_within, band_of
 from nas_tf.latency.table import LatencyTable, load_table, save_table
-from nas_tf.latency.timing import Device, Samples, TimingConfig, summarize, time_with_progress
+from nas_tf.latency.timing import Device, Samples, TimingConfig, summarize, time_with_progress, without_drift
 from nas_tf.space.architecture import Architecture, from_string
 from nas_tf.space.layer_spec import LayerSpec
 from nas_tf.space.published import read_architecture
@@ -115,8 +115,10 @@ def build_table(config: BuildConfig) -> LatencyTable:
         identity = identify(config, device)
     finally:
         device.close()
+    # Networks were timed in turn with the entries, so that what is left of a change of pace touches both
+    # alike.
+    samples = without_drift({name: samples[name] for name in models})
     table = assemble(identity, {n: samples[n] for n in (EMPTY, *specs)}, config.timing)
-    # Networks were timed in turn with the entries, so that a busy minute touches both alike.
     table = _corrected(table, measured_networks(networks, table, samples))
     save_table(config.output, table)
     # Only now: until the table is written, the timings are nowhere else.
@@ -173,11 +175,14 @@ def _networks(
         config.timing, num_rounds=min(_FIRST_ROUNDS, config.timing.num_rounds), max_extra_seconds=0.0
     )
     time_with_progress("latency table: first look", device, models, quick, samples, partial.save)
-    table = assemble(identity, {name: samples[name] for name in models}, config.timing)
+    table = assemble(identity, without_drift({name: samples[name] for name in models}), config.timing)
     space = _space(config)
     band = band_of(space, table, config.budget_ms)
     count = min(config.correction_networks, space.size())
-    return architectures_within(space, table, band, count, BUILD_SEED)
+    found = architectures_within(space, table, band, count, BUILD_SEED)
+    # All begin anew together, because a pass has one pace and times all models.
+    samples.clear()
+    return found
 
 
 def _space(config: BuildConfig) -> SearchSpace:

@@ -9,7 +9,7 @@ from nas_tf.base.errors import UserError
 from nas_tf.latency import accuracy
 from nas_tf.latency.accuracy import Measured
 from nas_tf.latency.entries import Correction
-from nas_tf.latency.model_cache import ModelCache, network_name
+from nas_tf.latency.model_cache import EMPTY, ModelCache, network_name
 from nas_tf.latency.prediction_plot import save_plot
 from nas_tf.latency.random_networks import architectures_within, band_of, random_architectures
 from nas_tf.latency.table import load_table, save_table
@@ -128,6 +128,27 @@ def test_a_new_correction_replaces_the_error_of_the_one_before(tmp_path):
     path = tmp_path / "table.json"
     save_table(path, corrected)
     assert load_table(path).correction.fitted_on == tuple(n.to_string() for n in fitted_on)
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_machine_at_another_pace_than_when_the_table_was_measured(tmp_path, cached):
+    """Everything takes 1.3 times as long: that is told from the entries, and is no error of the table."""
+    table = tiny_table()
+    judged = drawn(table, 8, 4)
+    truth = {network_name(n, 32, 10): 1.3 * table.predict_ms(n, 32, 10) for n in judged}
+    truth[EMPTY] = 1.3 * table.baseline_ms
+    truth |= {key: 1.3 * (entry.median_ms + table.baseline_ms) for key, entry in table.entries.items()}
+    folder = prepared_cache(tmp_path, judged)
+    if cached:
+        for name in (EMPTY, *table.entries):
+            ModelCache(folder, "int8").path(name).write_bytes(b"")
+    device = FakeDevice(truth.get, device="cpu", runtime="runtime 1")
+    facts, *_ = accuracy.check_table(table, device, TimingConfig(num_rounds=4), folder, 8, 0, 4)
+    error = facts["as_it_is"]["bias_percent"]
+    if cached:
+        assert facts["as_it_is"]["pace"] == pytest.approx(1.3) and error == pytest.approx(0, abs=1e-9)
+    else:
+        assert "pace" not in facts["as_it_is"] and error == pytest.approx(100 / 1.3 - 100)
 
 
 def test_checking_a_table(tmp_path):

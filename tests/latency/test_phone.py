@@ -125,11 +125,11 @@ def test_many_models_need_few_trips(stand_in_phone, tmp_path):
     samples, kept = {}, []
     stand_in_phone.write("lose_after", "36")
     with pytest.raises(UserError, match="was lost"):
-        time_models(phone, models, TimingConfig(num_rounds=1), samples, kept.append)
+        time_models(phone, models, TimingConfig(num_rounds=1), samples, lambda done, worst: kept.append(done))
     assert len(kept) == 2 and sum(map(len, samples.values())) == 32
     for name in ("lost", "lose_after"):
         (stand_in_phone.folder / name).unlink()
-    time_models(phone, models, TimingConfig(num_rounds=1), samples, kept.append)
+    time_models(phone, models, TimingConfig(num_rounds=1), samples, lambda done, worst: kept.append(done))
     assert dict(samples) == {str(index): [(100 + index) / 1000] for index in range(40)}
     trips = [c for c in stand_in_phone.calls("shell")[before:] if "--graph=" in c[-1]]
     assert len(trips) == 4 and trips[3][-1].count("--graph=") == 8
