@@ -1,141 +1,22 @@
 """How well a table predicts whole networks, and the correction that makes it predict better."""
 
 import dataclasses
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from nas_tf.base import files
 from nas_tf.base.errors import require
 from nas_tf.latency.entries import Correction
-from nas_tf.latency.model_cache import EMPTY, ModelCache, layer_builders, network_builders, network_name
 from nas_tf.latency.random_networks import architectures_within, band_of, random_architectures
-from nas_tf.latency.stitch import stitch
 from nas_tf.latency.table import LatencyTable
-from nas_tf.latency.timing import Device, Samples, TimingConfig, summarize, time_with_progress, without_drift
+from nas_tf.latency.timing import Device, TimingConfig
+from nas_tf.latency.whole_networks import Measured, measure_networks
 from nas_tf.space.architecture import Architecture, from_string
 from nas_tf.space.search_space import SearchSpace, find_space
 
 # Of the random networks that a table is corrected and judged by when it is built.
 BUILD_SEED = 0
-_ANCHORS = 24  # entries whose timing tells the machine's pace
-
-
-@dataclasses.dataclass(frozen=True)
-class Measured:
-    """A whole network's latency.
-
-    Attributes:
-      halves_ms: medians of its even and of its odd timings, which a busy minute touches alike; how
-        far they differ is what no prediction can be better than.
-    """
-
-    architecture: Architecture
-    median_ms: float
-    halves_ms: tuple[float, float]
-
-
-def network_models(
-    architectures: Sequence[Architecture], table: LatencyTable, cache_dir: str, joined: bool
-) -> dict[str, pathlib.Path]:
-    """Whole networks as `.tflite` files of the table's kind, by `network_name`.
-
-    Args:
-      joined: put them together from the models of their layers instead of converting them.
-    """
-    shape = (table.identity.resolution, table.identity.num_classes)
-    cache = ModelCache(cache_dir, table.identity.dtype)
-    if not joined:
-        return cache.convert(network_builders(architectures, *shape))
-    cache.convert(layer_builders(layer for a in architectures for layer in a.layers(*shape)))
-    return {network_name(a, *shape): stitched(cache, a, *shape) for a in architectures}
-
-
-def stitched(
-    cache: ModelCache,
-    architecture: Architecture,
-    resolution: int,
-    num_classes: int,
-) -> pathlib.Path:
-    """A whole network joined from the cache's models of its layers, which must be there."""
-    path = cache.path(f"stitched {network_name(architecture, resolution, num_classes)}")
-    if not path.exists():
-        keys = architecture.latency_keys(resolution, num_classes)
-        files.write_bytes(path, stitch([cache.path(key) for key in keys]))
-    return path
-
-
-def measure_networks(
-    architectures: Sequence[Architecture],
-    table: LatencyTable,
-    device: Device,
-    timing: TimingConfig,
-    cache_dir: str,
-    joined: bool,
-) -> tuple[list[Measured], float | None]:
-    """Times whole networks on the table's device; see `network_models`.
-
-    Returns:
-      (the networks, at the pace of the machine when the table was measured; how many times as long
-      as then the table's entries take now, None where their models are not in the cache).
-
-    Raises:
-      UserError: the device is not the one that the table was measured on.
-    """
-    differing = [
-        f"{name} {getattr(table.identity, name)} there, {value} here"
-        for name, value in device.identity_fields().items()
-        if name != "details" and getattr(table.identity, name) != value
-    ]
-    require(
-        not differing,
-        f"The latency table {table.path!r} is of another device or runtime: {'; '.join(differing)}.",
-    )
-    models = network_models(architectures, table, cache_dir, joined)
-    anchors = _anchors(table, cache_dir)
-    samples = time_with_progress("whole networks: measure", device, models | anchors, timing)
-    samples = without_drift(samples)
-    pace = _pace(table, {name: samples[name] for name in anchors}) if anchors else None
-    return measured_networks(architectures, table, samples, pace or 1.0), pace
-
-
-def _anchors(table: LatencyTable, cache_dir: str) -> dict[str, pathlib.Path]:
-    """Models of the empty graph and of entries of all sizes, as far as they are there."""
-    cache = ModelCache(cache_dir, table.identity.dtype)
-    ordered = sorted(table.entries, key=lambda key: table.entries[key].median_ms)
-    there = [key for key in ordered if cache.path(key).exists()]
-    if not there or not cache.path(EMPTY).exists():
-        return {}
-    # The smaller half is hard to tell from the noise.
-    larger = there[len(there) // 2 :]
-    chosen = larger[:: -(-len(larger) // _ANCHORS)]
-    return {name: cache.path(name) for name in (EMPTY, *chosen)}
-
-
-def _pace(table: LatencyTable, samples: Samples) -> float:
-    """median over the anchors of (time now − empty graph now) / entry."""
-    empty = float(np.median(samples[EMPTY]))
-    ratios = [
-        (float(np.median(times)) - empty) / table.entries[key].median_ms
-        for key, times in samples.items()
-        if key != EMPTY
-    ]
-    return float(np.median(ratios))
-
-
-def measured_networks(
-    architectures: Sequence[Architecture], table: LatencyTable, samples: Samples, pace: float = 1.0
-) -> list[Measured]:
-    """The networks' medians from timings by `network_name`, which take `pace` times as long as then."""
-    own, found = table.identity, []
-    for architecture in architectures:
-        name = network_name(architecture, own.resolution, own.num_classes)
-        times = [value / pace for value in samples[name]]
-        halves = (float(np.median(times[::2])), float(np.median(times[1::2])))
-        found.append(Measured(architecture, summarize(times).median_ms, halves))
-    return found
 
 
 def predictions_ms(table: LatencyTable, networks: Sequence[Measured]) -> np.ndarray:
@@ -195,6 +76,7 @@ def fit_correction(table: LatencyTable, networks: Sequence[Measured]) -> Correct
         0.0,
         len(networks),
         tuple(network.architecture.to_string() for network in networks),
+        tuple(network.median_ms for network in networks),
     )
 
 
@@ -234,9 +116,9 @@ def check_table(
     Returns:
       (facts `as_it_is`, with `num_fit` also `uncorrected` and `corrected`, with `named` also
       `networks`; the table, with the correction fitted here and its error if there is one; the
-      random networks judged by). `pace` in `as_it_is` says how many times as long as in the table
-      its entries take now; networks are compared without it, since a machine's speed changes from
-      hour to hour.
+      random networks judged by). `pace` in `as_it_is` says how many times as long as then what
+      was timed for the table takes now; networks are compared without it, since a machine's speed
+      changes from hour to hour.
 
     Raises:
       UserError: a published table, whose device is not here, a device that differs, or too few

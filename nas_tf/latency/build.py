@@ -7,11 +7,8 @@ from nas_tf.base import files
 from nas_tf.base.errors import require
 from nas_tf.latency.accuracy import (
     BUILD_SEED,
-    Measured,
     fit_correction,
-    measured_networks,
     report,
-    stitched,
 )
 from nas_tf.latency.devices import DeviceConfig, HostConfig, open_device
 from nas_tf.latency.entries import Entry, Identity
@@ -20,6 +17,7 @@ from nas_tf.latency.partial import PartialTable
 from nas_tf.latency.random_networks import architectures_within, band_of
 from nas_tf.latency.table import LatencyTable, load_table, save_table
 from nas_tf.latency.timing import Device, Samples, TimingConfig, summarize, time_with_progress, without_drift
+from nas_tf.latency.whole_networks import Measured, measured_networks, stitched
 from nas_tf.space.architecture import Architecture, from_string
 from nas_tf.space.layer_spec import LayerSpec
 from nas_tf.space.published import read_architecture
@@ -53,7 +51,7 @@ class BuildConfig:
     num_classes: int = 1000
     dtype: str = "int8"
     cache_dir: str = ""
-    correction_networks: int = 16
+    correction_networks: int = 24
     budget_ms: float = 0.0
     also: tuple[str, ...] = ()
     device: DeviceConfig = HostConfig()

@@ -80,12 +80,14 @@ class Correction:
       networks: how many whole networks it was fitted on; 0 means that nothing was fitted.
       fitted_on: those networks as short strings, so that nobody judges by them; empty in
         tables that were made before this was noted.
+      fitted_ms: what they took then, with which the pace of a later run is compared; empty as above.
     """
 
     scale: float = 1.0
     intercept_ms: float = 0.0
     networks: int = 0
     fitted_on: tuple[str, ...] = ()
+    fitted_ms: tuple[float, ...] = ()
 
     def figures(self) -> dict[str, float]:
         """Without the list of networks, for summaries."""
@@ -148,7 +150,21 @@ def correction_from_json(content: Any, where: str) -> Correction:
         f"The {where} has a correction fitted on {networks:.0f} networks, but its list of them "
         "is not one short string for each.",
     )
-    return Correction(scale, intercept, int(networks), tuple(fitted_on))
+    return Correction(
+        scale, intercept, int(networks), tuple(fitted_on), _fitted_ms(content, fitted_on, where)
+    )
+
+
+def _fitted_ms(correction: dict, fitted_on: list[str], where: str) -> tuple[float, ...]:
+    times = correction.get("fitted_ms", [])
+    require(
+        isinstance(times, list)
+        and len(times) in (0, len(fitted_on))
+        and all(isinstance(t, (int, float)) and not isinstance(t, bool) and 0 < t <= MAX_MS for t in times),
+        f"The {where} has a correction fitted on {len(fitted_on)} networks, but 'fitted_ms' is not one "
+        "latency for each.",
+    )
+    return tuple(map(float, times))
 
 
 def figures_from_json(content: Any, where: str) -> dict[str, float]:

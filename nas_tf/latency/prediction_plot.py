@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from nas_tf.base import files
-from nas_tf.latency.accuracy import Measured, predictions_ms
+from nas_tf.latency.accuracy import predictions_ms
 from nas_tf.latency.table import LatencyTable
+from nas_tf.latency.whole_networks import Measured
 
 
 def save_plot(path: str | os.PathLike, table: LatencyTable, networks: Sequence[Measured]) -> None:

@@ -14,7 +14,6 @@ from tests.commands.test_help import COMMANDS
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 BENCHMARKS = (
     "benchmarks.latency_objectives",
-    "benchmarks.latency_prediction",
     "benchmarks.quantization_loss",
     "benchmarks.search_step",
     "benchmarks.searched_and_random",

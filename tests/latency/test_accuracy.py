@@ -1,19 +1,20 @@
 """Prediction error, noise floor and correction, on devices whose truth is known."""
 
 import dataclasses
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
 
 from nas_tf.base.errors import UserError
 from nas_tf.latency import accuracy
-from nas_tf.latency.accuracy import Measured
 from nas_tf.latency.entries import Correction
 from nas_tf.latency.model_cache import EMPTY, ModelCache, network_name
 from nas_tf.latency.prediction_plot import save_plot
 from nas_tf.latency.random_networks import architectures_within, band_of, random_architectures
 from nas_tf.latency.table import load_table, save_table
 from nas_tf.latency.timing import TimingConfig
+from nas_tf.latency.whole_networks import Measured
 from nas_tf.space.search_space import TINY
 from tests.latency.fake_device import FakeDevice
 from tests.latency.test_table import tiny_table
@@ -52,7 +53,7 @@ def test_correction_finds_the_factor_and_ignores_one_disturbed_network():
     networks[0] = dataclasses.replace(networks[0], median_ms=10 * networks[0].median_ms)
     correction = accuracy.fit_correction(table, networks)
     assert correction == Correction(
-        pytest.approx(1.25), 0.0, 7, tuple(n.architecture.to_string() for n in networks)
+        pytest.approx(1.25), 0.0, 7, tuple(n.architecture.to_string() for n in networks), ANY
     )
     corrected = dataclasses.replace(table, correction=correction)
     others = networks_of(tiny_table(), 1.25, count=9, seed=3)
@@ -163,7 +164,7 @@ def test_checking_a_table(tmp_path):
     assert -20 < facts["uncorrected"]["bias_percent"] < -19
     assert facts["corrected"]["mape_percent"] == pytest.approx(0, abs=1e-9)
     assert corrected.correction == Correction(
-        pytest.approx(1.25), 0.0, 5, tuple(n.to_string() for n in fitted_on)
+        pytest.approx(1.25), 0.0, 5, tuple(n.to_string() for n in fitted_on), ANY
     )
     assert facts["corrected"]["noise_floor_percent"] == 0
     save_plot(tmp_path / "plot.svg", corrected, networks)

@@ -7,10 +7,10 @@ import pytest
 
 from nas_tf.base.errors import UserError
 from nas_tf.latency import host, model_cache, small_models
-from nas_tf.latency.accuracy import stitched
 from nas_tf.latency.host import HostConfig, HostDevice
 from nas_tf.latency.model_cache import EMPTY, ModelCache, layer_builders, network_builders
 from nas_tf.latency.stitch import stitch
+from nas_tf.latency.whole_networks import stitched
 from nas_tf.space.architecture import from_string
 from nas_tf.space.layer_spec import LayerSpec
 from nas_tf.space.operations.inverted_bottleneck import InvertedBottleneck
