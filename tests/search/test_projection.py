@@ -5,6 +5,7 @@ import pytest
 from scipy import optimize
 
 from benchmarks.skewed_tables import make_case, searched
+from benchmarks.synthetic_loss import search
 from nas_tf.base.errors import UserError
 from nas_tf.search import gates
 from nas_tf.search.architecture_parameters import ArchitectureParameters
@@ -173,3 +174,23 @@ def test_without_the_floor_and_the_projection_much_of_the_budget_stays_unused():
         searched(make_case(100, 0.05, seed), seed, "constrained", 0.0, False, 60, 0.1) for seed in range(5)
     ]
     assert min(end.derived for end in ends) < 0.9
+
+
+@pytest.mark.parametrize("mode", ["full", "two"])
+def test_a_further_limit_holds_beside_the_target(mode):
+    """The projection is for latency alone; parameters are bounded by their own multiplier."""
+    rng = np.random.default_rng(0)
+    offered = np.ones((6, 4), bool)
+    costs, weights = rng.uniform(0, 5, offered.shape), rng.uniform(0, 5, offered.shape)
+    latency = Resource("latency_ms", costs, 2.0, 2.0 + costs.mean(axis=1).sum() * 0.8)
+    params = Resource("params", weights, 0.0, weights.mean(axis=1).sum() * 0.8)
+    # Candidates with more parameters are better, so that the limit is needed.
+    quality = 0.1 * rng.normal(size=offered.shape) - 0.1 * weights
+    parameters = ArchitectureParameters(offered, 0.05, 0)
+    search(parameters, Objective("projected", [latency, params]), quality, 300, rng, 0.05, mode)
+    p = parameters.probabilities()
+    assert latency.expected(p) == pytest.approx(latency.limit, rel=1e-9)
+    assert params.expected(p) <= 1.03 * params.limit
+    unbounded = ArchitectureParameters(offered, 0.05, 0)
+    search(unbounded, Objective("projected", [latency]), quality, 300, rng, 0.05, mode)
+    assert params.expected(unbounded.probabilities()) > 1.1 * params.limit
