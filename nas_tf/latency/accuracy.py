@@ -81,11 +81,13 @@ def fit_correction(table: LatencyTable, networks: Sequence[Measured]) -> Correct
 
 
 def report(table: LatencyTable, networks: Sequence[Measured]) -> dict[str, Any]:
-    """Error of the table as it is on these networks, with the noise floor beside it."""
+    """Error of the table as it is on these networks, with the noise floor and their range beside it."""
     measured = np.array([network.median_ms for network in networks])
     return {
         **prediction_error(predictions_ms(table, networks), measured),
         "noise_floor_percent": noise_floor_percent(networks),
+        "fastest_ms": float(measured.min()),
+        "slowest_ms": float(measured.max()),
     }
 
 
