@@ -14,6 +14,7 @@ import pathlib
 import numpy as np
 from absl import flags
 
+from benchmarks.table_figures import most_macs
 from flags import latency, paths
 from nas_tf.base import cli, files
 from nas_tf.latency.build import BuildConfig, build_table
@@ -22,12 +23,9 @@ from nas_tf.latency.model_cache import ModelCache, network_name
 from nas_tf.latency.table import LatencyTable
 from nas_tf.latency.timing import time_with_progress, without_drift
 from nas_tf.latency.whole_networks import stitched
-from nas_tf.search.config import Budget
-from nas_tf.search.derivation import most_probable
-from nas_tf.search.problem import make_resources, offered_candidates
 from nas_tf.space.architecture import Architecture
 from nas_tf.space.published import PUBLISHED
-from nas_tf.space.search_space import SPACES, find_space
+from nas_tf.space.search_space import SPACES
 
 _FOLDER = paths.DEFINE_path("folder", None, "Where tables and models are kept.")
 _SPACES = flags.DEFINE_list("spaces", ["full", "universal"], f"Of {', '.join(SPACES)}.")
@@ -44,18 +42,6 @@ _SETTINGS = flags.DEFINE_list(
     "network:resolution x width multiplier.",
 )
 _CLASSES = 1000
-
-
-def most_macs(table: LatencyTable, limit_ms: float) -> Architecture:
-    """The network of the table's space with the most multiply-adds within a predicted latency."""
-    own = table.identity
-    space = find_space(own.space).scaled(own.width_multiplier)
-    budget = Budget(limit_ms, macs=1)
-    time_ms, macs = make_resources(space, own.resolution, own.num_classes, table, budget)
-    gain = np.where(offered_candidates(space), macs.costs / macs.costs.max(), -np.inf)
-    (choice,) = most_probable(gain, [time_ms])
-    specs = (c.specs[k] for c, k in zip(space.choices(own.resolution), choice, strict=True))
-    return space.architecture(tuple(spec.operation for spec in specs), f"most_macs_{own.space}")
 
 
 def _table(space: str, resolution: int, width: float, also: tuple[str, ...]) -> LatencyTable:

@@ -23,8 +23,9 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 from absl import app, flags
 
 from nas_tf.search.config import SearchConfig
+from nas_tf.space.search_space import SPACES
 
-_SPACE = flags.DEFINE_string("space", "full", "Search space by name.")
+_SPACE = flags.DEFINE_enum("space", "full", sorted(SPACES), "Search space.")
 _ROUNDS = flags.DEFINE_integer("rounds", 20, "Timed rounds of every kind of step.")
 _NETWORKS = flags.DEFINE_integer("networks", 2, "Sampled architectures that are timed.")
 _RESOLUTION = flags.DEFINE_integer("resolution", 112, "Side of the input, in pixels.")

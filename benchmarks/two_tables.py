@@ -1,6 +1,6 @@
 """Two latency tables of one space side by side: the same entries on two runtimes, kernels or devices.
 
-python -m benchmarks.two_tables --tables=builtin.json,xnnpack.json --plot=two_tables.svg
+python -m benchmarks.two_tables --first=builtin.json --second=xnnpack.json --plot=two_tables.svg
 """
 
 from collections.abc import Iterable
@@ -8,30 +8,16 @@ from collections.abc import Iterable
 import numpy as np
 from absl import flags
 
+from benchmarks.table_figures import kind, ratios
 from flags import paths
 from nas_tf.base import cli, files
 from nas_tf.base.errors import require
 from nas_tf.latency.keys import parse_key
 from nas_tf.latency.table import LatencyTable, load_table
-from nas_tf.space.layer_spec import LayerSpec
 
-_TABLES = flags.DEFINE_list("tables", None, "Two latency tables of the same space and resolution.")
+_FIRST = paths.DEFINE_path("first", None, "A latency table.")
+_SECOND = paths.DEFINE_path("second", None, "Another one, of the same space and resolution.")
 _PLOT = paths.DEFINE_path("plot", "", "Also draw one against the other: .svg, .png or .pdf.")
-
-
-def kind(spec: LayerSpec) -> str:
-    """What a person looks for: the largest depthwise kernel, or that there is none."""
-    kernels = [c.kernel for c in spec.convolutions if c.depthwise]
-    return f"depthwise {max(kernels)}×{max(kernels)}" if kernels else "no depthwise"
-
-
-def ratios(first: LatencyTable, second: LatencyTable) -> dict[str, np.ndarray]:
-    """Kind of layer → times of the second table over those of the first, for the keys of both."""
-    found: dict[str, list[float]] = {}
-    for key in first.entries.keys() & second.entries.keys():
-        ratio = second.entries[key].median_ms / first.entries[key].median_ms
-        found.setdefault(kind(parse_key(key)), []).append(ratio)
-    return {name: np.array(found[name]) for name in sorted(found)}
 
 
 def _name(table: LatencyTable) -> str:
@@ -62,9 +48,8 @@ def _draw(path: str, first: LatencyTable, second: LatencyTable, keys: Iterable[s
 
 def main() -> None:
     """Prints how many times as long entries take in the second table as in the first."""
-    require(len(_TABLES.value) == 2, f"--tables needs two files, not {len(_TABLES.value)}.")
     cli.check_outputs(_PLOT.value)
-    first, second = map(load_table, _TABLES.value)
+    first, second = load_table(_FIRST.value), load_table(_SECOND.value)
     keys = sorted(first.entries.keys() & second.entries.keys())
     require(bool(keys), f"The tables {first.path!r} and {second.path!r} have no entry in common.")
     facts = {
@@ -78,5 +63,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    flags.mark_flag_as_required("tables")
+    flags.mark_flags_as_required(["first", "second"])
     cli.run(main)

@@ -5,8 +5,7 @@ import itertools
 
 import pytest
 
-from benchmarks.most_macs import most_macs
-from benchmarks.two_tables import ratios
+from benchmarks.table_figures import most_macs, ratios
 from nas_tf.latency.keys import parse_key
 from nas_tf.space.layer_spec import BlockSpec
 from nas_tf.space.search_space import TINY

@@ -14,12 +14,18 @@ from tests.commands.test_help import COMMANDS
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 BENCHMARKS = (
     "benchmarks.latency_objectives",
+    "benchmarks.most_macs",
     "benchmarks.quantization_loss",
     "benchmarks.search_step",
     "benchmarks.searched_and_random",
+    "benchmarks.two_tables",
 )
 # Words that are not paths. A new string flag must be put here, or be defined by DEFINE_path.
-NO_PATHS = {"train_split", "eval_split", "split", "adb_serial", "adb_cpu_mask", "only", "also"}
+NO_PATHS = {
+    "first",
+    "folder",
+    "second",
+}
 PATHS = {
     "adb_path",
     "architecture",

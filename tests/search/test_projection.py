@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from benchmarks.skewed_tables import make_case, searched
+from benchmarks.skewed_case import make_case, searched
 from benchmarks.synthetic_loss import search
 from nas_tf.base.errors import UserError
 from nas_tf.search import gates
