@@ -6,7 +6,7 @@ or by a *layout*, a vector of the same numbers that is an argument of the graph 
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -68,12 +68,16 @@ class Place(NamedTuple):
     start: tf.Tensor | Sequence[int]
 
 
-def weights_of(layers: Sequence[keras.layers.Layer], channels: int) -> list[Weight]:
+def weights_of(
+    layers: Sequence[keras.layers.Layer], channels: int, absent: Collection[int] = ()
+) -> list[Weight]:
     """All weights in the order of Keras' `trainable_weights`.
 
     Args:
       layers: in order, not built.
       channels: of the input.
+      absent: positions of layers that stand for what this chain does without; their weights are
+        empty, and they leave the channels as they are.
 
     Raises:
       TypeError: a layer with weights of another kind.
@@ -81,6 +85,8 @@ def weights_of(layers: Sequence[keras.layers.Layer], channels: int) -> list[Weig
     weights = []
     for position, layer in enumerate(layers):
         shapes, channels = _weight_shapes(layer, channels)
+        if position in absent:
+            shapes = {name: (0,) * len(shape) for name, shape in shapes.items()}
         weights += [
             Weight(position, name, shape, _initializer(layer, name)) for name, shape in shapes.items()
         ]

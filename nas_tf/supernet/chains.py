@@ -4,8 +4,9 @@ The layers say what is computed; their own variables are never made. With the we
 as an argument too, one compiled graph serves all chains that differ in widths and kernel size.
 """
 
+import functools
 import itertools
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -28,9 +29,12 @@ class Chain:
     Args:
       layers: in order, not built.
       channels: of the input.
+      optional: runs of layers that other chains of the same form do without, as ranges of positions.
+        A graph for the form runs such a group if its weights are not empty.
+      absent: those of them that this chain does without.
 
     Attributes:
-      weights: in the order of Keras' `trainable_weights`.
+      weights: in the order of Keras' `trainable_weights`; empty for layers that are absent.
       layout: int32 vector that says where in the flat vector each of them lies.
       form: equal for chains that differ in nothing but the shapes of their weights.
 
@@ -38,12 +42,19 @@ class Chain:
       TypeError: a layer with weights of another kind.
     """
 
-    def __init__(self, layers: Sequence[keras.layers.Layer], channels: int):
+    def __init__(
+        self,
+        layers: Sequence[keras.layers.Layer],
+        channels: int,
+        optional: Collection[range] = (),
+        absent: Collection[range] = (),
+    ):
         self.layers = list(layers)
-        self.weights = weights_of(self.layers, channels)
+        self._groups = _groups(len(self.layers), optional)
+        self.weights = weights_of(self.layers, channels, {i for group in absent for i in group})
         self._places = places_of(self.weights)
         self.layout = layout_of(self._places)
-        self.form: Hashable = tuple(map(_form, self.layers))
+        self.form: Hashable = (tuple(map(_form, self.layers)), tuple(self._groups))
 
     def initial_weights(self) -> np.ndarray:
         """Fresh initial values, flat."""
@@ -51,17 +62,19 @@ class Chain:
 
     def initial_statistics(self) -> np.ndarray:
         """Means of 0 and variances of 1, flat."""
-        means_and_variances = [[0.0] * size + [1.0] * size for size in self._norm_sizes()]
+        means_and_variances: list[list[float]] = [[0.0] * n + [1.0] * n for n in self._norm_sizes()]
         return np.array(sum(means_and_variances, []), np.float32)
 
     def unpack(self, weights: tf.Tensor) -> list[tf.Tensor]:
         """A flat vector's parts in their shapes, in the order of Keras' `trainable_weights`."""
-        parts = tf.split(weights, [weight.size for weight in self.weights])
-        return [tf.reshape(part, weight.shape) for part, weight in zip(parts, self.weights, strict=True)]
+        present = [weight for weight in self.weights if weight.size]
+        parts = tf.split(weights, [weight.size for weight in present])
+        return [tf.reshape(part, weight.shape) for part, weight in zip(parts, present, strict=True)]
 
     def unpack_statistics(self, statistics: tf.Tensor) -> list[tf.Tensor]:
         """Means and variances in the order of Keras' `non_trainable_weights`."""
-        return tf.split(statistics, np.repeat(self._norm_sizes(), 2)) if self._norm_sizes() else []
+        sizes = [size for size in self._norm_sizes() if size]
+        return tf.split(statistics, np.repeat(sizes, 2)) if sizes else []
 
     def run(
         self,
@@ -85,18 +98,52 @@ class Chain:
           (y, new statistics, flat).
         """
         values = self.values(weights, layout, weight_decay)
-        averages = iter(_averages(values, statistics))
-        moved: list[tf.Tensor] = []
-        for layer, own in zip(self.layers, values, strict=True):
-            # Layers of one chain differ in it: under mixed precision the last one, behind the logits,
-            # stays float32.
-            x = tf.cast(x, layer.compute_dtype)
-            if isinstance(layer, keras.layers.BatchNormalization):
-                x, new = _batch_norm(layer, x, own, next(averages), training)
-                moved += new
-            else:
-                x = compute(layer, x, own)
-        return x, tf.concat(moved, 0) if moved else tf.zeros([0])
+        averages = _by_layer(self.layers, _averages(values, statistics))
+
+        def run_layers(positions: range, x: tf.Tensor):
+            moved: list[tf.Tensor] = []
+            for position in positions:
+                layer, own = self.layers[position], values[position]
+                # Layers of one chain differ in it: under mixed precision the last one, behind the
+                # logits, stays float32.
+                x = tf.cast(x, layer.compute_dtype)
+                if isinstance(layer, keras.layers.BatchNormalization):
+                    x, new = _batch_norm(layer, x, own, averages[position], training)
+                    moved += new
+                else:
+                    x = compute(layer, x, own)
+            return x, tf.concat(moved, 0) if moved else tf.zeros([0])
+
+        every = []
+        for positions, optional in self._groups:
+            x, moved = self.if_present(
+                positions, optional, values, functools.partial(run_layers, positions), (x,), tf.zeros([0])
+            )
+            every.append(moved)
+        return x, tf.concat(every, 0) if len(every) > 1 else every[0]
+
+    @property
+    def groups(self) -> list[tuple[range, bool]]:
+        """All positions of layers in consecutive groups, and whether a group is optional."""
+        return self._groups
+
+    def if_present(
+        self,
+        positions: range,
+        optional: bool,
+        values: list[dict[str, tf.Tensor]],
+        run: Callable[..., tuple],
+        inputs: tuple,
+        *otherwise: tf.Tensor,
+    ) -> tuple:
+        """`run(*inputs)`, or `(*inputs, *otherwise)` where the group's weights are empty.
+
+        `run` returns as many tensors, of the same types.
+        """
+        if not optional:
+            return run(*inputs)
+        first = next(iter(values[positions[0]].values()))
+        return tf.cond(tf.size(first) > 0, lambda: run(*inputs), lambda: (*inputs, *otherwise))
 
     def values(
         self, weights: tf.Tensor, layout: tf.Tensor | None = None, weight_decay: float | tf.Tensor = 0.0
@@ -148,6 +195,24 @@ def _form(layer: keras.layers.Layer) -> Hashable:
         None if getattr(layer, "max_value", None) is None else float(layer.max_value),
         is_dense and layer.kernel_size == (1, 1),
     )
+
+
+def _groups(count: int, optional: Collection[range]) -> list[tuple[range, bool]]:
+    found, start = [], 0
+    for group in sorted(optional, key=lambda positions: positions.start):
+        if group.start > start:
+            found.append((range(start, group.start), False))
+        found.append((group, True))
+        start = group.stop
+    return [*found, (range(start, count), False)] if start < count else found
+
+
+def _by_layer(
+    layers: Sequence[keras.layers.Layer], averages: Iterable[Averages | None]
+) -> dict[int, Averages | None]:
+    """Position of each batch norm → its averages."""
+    norms = (i for i, layer in enumerate(layers) if isinstance(layer, keras.layers.BatchNormalization))
+    return dict(zip(norms, averages, strict=False))
 
 
 def _averages(values: list[dict[str, tf.Tensor]], statistics: tf.Tensor | None) -> Iterable[Averages | None]:

@@ -55,25 +55,63 @@ def gate_value(
 
 def _run(chain: Chain, x: tf.Tensor, values: list[dict[str, tf.Tensor]], moments: Moments) -> tf.Tensor:
     """F(x), with an expanding 1×1 convolution and its batch norm in one."""
-    steps = list(zip(chain.layers, values, strict=True))
-    if _folds(chain.layers):
-        (convolution, weights), (norm, own), *steps = steps
-        x = _folded(convolution, norm, x, weights["kernel"], own, moments)
-    for layer, own in steps:
-        x = tf.cast(x, layer.compute_dtype)
-        is_norm = isinstance(layer, keras.layers.BatchNormalization)
-        x = _normalized(layer, x, own) if is_norm else compute(layer, x, own)
+    fold = _folding(chain)
+    for positions, optional in chain.groups:
+
+        def run(x, mean, covariance, positions=positions):
+            x = _run_layers(chain, positions, x, values, Moments(mean, covariance), fold)
+            # What is folded later needs the moments of what stands before it.
+            return x, *(moments_of(x) if fold is not None and positions.stop <= fold else (mean, covariance))
+
+        x, *found = chain.if_present(positions, optional, values, run, (x, *moments))
+        moments = Moments(*found)
     return x
 
 
+def _run_layers(
+    chain: Chain,
+    positions: range,
+    x: tf.Tensor,
+    values: list[dict[str, tf.Tensor]],
+    moments: Moments,
+    fold: int | None,
+) -> tf.Tensor:
+    position = positions.start
+    while position < positions.stop:
+        layer, own = chain.layers[position], values[position]
+        x = tf.cast(x, layer.compute_dtype)
+        if position == fold:
+            norm, of_norm = chain.layers[position + 1], values[position + 1]
+            x = _folded(layer, norm, x, own["kernel"], of_norm, moments)
+            position += 1
+        elif isinstance(layer, keras.layers.BatchNormalization):
+            x = _normalized(layer, x, own)
+        else:
+            x = compute(layer, x, own)
+        position += 1
+    return x
+
+
+def _folding(chain: Chain) -> int | None:
+    """Position of a plain 1×1 convolution with its batch norm that begins the chain, or None.
+
+    What is optional may stand before it.
+    """
+    for positions, optional in chain.groups:
+        if not optional:
+            return positions.start if _folds(chain.layers[positions.start :]) else None
+    return None
+
+
 def _folds(layers: Sequence[keras.layers.Layer]) -> bool:
-    """Whether the chain begins with a plain 1×1 convolution and its batch norm."""
+    """Whether the layers begin with a plain 1×1 convolution and its batch norm."""
     # The input's moments give the output's only where one output position comes from one input
     # position (1×1) and every position is used (no stride). Blocks of expansion 1 have no such
     # convolution.
     first, second = layers[:2]
     return (
         isinstance(first, keras.layers.Conv2D)
+        and not isinstance(first, keras.layers.DepthwiseConv2D)
         and first.kernel_size == (1, 1)
         and first.strides == (1, 1)
         and not first.use_bias

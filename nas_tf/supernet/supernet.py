@@ -25,14 +25,13 @@ class _Paths:
     def make(
         self,
         key: Hashable,
-        layers_of: Callable[[], list],
-        channels: int,
+        chain_of: Callable[[], Chain],
         name: str,
         has_shortcut: bool = False,
     ) -> Path:
-        """A path; `layers_of` makes its layers if no path of this key was made before."""
+        """A path; `chain_of` makes its chain if no path of this key was made before."""
         if key not in self._kinds:
-            chain = Chain(layers_of(), channels)
+            chain = chain_of()
             self._kinds[key] = PathKind(chain, self._functions_of(chain))
         return Path(self._kinds[key], has_shortcut, name=name)
 
@@ -47,13 +46,24 @@ class _Paths:
         """The path of one candidate; None for ZeroOp."""
         if spec.is_skipped:
             return None
-        return self.make(
-            spec,
-            lambda: layers.operation_layers(spec, name, self._style),
-            spec.input_width,
-            name,
-            spec.has_shortcut,
-        )
+        return self.make(spec, lambda: self._chain(spec, name), name, spec.has_shortcut)
+
+    def _chain(self, spec: BlockSpec, name: str) -> Chain:
+        """The operation's layers, with the places of those that others of its form have."""
+        if self._jit_compile:
+            # Compiled alone, it has no others to share a graph with.
+            return Chain(layers.operation_layers(spec, name, self._style), spec.input_width)
+        chain: list[keras.layers.Layer] = []
+        optional, absent = [], []
+        for part in spec.operation.parts(spec.input_width, spec.output_width, spec.stride):
+            start = len(chain)
+            convolution = part.convolution
+            chain += layers.convolution_layers(convolution, f"{name}_{convolution.name}", self._style)
+            if part.optional:
+                optional.append(range(start, len(chain)))
+            if not part.present:
+                absent.append(range(start, len(chain)))
+        return Chain(chain, spec.input_width, optional, absent)
 
 
 class MixedOperation(keras.layers.Layer):
@@ -121,7 +131,7 @@ class Supernet(keras.Model):
         make = _Paths(jit_compile, style)
         stem, first = space.fixed_before(resolution)
         after = space.fixed_after(resolution, num_classes)
-        self.stem = make.make("stem", lambda: layers.stem_layers(stem, style), IMAGE_CHANNELS, "stem")
+        self.stem = make.make("stem", lambda: Chain(layers.stem_layers(stem, style), IMAGE_CHANNELS), "stem")
         self.first = make.block(first, "first")
         self.blocks = [
             MixedOperation(choice, make, _row(offered, index, choice), name=f"block{index}")
@@ -129,8 +139,7 @@ class Supernet(keras.Model):
         ]
         self.after = make.make(
             "after",
-            lambda: layers.layers_after(after, style),
-            after[0].input_width,
+            lambda: Chain(layers.layers_after(after, style), after[0].input_width),
             "after",
         )
         self.built = True

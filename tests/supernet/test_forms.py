@@ -12,6 +12,7 @@ from nas_tf.search.problem import offered_candidates
 from nas_tf.search.weight_optimizer import WeightOptimizer
 from nas_tf.space.candidates import parse_operation
 from nas_tf.space.search_space import Stage
+from nas_tf.supernet.gate_values import moments_of
 from nas_tf.supernet.steps import EagerSteps, GraphSteps, gate_gradients, weight_step
 from nas_tf.supernet.supernet import Supernet
 from nas_tf.supernet.widening import unwidenable
@@ -130,17 +131,52 @@ def test_what_tying_cannot_widen_is_named(names, why):
     assert why in found and bool(why) == bool(found)
 
 
-def test_a_sampled_network_computes_what_the_compact_one_does(batch):
+STRIDED = dataclasses.replace(UNIVERSAL, stages=(Stage(16, 3, 2),))
+
+
+@pytest.mark.parametrize("space", [UNIVERSAL, STRIDED], ids=["stride 1", "stride 2"])
+@pytest.mark.parametrize("active", [(0, 4, 5), (2, 2, 0), (3, 0, 2), (1, 5, 4)])
+def test_a_sampled_network_computes_what_the_compact_one_does(batch, space, active):
     """Each path's weights into the Keras network: same logits, so same layers in the same order."""
-    active = (0, 4, 5)
-    net = _supernet(UNIVERSAL)
-    choices = zip(UNIVERSAL.choices(16), active, strict=True)
-    architecture = UNIVERSAL.architecture(tuple(choice.operations[k] for choice, k in choices))
+    net = _supernet(space)
+    choices = zip(space.choices(16), active, strict=True)
+    architecture = space.architecture(tuple(choice.operations[k] for choice, k in choices))
     compact = build_network(architecture, 16, CLASSES)
     paths = net.active_paths(active)
     weights = [w for path in paths for w in path.kind.chain.unpack(path.trained)]
     for variable, value in zip(compact.trainable_weights, weights, strict=True):
         variable.assign(value)
+    # By moving averages first, which begin as 0 and 1 in both.
+    np.testing.assert_allclose(net(batch[0], active), compact(batch[0], training=False), rtol=1e-4, atol=1e-4)
     found = net(batch[0], active, training=True)
     np.testing.assert_allclose(found, compact(batch[0], training=True), atol=1e-4)
     assert architecture.activation == "relu" and np.abs(found).max() > 0.5
+
+
+@pytest.mark.parametrize("space", [UNIVERSAL, STRIDED], ids=["stride 1", "stride 2"])
+def test_a_gate_is_worth_the_product_of_output_and_gradient(space):
+    net, rng = _supernet(space), np.random.default_rng(1)
+    for block in net.blocks:
+        size, channels = 8, block.choice.specs[0].input_width
+        x = tf.constant(rng.normal(1.0, 2.0, (4, size, size, channels)), tf.float32)
+        for path in filter(None, block.paths):
+            y = path.frozen(x)
+            gradient = tf.constant(rng.normal(size=y.shape), tf.float32)
+            found = path.gate_gradient(x, gradient, moments_of(x))
+            assert float(found) == pytest.approx(float(tf.reduce_sum(y * gradient)), rel=1e-3, abs=1e-3)
+
+
+def test_bottlenecks_with_and_without_depthwise_places_have_one_form():
+    """Else a block's graph would hold each combination of them."""
+    names = [operation.name for operation in UNIVERSAL.choices(16)[1].operations]
+    for space, apart in ((UNIVERSAL, set()), (STRIDED, {"U3_50"})):
+        blocks = _supernet(space).blocks
+        block = blocks[1] if space is UNIVERSAL else blocks[0]
+        operations = [o.name for o in block.choice.operations]
+        functions = {
+            n: p.kind.functions for n, p in zip(operations, block.paths, strict=True) if p is not None
+        }
+        together = {n for n in functions if n.startswith("U")} - apart
+        assert len({id(functions[n]) for n in together}) == 1
+        assert all(functions[n] is not functions["U2_03"] for n in {"F2_3"} | apart)
+    assert {"U2_03", "U3_50", "U2_35", "U2_00"} <= set(names)

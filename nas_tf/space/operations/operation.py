@@ -45,6 +45,20 @@ class Convolution:
         return input_size**2 * self.input_width + self.output_size(input_size) ** 2 * self.output_width
 
 
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A convolution of an operation, or its place where candidates of the same form may have one.
+
+    Attributes:
+      optional: whether some candidates of this form do without it.
+      present: whether this one has it.
+    """
+
+    convolution: Convolution
+    optional: bool = False
+    present: bool = True
+
+
 def fits_shortcut(stride: int, input_width: int, output_width: int) -> bool:
     """Whether a block of this shape can add its input to its output."""
     return stride == 1 and input_width == output_width
@@ -101,6 +115,14 @@ class Operation(abc.ABC):
     @abc.abstractmethod
     def convolutions(self, input_width: int, output_width: int, stride: int) -> tuple[Convolution, ...]:
         """The branch beside the shortcut; none where the shortcut is all."""
+
+    def parts(self, input_width: int, output_width: int, stride: int) -> tuple[Part, ...]:
+        """The convolutions with the places of those that others of the same form have.
+
+        In a supernet, candidates whose parts are alike but for widths, kernels and presence are
+        computed by one graph; without this, each combination would be a branch of its own.
+        """
+        return tuple(map(Part, self.convolutions(input_width, output_width, stride)))
 
     def misfit(self, input_width: int, output_width: int, stride: int) -> str:
         """Why a block of this shape cannot run it, as an end of a sentence; empty where it can."""

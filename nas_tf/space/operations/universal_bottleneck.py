@@ -3,7 +3,7 @@
 import dataclasses
 import re
 
-from nas_tf.space.operations.operation import Convolution, Drawing, Operation
+from nas_tf.space.operations.operation import Convolution, Drawing, Operation, Part
 
 _DIGITS = "([1-9])_([0357])([0357])"
 
@@ -53,6 +53,19 @@ class UniversalBottleneck(Operation):
         if self.middle:
             found.append(Convolution("depthwise", self.middle, hidden, hidden, stride, depthwise=True))
         return (*found, Convolution("project", 1, hidden, output_width, activation=False))
+
+    def parts(self, input_width: int, output_width: int, stride: int) -> tuple[Part, ...]:
+        """Both depthwise places are optional, but for the one that has the stride."""
+        whole = dataclasses.replace(self, start=self.start or 3, middle=self.middle or 3)
+        own = {c.name for c in self.convolutions(input_width, output_width, stride)}
+        # The start alone has the stride: other strides than where a middle follows.
+        if stride > 1 and not self.middle:
+            return super().parts(input_width, output_width, stride)
+        optional = {"start"} if stride > 1 else {"start", "depthwise"}
+        return tuple(
+            Part(c, c.name in optional, c.name in own)
+            for c in whole.convolutions(input_width, output_width, stride)
+        )
 
     def misfit(self, input_width: int, output_width: int, stride: int) -> str:
         """A stride needs a depthwise convolution to have it."""
