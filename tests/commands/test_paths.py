@@ -21,11 +21,7 @@ BENCHMARKS = (
     "benchmarks.two_tables",
 )
 # Words that are not paths. A new string flag must be put here, or be defined by DEFINE_path.
-NO_PATHS = {
-    "first",
-    "folder",
-    "second",
-}
+NO_PATHS = {"train_split", "eval_split", "split", "adb_serial", "adb_cpu_mask", "only", "also"}
 PATHS = {
     "adb_path",
     "architecture",
@@ -35,6 +31,8 @@ PATHS = {
     "config",
     "data_dir",
     "dataset",
+    "first",
+    "folder",
     "initial_model",
     "labels",
     "latency_cache_dir",
@@ -44,6 +42,7 @@ PATHS = {
     "output_html",
     "output_json",
     "plot",
+    "second",
     "tflite",
     "workdir",
 }
