@@ -147,7 +147,7 @@ def layer_specs(config: BuildConfig) -> dict[str, LayerSpec]:
     """Key → layer of all entries: those of the space, and those of the networks named beside it."""
     specs = _space(config).latency_specs(config.resolution, config.num_classes)
     for text in config.also:
-        network = read_architecture(text).scaled(config.width_multiplier)
+        network = read_architecture(text, "--also_architectures").scaled(config.width_multiplier)
         layers = network.layers(config.resolution, config.num_classes)
         specs |= {layer.key: layer for layer in layers if layer.key is not None}
     return specs

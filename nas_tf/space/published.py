@@ -79,8 +79,8 @@ PUBLISHED = {
 }
 
 
-def read_architecture(value: str) -> Architecture:
-    """The architecture of a published name, a JSON file, or a short string."""
+def read_architecture(value: str, flag: str = "--architecture") -> Architecture:
+    """The architecture of a published name, a JSON file, or a short string; `flag` is for messages."""
     if value in PUBLISHED:
         return PUBLISHED[value]
     if os.path.isfile(value):
@@ -88,5 +88,5 @@ def read_architecture(value: str) -> Architecture:
     if " " in value:
         return from_string(value)
     raise UserError(
-        f"--architecture={value!r} is neither a file nor a published name; published: {', '.join(PUBLISHED)}."
+        f"{flag}={value!r} is neither a file nor a published name; published: {', '.join(PUBLISHED)}."
     )
