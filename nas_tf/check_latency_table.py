@@ -69,7 +69,10 @@ def main() -> None:
     """Measures, compares, prints."""
     cli.check_outputs(_OUTPUT.value, _PLOT.value)
     table = load_table(_TABLE.value)
-    named = [read_architecture(text).scaled(table.identity.width_multiplier) for text in _ARCHITECTURES.value]
+    named = [
+        read_architecture(text, "--architectures").scaled(table.identity.width_multiplier)
+        for text in _ARCHITECTURES.value
+    ]
     device = open_device(kernels_of_table(latency.device_config(), latency.kernels_given(), table))
     try:
         facts, checked, networks = check_table(

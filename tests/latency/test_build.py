@@ -124,6 +124,8 @@ def test_entries_of_further_networks(config, device):
     added = [key for key in build.layer_specs(also) if key not in KEYS]
     assert added[0] == "expanded_conv-input:16x16x8-output:8x8x40-expand:6-kernel:3-stride:2-idskip:0"
     assert added[1] == "Conv_1-input:8x8x40-output:8x8x64"
+    with pytest.raises(UserError, match="--also_architectures='resnet' is neither a file"):
+        build.layer_specs(dataclasses.replace(config, also=("resnet",)))
     device[0] = FakeDevice(truth_ms)
     build_table(config)
     with pytest.raises(UserError, match="of the entries that --also_architectures asks for"):
