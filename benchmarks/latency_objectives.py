@@ -49,9 +49,10 @@ def _ends(form: str, target: float, seed: int) -> tuple[float, float]:
 
 
 def _latency(target: float):
+    from nas_tf.latency.candidate_costs import offered_candidates
     from nas_tf.latency.table import load_table
     from nas_tf.search.config import Budget
-    from nas_tf.search.problem import make_resources, offered_candidates
+    from nas_tf.search.problem import make_resources
     from nas_tf.space.search_space import FULL
 
     # The setting of the published table.

@@ -46,8 +46,8 @@ class _Bench:
         import numpy as np
         import tensorflow as tf
 
+        from nas_tf.latency.candidate_costs import offered_candidates
         from nas_tf.search import gates
-        from nas_tf.search.problem import offered_candidates
         from nas_tf.space.search_space import find_space
 
         self.space = find_space(_SPACE.value).scaled(_WIDTH.value)

@@ -2,11 +2,12 @@
 
 import numpy as np
 
+from nas_tf.latency.candidate_costs import offered_candidates
 from nas_tf.latency.keys import parse_key
 from nas_tf.latency.table import LatencyTable
 from nas_tf.search.config import Budget
 from nas_tf.search.derivation import most_probable
-from nas_tf.search.problem import make_resources, offered_candidates
+from nas_tf.search.problem import make_resources
 from nas_tf.space.architecture import Architecture
 from nas_tf.space.layer_spec import LayerSpec
 from nas_tf.space.search_space import find_space

@@ -247,8 +247,9 @@ def _latency_range(search: SearchConfig) -> tuple[float, float]:
     slow as the others would take the slowest network far from all that anyone looks for.
     """
     from nas_tf.data.opening import open_config
+    from nas_tf.latency.candidate_costs import offered_candidates
     from nas_tf.latency.slow_entries import slow_entries
-    from nas_tf.search.problem import make_resources, offered_candidates
+    from nas_tf.search.problem import make_resources
     from nas_tf.space.search_space import find_space
 
     space = find_space(search.space).scaled(search.width_multiplier)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nas_tf.base.errors import require
+from nas_tf.latency.candidate_costs import candidate_costs, offered_candidates
 from nas_tf.latency.table import LatencyTable
 from nas_tf.latency.tilting import softmax, tilted
 from nas_tf.space.architecture import Architecture
@@ -107,11 +108,5 @@ def architectures_within(
 
 def _costs(space: SearchSpace, table: LatencyTable) -> _Costs:
     own = table.identity
-    choices = space.choices(own.resolution)
-    widest = max(len(choice.specs) for choice in choices)
-    costs, offered = np.zeros((len(choices), widest)), np.zeros((len(choices), widest), bool)
-    for block, choice in enumerate(choices):
-        costs[block, : len(choice.specs)] = [table.cost_ms(spec) for spec in choice.specs]
-        offered[block, : len(choice.specs)] = True
-    fixed = (*space.fixed_before(own.resolution), *space.fixed_after(own.resolution, own.num_classes))
-    return _Costs(costs, offered, table.intercept_ms + sum(map(table.cost_ms, fixed)))
+    costs, fixed = candidate_costs(space, own.resolution, own.num_classes, table.cost_ms)
+    return _Costs(costs, offered_candidates(space), table.intercept_ms + fixed)

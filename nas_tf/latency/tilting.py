@@ -10,6 +10,7 @@ _LARGEST = 1e9  # of ν; a target within rounding of the cheapest network asks f
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Of each row; −inf gives 0."""
+    # Less the largest of the row, so that exp does not overflow; the shares are the same.
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
     return shifted / shifted.sum(axis=1, keepdims=True)
 

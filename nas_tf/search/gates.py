@@ -7,12 +7,12 @@ Source: Cai, Zhu and Han 2019 (ProxylessNAS), sections 3.2 and 3.3.
 
 import numpy as np
 
+from nas_tf.latency.tilting import softmax
+
 
 def probabilities(alpha: np.ndarray) -> np.ndarray:
     """softmax of each row: p_i = exp(α_i) / Σ_j exp(α_j)."""
-    # Less the largest of the row, so that exp does not overflow; the shares are the same.
-    shifted = np.exp(alpha - alpha.max(axis=1, keepdims=True))
-    return shifted / shifted.sum(axis=1, keepdims=True)
+    return softmax(alpha)
 
 
 def log_probabilities(alpha: np.ndarray) -> np.ndarray:

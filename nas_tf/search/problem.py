@@ -12,6 +12,7 @@ from nas_tf.data.holdout import hold_out
 from nas_tf.data.opening import open_config
 from nas_tf.data.overview import check_disjoint
 from nas_tf.data.sources import ImageSource
+from nas_tf.latency.candidate_costs import candidate_costs, offered_candidates
 from nas_tf.latency.table import LatencyTable, load_table
 from nas_tf.search import dropping, gates
 from nas_tf.search.config import ALGORITHMS, GATE_MODES, Budget, SearchConfig
@@ -129,24 +130,14 @@ def check_problem(config: SearchConfig) -> SearchProblem:
     )
 
 
-def offered_candidates(space: SearchSpace) -> np.ndarray:
-    """bool [blocks, candidates], True where the block has the candidate; ragged rows end early."""
-    # Which candidates a block has is the same at every resolution.
-    counts = [len(choice.specs) for choice in space.choices(32)]
-    return np.arange(max(counts)) < np.array(counts)[:, None]
-
-
 def make_resources(
     space: SearchSpace, resolution: int, num_classes: int, table: LatencyTable, budget: Budget
 ) -> list[Resource]:
     """Latency from the table; parameters and multiply-adds where the budget limits them."""
 
     def resource(name: str, cost: Callable[[LayerSpec], float], start: float, limit: float):
-        costs = np.zeros(offered_candidates(space).shape)
-        for b, choice in enumerate(space.choices(resolution)):
-            costs[b, : len(choice.specs)] = [cost(spec) for spec in choice.specs]
-        fixed = (*space.fixed_before(resolution), *space.fixed_after(resolution, num_classes))
-        return Resource(name, costs, start + sum(map(cost, fixed)), limit)
+        costs, fixed = candidate_costs(space, resolution, num_classes, cost)
+        return Resource(name, costs, start + fixed, limit)
 
     resources = [resource("latency_ms", table.cost_ms, table.intercept_ms, budget.latency_ms)]
     if budget.params:

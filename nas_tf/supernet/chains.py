@@ -36,6 +36,7 @@ class Chain:
     Attributes:
       weights: in the order of Keras' `trainable_weights`; empty for layers that are absent.
       layout: int32 vector that says where in the flat vector each of them lies.
+      groups: all positions of layers in consecutive groups, and whether a group is optional.
       form: equal for chains that differ in nothing but the shapes of their weights.
 
     Raises:
@@ -50,11 +51,11 @@ class Chain:
         absent: Collection[range] = (),
     ):
         self.layers = list(layers)
-        self._groups = _groups(len(self.layers), optional)
+        self.groups = _groups(len(self.layers), optional)
         self.weights = weights_of(self.layers, channels, {i for group in absent for i in group})
         self._places = places_of(self.weights)
         self.layout = layout_of(self._places)
-        self.form: Hashable = (tuple(map(_form, self.layers)), tuple(self._groups))
+        self.form: Hashable = (tuple(map(_form, self.layers)), tuple(self.groups))
 
     def initial_weights(self) -> np.ndarray:
         """Fresh initial values, flat."""
@@ -115,17 +116,12 @@ class Chain:
             return x, tf.concat(moved, 0) if moved else tf.zeros([0])
 
         every = []
-        for positions, optional in self._groups:
+        for positions, optional in self.groups:
             x, moved = self.if_present(
                 positions, optional, values, functools.partial(run_layers, positions), (x,), tf.zeros([0])
             )
             every.append(moved)
         return x, tf.concat(every, 0) if len(every) > 1 else every[0]
-
-    @property
-    def groups(self) -> list[tuple[range, bool]]:
-        """All positions of layers in consecutive groups, and whether a group is optional."""
-        return self._groups
 
     def if_present(
         self,

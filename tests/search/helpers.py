@@ -5,10 +5,11 @@ import itertools
 
 import numpy as np
 
+from nas_tf.latency.candidate_costs import offered_candidates
 from nas_tf.latency.entries import Entry, Identity
 from nas_tf.latency.table import LatencyTable, load_table, save_table
 from nas_tf.search.config import Budget
-from nas_tf.search.problem import make_resources, offered_candidates
+from nas_tf.search.problem import make_resources
 from nas_tf.space.operations.inverted_bottleneck import InvertedBottleneck
 from nas_tf.space.operations.zero import ZERO
 from nas_tf.space.search_space import FULL, SPACES, TINY, Stage

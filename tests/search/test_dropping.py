@@ -10,13 +10,14 @@ import tf_keras as keras
 
 from nas_tf.base.errors import UserError
 from nas_tf.base.metric_log import read_metrics
+from nas_tf.latency.candidate_costs import offered_candidates
 from nas_tf.latency.table import LatencyTable, load_table, save_table
 from nas_tf.search import dropping, gates
 from nas_tf.search.architecture_parameters import ArchitectureParameters
 from nas_tf.search.config import Budget
 from nas_tf.search.derivation import most_probable
 from nas_tf.search.objective import Resource
-from nas_tf.search.problem import check_problem, offered_candidates
+from nas_tf.search.problem import check_problem
 from nas_tf.search.reinforce import Reinforce
 from nas_tf.search.run import run_search
 from nas_tf.search.state import SearchState

@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
+from nas_tf.latency.candidate_costs import offered_candidates
 from nas_tf.network.build import build_network
-from nas_tf.search.problem import offered_candidates
 from nas_tf.search.weight_optimizer import WeightOptimizer
 from nas_tf.space.candidates import parse_operation
 from nas_tf.space.search_space import Stage
