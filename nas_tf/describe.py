@@ -10,8 +10,7 @@ from absl import flags
 from flags import paths, space
 from flags.architecture import ARCHITECTURE
 from nas_tf.base import cli, files
-from nas_tf.latency.build_run import slow_for_people
-from nas_tf.latency.slow_entries import of_network, slow_entries
+from nas_tf.latency.slow_entries import of_network, slow_entries, slow_for_people
 from nas_tf.latency.table import LatencyTable, load_table
 from nas_tf.space.architecture import Architecture, in_words
 from nas_tf.space.published import read_architecture

@@ -7,7 +7,7 @@ from typing import Any
 from nas_tf.base import clock, files
 from nas_tf.base.run_folder import TABLE, open_stage
 from nas_tf.latency.build import BuildConfig, build_table
-from nas_tf.latency.slow_entries import slow_entries
+from nas_tf.latency.slow_entries import slow_entries, slow_for_people
 from nas_tf.latency.table import LatencyTable
 
 # Runs of earlier versions do not say which networks their tables have beside the space's: none.
@@ -84,12 +84,6 @@ def facts_for_people(summary: dict[str, Any]) -> dict[str, Any]:
         "seconds": summary["seconds"],
         "table": summary["output"],
     }
-
-
-def slow_for_people(summary: dict[str, Any]) -> dict[str, str]:
-    """A line for each group of slow candidates; summaries of earlier versions have none."""
-    groups = summary.get("slow_entries", ())
-    return {f"slow{f' ({n})' if n > 1 else ''}": g["sentence"] for n, g in enumerate(groups, start=1)}
 
 
 def _error_for_people(error: dict[str, Any]) -> dict[str, str]:

@@ -80,6 +80,12 @@ def slow_entries(table: LatencyTable) -> list[SlowGroup]:
     return groups
 
 
+def slow_for_people(summary: dict[str, Any]) -> dict[str, str]:
+    """A line for each group of slow candidates; summaries of earlier versions have none."""
+    groups = summary.get("slow_entries", ())
+    return {f"slow{f' ({n})' if n > 1 else ''}": g["sentence"] for n, g in enumerate(groups, start=1)}
+
+
 def of_network(groups: Iterable[SlowGroup], keys: Collection[str | None]) -> list[SlowGroup]:
     """The groups that have a member among these keys, such as a network's."""
     return [group for group in groups if not group.times.keys().isdisjoint(keys)]

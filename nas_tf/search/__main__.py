@@ -9,12 +9,12 @@ from absl import flags
 from flags import common
 from flags import search as search_flags
 from nas_tf.base import cli
-from nas_tf.latency.build_run import slow_for_people
 
 
 def main() -> None:
     """Searches, or goes on with a search that was stopped."""
-    # Not at the top: TensorFlow comes with it, and --help or a wrong flag would wait for that.
+    # Not at the top: TensorFlow and NumPy come with them, and --help or a wrong flag would wait for that.
+    from nas_tf.latency.slow_entries import slow_for_people
     from nas_tf.search.run import run_search
 
     workdir = common.WORKDIR.value

@@ -6,10 +6,9 @@ import re
 
 import pytest
 
-from nas_tf.latency.build_run import slow_for_people
 from nas_tf.latency.entries import Entry, Identity
 from nas_tf.latency.keys import parse_key
-from nas_tf.latency.slow_entries import SLOW_TIMES, of_network, slow_entries
+from nas_tf.latency.slow_entries import SLOW_TIMES, of_network, slow_entries, slow_for_people
 from nas_tf.latency.slow_traits import traits
 from nas_tf.latency.table import LatencyTable, load_table
 from nas_tf.space.layer_spec import BlockSpec
