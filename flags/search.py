@@ -95,8 +95,9 @@ WARMUP_EPOCHS = flags.DEFINE_integer(
 TIED_EPOCHS = flags.DEFINE_integer(
     "search_tied_epochs",
     SearchSchedule.tied_epochs,
-    "Epochs at the start of the warm-up with tied candidates: in each block the smallest candidate "
-    "is trained in place of all. Then every candidate goes on from it with weights of its own. "
+    "Epochs at the start of the warm-up with tied candidates: in each block the smallest candidate of "
+    "each form is trained in place of all of that form. Then every candidate goes on from it with weights of "
+    "its own. "
     "Without this, large spaces take many epochs to learn anything. 0: none, as in the paper; each "
     "candidate starts from random weights.",
     lower_bound=0,

@@ -9,7 +9,8 @@ SPACE = flags.DEFINE_enum(
     "space",
     SearchConfig.space,
     sorted(SPACES),
-    "Search space: full (the paper's 21 blocks), small (for 32×32 images) or tiny (for digits).",
+    "Search space: full (the paper's 21 blocks), universal (MobileNetV4's bottlenecks), small and "
+    "small_universal (the candidates of each, for 32×32 images) or tiny (for digits).",
 )
 RESOLUTION = flags.DEFINE_integer(
     "resolution",

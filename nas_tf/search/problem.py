@@ -21,7 +21,6 @@ from nas_tf.search.objective import EQUALITIES, FORMS, Resource
 from nas_tf.space.architecture import Architecture
 from nas_tf.space.layer_spec import LayerSpec
 from nas_tf.space.search_space import SearchSpace, find_space
-from nas_tf.supernet.widening import unwidenable
 from nas_tf.train.schedules import steps_per_epoch
 
 
@@ -103,15 +102,12 @@ def check_problem(config: SearchConfig) -> SearchProblem:
     _check_settings(config)
     space = find_space(config.space).scaled(config.width_multiplier)
     in_space = offered_candidates(space)
-    _check_tying(config, space, in_space)
     table = load_table(config.latency_table, config.missing_latency)
     source = open_config(config.data)
     table.check_fits(config.space, config.resolution, config.width_multiplier, source.num_classes)
     resources = make_resources(space, config.resolution, source.num_classes, table, config.budget)
     _check_budget(resources, in_space)
     offered = dropping.affordable(resources, in_space) if config.drop_candidates else in_space
-    # Again: the smallest candidate, which the others widen, may have been dropped.
-    _check_tying(config, space, offered)
     # The search does not need the evaluation split, but must not learn from what will judge it.
     if config.data.eval_split or {"validation", "test"} & set(source.split_names()):
         check_disjoint(
@@ -185,16 +181,6 @@ def _check_settings(config: SearchConfig) -> None:
     require(
         config.budget.latency_ms > 0,
         f"--target_latency_ms must be above 0, not {config.budget.latency_ms:g}.",
-    )
-
-
-def _check_tying(config: SearchConfig, space: SearchSpace, offered: np.ndarray) -> None:
-    tied = config.schedule.tied_epochs > 0
-    obstacle = unwidenable(space.choices(config.resolution), offered) if tied else ""
-    require(
-        not obstacle,
-        f"--search_tied_epochs={config.schedule.tied_epochs} does not fit the space {config.space!r}: "
-        f"{obstacle}; use --search_tied_epochs=0.",
     )
 
 

@@ -123,7 +123,7 @@ class SearchState:
             tying.untie(self.supernet, self._rng(step, _UNTIE_DRAW))
 
     def running(self, step: int, active: np.ndarray) -> np.ndarray:
-        """What runs for the candidates `active` at a step: the smallest while they are tied."""
+        """What runs for the candidates `active` at a step: what they begin as while they are tied."""
         return tying.tied(self.supernet, active) if step < self._tied_steps else active
 
     def alpha_step(self, step: int, images: tf.Tensor, labels: tf.Tensor) -> None:

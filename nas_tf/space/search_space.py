@@ -217,7 +217,16 @@ UNIVERSAL_SPACE = SearchSpace(
     stages=(Stage(64, 3, 2, UNIVERSAL_EARLY), Stage(96, 8, 2), Stage(128, 8, 2)),
 )
 
-SPACES = {space.name: space for space in (FULL, SMALL, TINY, UNIVERSAL_SPACE)}
+# The layout of `SMALL` with the candidates of `UNIVERSAL_SPACE`.
+SMALL_UNIVERSAL = dataclasses.replace(
+    SMALL,
+    name="small_universal",
+    activation="relu",
+    candidates=UNIVERSAL,
+    stages=(dataclasses.replace(SMALL.stages[0], candidates=UNIVERSAL_EARLY), *SMALL.stages[1:]),
+)
+
+SPACES = {space.name: space for space in (FULL, SMALL, SMALL_UNIVERSAL, TINY, UNIVERSAL_SPACE)}
 
 
 def find_space(name: str) -> SearchSpace:

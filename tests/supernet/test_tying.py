@@ -11,7 +11,7 @@ from nas_tf.space.search_space import SPACES
 from nas_tf.supernet import tying
 from nas_tf.supernet.steps import make_steps, weight_step
 from nas_tf.supernet.supernet import Supernet
-from nas_tf.supernet.widening import smallest
+from nas_tf.supernet.widening import beginnings
 
 
 def _supernet(space: str, resolution: int, width: float = 1.0) -> Supernet:
@@ -33,6 +33,10 @@ def _samples(net: Supernet, space: str, count: int):
 def _images(net: Supernet, count: int = 4) -> tf.Tensor:
     size = net.resolution
     return tf.constant(np.random.default_rng(8).normal(size=(count, size, size, 3)), tf.float32)
+
+
+def smallest(choice) -> int:
+    return min(beginnings(choice), key=lambda k: choice.specs[k].params)
 
 
 def _inputs_of_blocks(net: Supernet, training: bool) -> list[tf.Tensor]:
@@ -128,8 +132,42 @@ def test_copies_of_a_channel_part_in_the_first_step():
     assert np.abs(first - second).max(axis=(0, 1, 2)).min() > 1e-5
 
 
-def test_shares_add_up_to_the_weight():
+@pytest.mark.parametrize("inputs", [6, 9, 12, 18, 20])
+def test_shares_add_up_to_the_weight(inputs):
     weight = np.random.default_rng(0).normal(size=(1, 1, 6, 4)).astype(np.float32)
-    shares = tying._shares(weight, 3, np.random.default_rng(1))
-    np.testing.assert_allclose(sum(shares), weight, atol=1e-6)
-    np.testing.assert_allclose(tying._shares(weight, 1, np.random.default_rng(1)), [weight])
+    shares = tying._shared_out(weight, inputs, np.random.default_rng(1))
+    assert shares.shape == (1, 1, inputs, 4)
+    total = sum(shares[:, :, [i], :] * (np.arange(6) == i % 6)[:, None] for i in range(inputs))
+    np.testing.assert_allclose(total, weight, atol=1e-6)
+    # A channel without a copy keeps its weight as it is.
+    for channel in range(max(0, inputs - 6), 6):
+        np.testing.assert_allclose(shares[:, :, channel], weight[:, :, channel], rtol=1e-6)
+
+
+@pytest.mark.parametrize("space", ["universal", "small_universal"])
+@pytest.mark.parametrize("training", [True, False])
+def test_with_several_forms_each_candidate_computes_what_it_began_as(space, training):
+    net = _supernet(space, 32, 0.35)
+    inputs = _inputs_of_blocks(net, training)
+    begun = [beginnings(block.choice) for block in net.blocks]
+    expected = [
+        {k: block.paths[source](x, training=training) for k, source in begin.items()}
+        for block, begin, x in zip(net.blocks, begun, inputs, strict=True)
+    ]
+    tying.untie(net, np.random.default_rng(0))
+    for block, x, outputs in zip(net.blocks, inputs, expected, strict=True):
+        for k, y in outputs.items():
+            path, scale = block.paths[k], float(tf.math.reduce_std(y))
+            np.testing.assert_allclose(path(x, training=training), y, atol=1e-4 * scale, err_msg=path.name)
+
+
+def test_the_universal_space_begins_with_one_candidate_for_each_form():
+    early, strided, late = (SPACES["universal"].choices(224)[index] for index in (0, 3, 4))
+
+    def names(choice):
+        return sorted({choice.operations[k].name for k in beginnings(choice).values()})
+
+    assert names(early) == ["C2_3", "F2_3", "U3_03", "U4_33"]
+    # With a stride, the start alone has it: the same layers as those of two, but another stride.
+    assert names(strided) == ["U2_03", "U2_30", "U3_33"]
+    assert names(late) == ["U2_00", "U2_03", "U2_30", "U3_33"]
