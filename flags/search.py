@@ -83,6 +83,14 @@ NUM_CANDIDATES = flags.DEFINE_integer(
     lower_bound=1,
     upper_bound=1000,
 )
+JUDGED_NETWORKS = flags.DEFINE_integer(
+    "judged_networks",
+    SearchConfig.judged_networks,
+    "Networks drawn at the end with the probabilities that were learned, within the budget, and judged with "
+    "the shared weights on the images held out; the best is the result. 1: the most probable network.",
+    lower_bound=1,
+    upper_bound=10_000,
+)
 EPOCHS = flags.DEFINE_integer(
     "search_epochs", SearchSchedule.epochs, "Epochs of weights and alpha, after the warm-up.", lower_bound=1
 )
@@ -205,6 +213,7 @@ def search_config(latency_table: str = "") -> SearchConfig:
         min_budget_share=MIN_BUDGET_SHARE.value,
         drop_candidates=DROP_CANDIDATES.value,
         num_candidates=NUM_CANDIDATES.value,
+        judged_networks=JUDGED_NETWORKS.value,
         jit_compile=compute.JIT_COMPILE.value,
         mixed_precision=compute.MIXED_PRECISION.value,
         checkpoint_minutes=compute.CHECKPOINT_MINUTES.value,

@@ -64,6 +64,8 @@ class SearchConfig:
         for `latency_loss` that holds E[latency] at the budget.
       drop_candidates: whether candidates that no network within the budget can have are left out.
       num_candidates: how many of the best architectures to list.
+      judged_networks: drawn at the end and judged on held-out images with the shared weights, of which
+        the best is the result; 1: the most probable one, as it is. See `nas_tf.search.judging`.
       checkpoint_minutes: between checkpoints; the end of an epoch always is one.
     """
 
@@ -87,6 +89,7 @@ class SearchConfig:
     min_budget_share: float = 0.95
     drop_candidates: bool = True
     num_candidates: int = 1
+    judged_networks: int = 1
     jit_compile: bool = False
     mixed_precision: bool = False
     checkpoint_minutes: float = 10.0

@@ -162,6 +162,7 @@ def _check_settings(config: SearchConfig) -> None:
         ("search_alpha_every", schedule.alpha_every),
         ("search_batch_size", schedule.batch_size),
         ("num_candidates", config.num_candidates),
+        ("judged_networks", config.judged_networks),
         ("resolution", config.resolution),
     ):
         require(value > 0, f"--{name} must be at least 1, not {value}.")

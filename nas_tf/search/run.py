@@ -20,6 +20,7 @@ from nas_tf.data.preprocess import to_network_input
 from nas_tf.latency.slow_entries import slow_entries
 from nas_tf.search import gates
 from nas_tf.search.config import SearchConfig
+from nas_tf.search.judging import drawn_networks
 from nas_tf.search.problem import SearchProblem, check_problem
 from nas_tf.search.state import WEIGHT_ADVICE, SearchState
 from nas_tf.space.architecture import in_words
@@ -31,7 +32,11 @@ _ACCURACY_IMAGES = 5000
 _BEFORE: dict[str, Any] = {"drop_candidates": False, "min_budget_share": 0.0}
 _BEFORE_PROJECTED = "constrained"  # their default
 # No space had more candidates then, so the limit changes nothing.
-_NEWER = {**NEWER, "max_gate_paths": SearchConfig.max_gate_paths}
+_NEWER = {
+    **NEWER,
+    "max_gate_paths": SearchConfig.max_gate_paths,
+    "judged_networks": SearchConfig.judged_networks,
+}
 
 
 def run_search(workdir: str, config: SearchConfig) -> dict[str, Any]:
@@ -230,6 +235,7 @@ def _finish(problem: SearchProblem, state: SearchState, stage: StageFolder) -> d
     """Derives the networks and writes them."""
     log_p = gates.log_probabilities(state.parameters.values())
     choices = problem.derive(log_p, count=problem.config.num_candidates)
+    top1, choices = _judged(problem, state, log_p, choices)
     candidates = [_facts(problem, log_p, choice) for choice in choices]
     files.write_json(stage.candidates, candidates)
     _say_what_stays_unused(problem, choices[0])
@@ -247,13 +253,32 @@ def _finish(problem: SearchProblem, state: SearchState, stage: StageFolder) -> d
         "slow_entries": [group.to_json() for group in slow_entries(problem.table)],
         "expected_latency_ms": figures["expected_latency_ms"],
         "entropy": figures["entropy"],
-        "top1": held_out_accuracy(problem, state, choices[0]),
+        "top1": top1,
         "candidates": len(candidates),
         "dropped_candidates": int(problem.dropped.sum()),
         "dropped": problem.dropped_in_words or "none",
         "steps": problem.total_steps,
         "architecture_file": str(stage.architecture),
     }
+
+
+def _judged(
+    problem: SearchProblem, state: SearchState, log_p: np.ndarray, choices: list[np.ndarray]
+) -> tuple[float, list[np.ndarray]]:
+    """(held-out accuracy of the result, the choices with it before the others)."""
+    config = problem.config
+    if config.judged_networks == 1:
+        return held_out_accuracy(problem, state, choices[0]), choices
+    drawn = drawn_networks(lambda p: problem.derive(p)[0], log_p, config.judged_networks, config.seed)
+    accuracies = []
+    with Progress(f"{SEARCH}: judge", len(drawn)) as progress:
+        for choice in drawn:
+            accuracies.append(held_out_accuracy(problem, state, choice))
+            progress.update(len(accuracies), top1=accuracies[-1], best=max(accuracies))
+    # Of equals the first, and so the most probable one where it is among them.
+    best = int(np.argmax(accuracies))
+    others = [choice for choice in choices if (choice != drawn[best]).any()]
+    return accuracies[best], [drawn[best], *others][: len(choices)]
 
 
 def _say_what_stays_unused(problem: SearchProblem, choice: np.ndarray) -> None:

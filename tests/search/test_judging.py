@@ -1,0 +1,71 @@
+"""Networks drawn from what a search learned: where they come from, and which of them is taken."""
+
+import dataclasses
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from nas_tf.search import run as search_run
+from nas_tf.search.derivation import most_probable
+from nas_tf.search.gates import log_probabilities
+from nas_tf.search.judging import drawn_networks
+from nas_tf.search.objective import Resource
+from nas_tf.search.problem import check_problem
+from nas_tf.search.run import run_search
+from tests.search.helpers import all_choices
+from tests.search.test_run import _schedule
+
+
+def test_without_limits_networks_are_drawn_as_probably_as_they_are():
+    log_p = log_probabilities(np.array([[0.0, 1.0, -np.inf], [0.5, -0.5, 0.0]]))
+    counts = dict.fromkeys(itertools.product(range(2), range(3)), 0)
+    draws = 1000
+    for seed in range(draws):
+        # The first is the most probable one; the second is drawn, and is another.
+        first, second = drawn_networks(lambda p: most_probable(p, [])[0], log_p, 2, seed)
+        assert tuple(first) == (1, 0)
+        counts[tuple(second)] += 1
+    p = {k: float(np.exp(log_p[0, k[0]] + log_p[1, k[1]])) for k in counts}
+    rest = 1 - p[1, 0]
+    for k, count in counts.items():
+        expected = 0.0 if k == (1, 0) else p[k] / rest
+        # Five standard deviations of a binomial share.
+        assert count / draws == pytest.approx(expected, abs=5 * np.sqrt(0.25 / draws))
+
+
+def test_all_that_are_drawn_keep_the_limits_and_differ():
+    rng = np.random.default_rng(0)
+    cost = Resource("latency_ms", rng.uniform(0.1, 1.0, (5, 4)), 0.0, 2.5)
+    log_p = log_probabilities(rng.normal(size=(5, 4)))
+    found = drawn_networks(lambda p: most_probable(p, [cost])[0], log_p, 20, 0)
+    assert len({tuple(choice) for choice in found}) == 20
+    assert all(cost.of(choice) <= cost.limit for choice in found)
+    np.testing.assert_array_equal(found[0], most_probable(log_p, [cost])[0])
+
+
+def test_fewer_come_back_where_there_are_no_more():
+    log_p = log_probabilities(np.zeros((2, 2)))
+    assert len(drawn_networks(lambda p: most_probable(p, [])[0], log_p, 9, 0)) == 4
+
+
+def test_the_best_on_held_out_images_is_the_result(table, tmp_path, monkeypatch):
+    """With an accuracy that is made up, for which small networks are the best."""
+    config = dataclasses.replace(_schedule(table, epochs=1), judged_networks=6, min_budget_share=0.0)
+    problem = check_problem(config)
+    params = {
+        tuple(choice): problem.architecture(choice).params(10)
+        for choice in all_choices(problem.offered)
+        if problem.resources[0].of(choice) <= config.budget.latency_ms
+    }
+    assert len(params) > 1
+    monkeypatch.setattr(
+        search_run, "held_out_accuracy", lambda _, __, choice: 1 / params.get(tuple(choice), 1)
+    )
+    summary = run_search(str(tmp_path / "a"), config)
+    assert summary["params"] == min(params.values())
+    assert summary["top1"] == pytest.approx(1 / min(params.values()))
+    listed = json.loads((tmp_path / "a/search/candidates.json").read_text())
+    assert len(listed) == 3 and listed[0]["params"] == summary["params"]
+    assert json.loads((tmp_path / "a/search/architecture.json").read_text()) == listed[0]["architecture"]
