@@ -20,6 +20,7 @@ from flags import common
 from flags import search as search_flags
 from nas_tf.base import cli, files
 from nas_tf.base.errors import require
+from nas_tf.base.run_folder import RunFolder
 from nas_tf.space.architecture import from_json, from_string
 
 _NETWORKS = flags.DEFINE_integer("networks", 20, "Random networks.", lower_bound=2)
@@ -44,6 +45,8 @@ def main() -> None:
         "--algorithm=random is the control already; name the search that is to be judged.",
     )
     problem = check_problem(config)
+    from nas_tf.search.shared_weights import choice_of
+
     others = random_choices(problem, _NETWORKS.value, _MIN_SHARE.value, common.SEED.value)
     also = [choice_of(problem, from_string(text)) for text in _ALSO.value]
     control_config = dataclasses.replace(config, algorithm="random")
@@ -58,23 +61,18 @@ def main() -> None:
 
 def _judged(workdir: str, problem, others: list[np.ndarray], also: list[np.ndarray]) -> float:
     """Prints a search's network and the others with its weights; how far the first is ahead."""
-    from nas_tf.base.checkpoints import RunCheckpoint
-    from nas_tf.base.run_folder import SEARCH, RunFolder
-    from nas_tf.search import run as search_run
-    from nas_tf.search.state import SearchState
+    from nas_tf.search.shared_weights import SharedWeights, choice_of
 
-    stage = RunFolder(workdir).stage(SEARCH)
-    path = stage.architecture
+    path = RunFolder(workdir).searched_architecture
     found = from_json(files.read_json(path, "architecture"), f"architecture {str(path)!r}")
-    state = SearchState(problem)
-    RunCheckpoint(stage.path, **state.trackables()).restore()
+    shared = SharedWeights(workdir, problem.config)
 
     def judge(choice: np.ndarray) -> float:
         architecture = problem.architecture(choice)
         latency = problem.table.predict_ms(
             architecture, problem.config.resolution, problem.source.num_classes
         )
-        top1 = search_run.held_out_accuracy(problem, state, choice)
+        top1 = shared.top1(choice)
         print(f"{top1:.2%}  {latency:.3f} ms  {architecture.to_string()}", flush=True)
         return top1
 
@@ -95,24 +93,6 @@ def _judged(workdir: str, problem, others: list[np.ndarray], also: list[np.ndarr
         },
     )
     return (searched - mean) / deviation
-
-
-def choice_of(problem, architecture) -> np.ndarray:
-    """The candidates that an architecture of the space consists of; refuses any other."""
-    choices = problem.space.choices(problem.config.resolution)
-    # Before them the fixed block.
-    operations = [block.operation for block in architecture.blocks[1:]]
-    picked = [
-        choice.operations.index(operation)
-        for choice, operation in zip(choices, operations, strict=True)
-        if operation in choice.operations
-    ]
-    require(
-        len(picked) == len(choices) == len(operations)
-        and problem.architecture(np.array(picked)).to_string() == architecture.to_string(),
-        f"{architecture.to_string()!r} is not of the space {problem.config.space!r}.",
-    )
-    return np.array(picked)
 
 
 def random_choices(problem, count: int, min_share: float, seed: int) -> list[np.ndarray]:

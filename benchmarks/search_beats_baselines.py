@@ -1,0 +1,351 @@
+"""Whether searched networks are better than random ones, than controls, and than published ones scaled.
+
+    python -m benchmarks.search_beats_baselines --flagfile=flags/evidence.flags --workdir=runs/evidence \\
+        --data_dir=…
+
+All networks take at most one latency budget, are trained alone, from scratch, by one recipe, made int8 and
+evaluated; at the end their files are timed in one interleaved run, for which nothing else should run on the
+machine. The same command goes on where it was stopped. `--parts` runs some of it: `baselines` and `times`
+measure latencies, the others only compute.
+
+Compared are: networks found with several seeds; random networks of the space that use 95 to 100 % of the
+budget (`--random_networks`, some with several training seeds, which tells the spread between networks from
+that between seeds); what the same search finds with gate gradients that say nothing (`--algorithm=random`)
+and with alpha kept where all candidates are equally probable but for the budget; MobileNetV2 and
+MobileNetV4-Conv-S at the width whose measured time is the budget, at each of `--baseline_resolutions`.
+"""
+
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+from absl import flags
+
+from benchmarks import evidence_networks, evidence_table
+from benchmarks.evidence_jobs import Job, run_all
+from benchmarks.evidence_networks import Network
+from flags import common, latency, paths
+from flags import pipeline as pipeline_flags
+from nas_tf.base import cli, files
+from nas_tf.base.errors import require
+from nas_tf.base.run_folder import EVALUATE, SEARCH, TRAIN, RunFolder
+
+PARTS = ("baselines", "random", "search", "train", "judge", "int8", "times", "table")
+_PARTS = flags.DEFINE_list("parts", list(PARTS), f"Of {', '.join(PARTS)}, in this order.")
+_JOBS = flags.DEFINE_integer("jobs", 2, "Processes at a time, of one thread each.", lower_bound=1)
+_RANDOM = flags.DEFINE_integer("random_networks", 12, "Random networks.", lower_bound=2)
+_REPEATED = flags.DEFINE_integer("repeated_networks", 4, "Random networks trained with all seeds.")
+_TRAIN_SEEDS = flags.DEFINE_integer("train_seeds", 3, "Trainings of a network.", lower_bound=1)
+_SEARCH_SEEDS = flags.DEFINE_integer("search_seeds", 3, "Searches of each kind.", lower_bound=1)
+_NETWORK_SEED = flags.DEFINE_integer("network_seed", 0, "Of the random networks.")
+_MIN_SHARE = flags.DEFINE_float(
+    "min_share", 0.95, "Of the budget, which random networks use at least.", 0.0, 1.0
+)
+_RESOLUTIONS = flags.DEFINE_list("baseline_resolutions", ["32", "64"], "Of the published networks.")
+_PICTURE = paths.DEFINE_path("picture", "", "Also draw accuracy against latency: .svg, .png or .pdf.")
+
+_BASELINES = ("mobilenet_v2", "mobilenet_v4_conv_small")
+# Kept still: Adam moves a parameter by about its rate, so by nothing in some thousand steps.
+_STILL = 1e-8
+SEARCHED, UNIFORM = "searched", "control: alpha kept uniform"
+_KINDS = {
+    SEARCHED: {},
+    "control: random gradients": {"algorithm": "random"},
+    UNIFORM: {"alpha_learning_rate": _STILL},
+}
+RANDOM = "random"
+
+
+def main() -> None:
+    """Runs the parts that are asked for and have not ended, and prints the table."""
+    unknown = set(_PARTS.value) - set(PARTS)
+    require(not unknown, f"--parts={','.join(_PARTS.value)}; allowed: {', '.join(PARTS)}.")
+    require(
+        bool(_config().search.latency_table), "--latency_table is needed; see the latency table's command."
+    )
+    steps = {
+        "baselines": _measure_baselines,
+        "random": _draw,
+        "search": lambda: run_all(_searches(), _JOBS.value),
+        "train": lambda: run_all(_trainings(), _JOBS.value),
+        "judge": lambda: run_all(_judgements(), _JOBS.value),
+        "int8": lambda: run_all(_conversions(), _JOBS.value),
+        "times": _measure_files,
+        "table": _print_table,
+    }
+    for part in PARTS:
+        if part in _PARTS.value:
+            steps[part]()
+
+
+def _folder() -> pathlib.Path:
+    return pathlib.Path(common.WORKDIR.value)
+
+
+def _config():
+    return pipeline_flags.pipeline_config()
+
+
+def _read(name: str) -> Any:
+    path = _folder() / f"{name}.json"
+    require(path.exists(), f"{str(path)!r} is not there yet; run its part of --parts before.")
+    return files.read_json(path, name)
+
+
+# What is compared.
+
+
+def _measure_baselines() -> None:
+    """Width multiplier → measured ms of every published network, at every resolution."""
+    path = _folder() / "baselines.json"
+    if path.exists():
+        return
+    from nas_tf.latency.build import BuildConfig
+    from nas_tf.latency.model_cache import ModelCache, layer_builders
+    from nas_tf.latency.whole_networks import stitched
+
+    classes = _num_classes()
+    cache = ModelCache(_folder() / "models", BuildConfig.dtype)
+    networks = {
+        f"{name}:{resolution}:{width:g}": (network, int(resolution))
+        for name in _BASELINES
+        for resolution in _RESOLUTIONS.value
+        for width, network in evidence_networks.scaled_versions(name).items()
+    }
+    cache.convert(layer_builders(spec for n, r in networks.values() for spec in n.layers(r, classes)))
+    times = _times({key: stitched(cache, n, r, classes) for key, (n, r) in networks.items()})
+    files.write_json(path, {key: float(np.median(values)) for key, values in times.items()})
+
+
+def _draw() -> None:
+    path = _folder() / "random.json"
+    if path.exists():
+        return
+    from nas_tf.latency.table import load_table
+    from nas_tf.space.search_space import find_space
+
+    search = _config().search
+    limit = search.budget.latency_ms
+    space = find_space(search.space).scaled(search.width_multiplier)
+    table = load_table(search.latency_table)
+    low = _MIN_SHARE.value * limit
+    found = evidence_networks.random_within(space, table, low, limit, _RANDOM.value, _NETWORK_SEED.value)
+    files.write_json(path, [network.to_string() for network in found])
+
+
+def _networks() -> list[Network]:
+    """All that are known by now."""
+    resolution, seeds = _config().search.resolution, tuple(range(_TRAIN_SEEDS.value))
+    found = [
+        Network(f"random_{i}", RANDOM, text, resolution, seeds if i < _REPEATED.value else seeds[:1])
+        for i, text in enumerate(_read("random"))
+    ]
+    for group in _KINDS:
+        for seed in range(_SEARCH_SEEDS.value):
+            summary = RunFolder(_search_folder(group, seed)).stage(SEARCH).summary()
+            if summary:
+                name = f"{_short(group)}_{seed}"
+                found.append(Network(name, group, summary["architecture"], resolution, seeds))
+    return found + _published(seeds)
+
+
+def _published(seeds: tuple[int, ...]) -> list[Network]:
+    from nas_tf.space.published import PUBLISHED
+
+    measured, limit, found = _read("baselines"), _config().search.budget.latency_ms, []
+    for name in _BASELINES:
+        for resolution in _RESOLUTIONS.value:
+            start = f"{name}:{resolution}:"
+            times = {float(k.removeprefix(start)): v for k, v in measured.items() if k.startswith(start)}
+            width = evidence_networks.widest_within(times, limit)
+            text = PUBLISHED[name].scaled(width).to_string()
+            label = f"{name} x {width:g} at {resolution}"
+            found.append(Network(f"{name}_{resolution}", label, text, int(resolution), seeds))
+    return found
+
+
+# Jobs.
+
+
+def _short(group: str) -> str:
+    return group.removeprefix("control: ").replace(" ", "_")
+
+
+def _search_folder(group: str, seed: int) -> str:
+    return str(_folder() / "search" / f"{_short(group)}_{seed}")
+
+
+def _network_folder(network: Network, seed: int) -> str:
+    return str(_folder() / "networks" / network.name / str(seed))
+
+
+def _searches() -> list[Job]:
+    jobs = []
+    for seed in range(_SEARCH_SEEDS.value):
+        for group in _KINDS:
+            folder = _search_folder(group, seed)
+            jobs.append(
+                Job(
+                    f"search {group} {seed}",
+                    run_search,
+                    (folder, _search_config(group, seed)),
+                    _ended(folder, SEARCH),
+                )
+            )
+    return jobs
+
+
+def _search_config(group: str, seed: int):
+    changes = dict(_KINDS[group])
+    search = _config().search
+    if "alpha_learning_rate" in changes:
+        schedule = dataclasses.replace(search.schedule, **changes)
+        return dataclasses.replace(search, schedule=schedule, seed=seed)
+    return dataclasses.replace(search, **changes, seed=seed)
+
+
+def _trainings() -> list[Job]:
+    # The first seed of all networks before the second of any: an early look is then at all of them.
+    pairs = [(n, s) for s in range(_TRAIN_SEEDS.value) for n in _networks() if s in n.seeds]
+    return [
+        Job(
+            f"train {n.name} {s}",
+            run_train,
+            (_network_folder(n, s), _pipeline(n, s).train),
+            _ended(_network_folder(n, s), TRAIN),
+        )
+        for n, s in pairs
+    ]
+
+
+def _conversions() -> list[Job]:
+    """Of each network's first training."""
+    return [
+        Job(
+            f"int8 {n.name}",
+            run_int8,
+            (_network_folder(n, 0), _pipeline(n, 0)),
+            _ended(_network_folder(n, 0), EVALUATE),
+        )
+        for n in _networks()
+    ]
+
+
+def _judgements() -> list[Job]:
+    """All networks of the space with the weights that a search shared."""
+    own = _config().search.resolution
+    texts = [n.architecture for n in _networks() if n.name.startswith("random_") and n.resolution == own]
+    jobs = []
+    for seed in range(_SEARCH_SEEDS.value):
+        output = _folder() / f"shared_{seed}.json"
+        arguments = (_search_folder(SEARCHED, seed), _search_config(SEARCHED, seed), texts, str(output))
+        jobs.append(Job(f"judge {seed}", judge, arguments, output.exists))
+    return jobs
+
+
+def _ended(folder: str, stage: str):
+    return lambda: RunFolder(folder).stage(stage).summary() is not None
+
+
+def _pipeline(network: Network, seed: int):
+    """The settings of everything after the search for one network."""
+    config = _config()
+    train = dataclasses.replace(
+        config.train,
+        architecture=network.architecture,
+        width_multiplier=1.0,
+        resolution=network.resolution,
+        seed=seed,
+    )
+    finetune = dataclasses.replace(config.finetune, seed=seed)
+    return dataclasses.replace(config, architecture=network.architecture, train=train, finetune=finetune)
+
+
+# These run in processes of their own.
+
+
+def run_search(folder: str, config) -> None:
+    """One search."""
+    from nas_tf.search.run import run_search as run
+
+    run(folder, config)
+
+
+def run_train(folder: str, config) -> None:
+    """One training."""
+    from nas_tf.train.run import run_train as run
+
+    run(folder, config)
+
+
+def run_int8(folder: str, config) -> None:
+    """Fine-tuning, conversion and evaluation of a trained network."""
+    from export.convert_run import run_convert
+    from export.evaluate_run import run_evaluate
+    from quant.finetune_run import run_finetune
+
+    run_finetune(folder, config.finetune)
+    run_convert(folder, config.convert)
+    run_evaluate(folder, config.evaluate)
+
+
+def judge(folder: str, config, architectures: list[str], output: str) -> None:
+    """Writes the held-out accuracy of networks with the weights that a search shared."""
+    from nas_tf.search.shared_weights import SharedWeights
+
+    shared = SharedWeights(folder, config)
+    files.write_json(output, [shared.top1_of(text) for text in architectures])
+
+
+# Results.
+
+
+def _times(models: dict[str, pathlib.Path]) -> dict[str, list[float]]:
+    from nas_tf.latency.devices import open_device
+    from nas_tf.latency.timing import time_with_progress, without_drift
+
+    device = open_device(latency.device_config())
+    try:
+        return without_drift(time_with_progress("measure", device, models, latency.timing_config()))
+    finally:
+        device.close()
+
+
+def _measure_files() -> None:
+    models = {n.name: RunFolder(_network_folder(n, 0)).int8_file for n in _networks()}
+    missing = [name for name, path in models.items() if not path.exists()]
+    require(not missing, f"Not converted yet: {', '.join(missing)}.")
+    medians = {name: float(np.median(times)) for name, times in _times(models).items()}
+    files.write_json(_folder() / "times.json", medians)
+
+
+def _num_classes() -> int:
+    from nas_tf.data.opening import open_config
+
+    return open_config(_config().search.data).num_classes
+
+
+def _print_table() -> None:
+    """Also with what has not ended: the rows that are there."""
+    times = json.loads(path.read_text()) if (path := _folder() / "times.json").exists() else {}
+    rows = [
+        evidence_table.row(n, [_network_folder(n, s) for s in n.seeds], times.get(n.name))
+        for n in _networks()
+    ]
+    rows = [row for row in rows if row.top1]
+    shared = [files.read_json(p, "shared accuracies") for p in sorted(_folder().glob("shared_*.json"))]
+    costs = [
+        RunFolder(_search_folder(SEARCHED, seed)).stage(SEARCH).summary()
+        for seed in range(_SEARCH_SEEDS.value)
+    ]
+    print(evidence_table.markdown(rows))
+    print(evidence_table.findings(rows, shared, [c["seconds"] for c in costs if c], SEARCHED, RANDOM))
+    if _PICTURE.value:
+        evidence_table.draw(_PICTURE.value, rows, _config().search.budget.latency_ms)
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["workdir", "latency_table", "target_latency_ms"])
+    cli.run(main)
