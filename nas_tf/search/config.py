@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from nas_tf.base.run_folder import KEPT_CHECKPOINTS
 from nas_tf.data.config import Augmentation, DataConfig
 
 ALGORITHMS = ("gradient", "reinforce", "random")
@@ -65,6 +66,7 @@ class SearchConfig:
       drop_candidates: whether candidates that no network within the budget can have are left out.
       num_candidates: how many of the best architectures to list.
       checkpoint_minutes: between checkpoints; the end of an epoch always is one.
+      keep_checkpoints: how many are kept.
     """
 
     data: DataConfig
@@ -90,4 +92,5 @@ class SearchConfig:
     jit_compile: bool = False
     mixed_precision: bool = False
     checkpoint_minutes: float = 10.0
+    keep_checkpoints: int = KEPT_CHECKPOINTS
     seed: int = 0
