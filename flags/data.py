@@ -46,6 +46,13 @@ CLASS_NAMES = flags.DEFINE_enum(
     "of the dataset: by their names, whatever their order; or ignore: by their position, with "
     "names left unread.",
 )
+MAX_BAD_IMAGES = flags.DEFINE_integer(
+    "max_bad_images",
+    DataConfig.max_bad_images,
+    "Leave out up to so many files of a folder of images that cannot be decoded, and name them; more are "
+    "refused. Above 0, all files are decoded first, however many there are.",
+    lower_bound=0,
+)
 
 
 def data_config() -> DataConfig:
@@ -58,4 +65,5 @@ def data_config() -> DataConfig:
         resize_size=RESIZE_SIZE.value,
         download=DOWNLOAD.value,
         class_names=CLASS_NAMES.value,
+        max_bad_images=MAX_BAD_IMAGES.value,
     )

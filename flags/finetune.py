@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from flags import augmentation, common
+from flags import augmentation, common, saving
 from flags import data as data_flags
 from quant.finetune_config import RANGE_METHODS, ROUNDINGS, FinetuneConfig
 
@@ -89,5 +89,7 @@ def finetune_config(model: str = "") -> FinetuneConfig:
         equalize=EQUALIZE.value,
         rounding=ROUNDING.value,
         frozen_share=FROZEN_SHARE.value,
+        checkpoint_minutes=saving.CHECKPOINT_MINUTES.value,
+        keep_checkpoints=saving.KEEP_CHECKPOINTS.value,
         seed=common.SEED.value,
     )

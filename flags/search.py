@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from flags import augmentation, common, compute, data, paths, space
+from flags import augmentation, common, compute, data, paths, saving, space
 from nas_tf.data.config import Augmentation
 from nas_tf.search.config import ALGORITHMS, GATE_MODES, Budget, SearchConfig, SearchSchedule
 
@@ -216,6 +216,7 @@ def search_config(latency_table: str = "") -> SearchConfig:
         judged_networks=JUDGED_NETWORKS.value,
         jit_compile=compute.JIT_COMPILE.value,
         mixed_precision=compute.MIXED_PRECISION.value,
-        checkpoint_minutes=compute.CHECKPOINT_MINUTES.value,
+        checkpoint_minutes=saving.CHECKPOINT_MINUTES.value,
+        keep_checkpoints=saving.KEEP_CHECKPOINTS.value,
         seed=common.SEED.value,
     )

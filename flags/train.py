@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from flags import architecture, augmentation, common, compute, data, paths, space
+from flags import architecture, augmentation, common, compute, data, paths, saving, space
 from nas_tf.train.config import TrainConfig, WeightStep
 
 EPOCHS = flags.DEFINE_integer("epochs", TrainConfig.epochs, "Passes over the training split.", lower_bound=1)
@@ -86,6 +86,7 @@ def train_config() -> TrainConfig:
         warmup_epochs=WARMUP_EPOCHS.value,
         weights=weight_step(),
         eval_every=EVAL_EVERY.value,
-        checkpoint_minutes=compute.CHECKPOINT_MINUTES.value,
+        checkpoint_minutes=saving.CHECKPOINT_MINUTES.value,
+        keep_checkpoints=saving.KEEP_CHECKPOINTS.value,
         seed=common.SEED.value,
     )

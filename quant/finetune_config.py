@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from nas_tf.base.run_folder import KEPT_CHECKPOINTS
 from nas_tf.data.config import Augmentation, DataConfig
 
 RANGE_METHODS = ("minmax", "percentile", "mse")
@@ -26,6 +27,8 @@ class FinetuneConfig:
       rounding: of kernels before the first step: to the nearest integer; "bias", the same with
         biases corrected; or "reconstruct", layer by layer for the least error of outputs.
       frozen_share: share of the steps, at the end, in which ranges no longer move.
+      checkpoint_minutes: between checkpoints within an epoch; layers are rounded faster.
+      keep_checkpoints: how many are kept.
       seed: of the order and augmentation of images.
     """
 
@@ -50,4 +53,6 @@ class FinetuneConfig:
     rounding: str = "reconstruct"
     # Ranges that move to the end changed nothing beyond noise.
     frozen_share: float = 1.0
+    checkpoint_minutes: float = 10.0
+    keep_checkpoints: int = KEPT_CHECKPOINTS
     seed: int = 0

@@ -60,6 +60,8 @@ class FinetuneJob:
             "model": model_folder.digest(self.folder),
             "data": self.config.data.identity(),
         }
+        # How often to save, and how much, decides nothing.
+        del settings["checkpoint_minutes"], settings["keep_checkpoints"]
         # As it is used: a flag of 0 and the model's own number are one run.
         settings["data"]["resize_size"] = self.description.resize_size
         return settings

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from nas_tf.base import stopping
 from nas_tf.base.checkpoints import RunCheckpoint
 from nas_tf.base.clock import Clock
 from nas_tf.base.finite import require_finite
@@ -134,30 +135,36 @@ class _Training:
         teacher, _ = rewrite(job.float_model, snap_borders=False)
         shares = LossShares(job.config.distillation, job.config.features)
         self._tuner = FineTuner(teacher, networks.quantized, shares, networks.gains)
+        # Of the steps since the last line of the log.
+        self._losses = tf.Variable(tf.zeros([self._interval()]), trainable=False)
         self._checkpoint = RunCheckpoint(
             stage.path,
             _ADVICE,
             clock,
+            job.config.keep_checkpoints,
+            newer=("losses",),
             weights=list(networks.quantized.weights),
             optimizer=self._tuner.optimizer,
+            losses=self._losses,
         )
         self._layers = len(kernel_ranges(networks.quantized))
 
     def run(self) -> None:
         """Does what is left of both."""
         count = self._checkpoint.restore()
-        if count < self._layers and self._job.config.rounding != "nearest":
-            self._round(count)
-        done = max(0, count - self._layers)
-        if done < self._job.config.steps:
-            self._train(done)
+        self._checkpoint.require_room()
+        with stopping.held_back():
+            if count < self._layers and self._job.config.rounding != "nearest":
+                self._round(count)
+            done = max(0, count - self._layers)
+            if done < self._job.config.steps:
+                self._train(done)
 
     def _round(self, done: int) -> None:
         """Rounds the layers after the first `done`, saving now and then and at the end."""
 
         def after_layer(count: int) -> None:
-            if count == self._layers or self._checkpoint.due(_SAVE_SECONDS):
-                self._checkpoint.save(count)
+            self._checkpoint.after_step(count, count == self._layers, _SAVE_SECONDS)
 
         inputs, pictures = self._images.spread(_RECONSTRUCTION_IMAGES)
         reconstruct(
@@ -176,21 +183,25 @@ class _Training:
         # The first step in which ranges stay as they are.
         frozen_from = round(config.steps * (1.0 - config.frozen_share))
         steps = range(done, config.steps)
-        log, losses = MetricLog(self._stage.path, done // interval), []
+        log = MetricLog(self._stage.path, done // interval)
         with Progress(FINETUNE, config.steps, done) as progress:
             # Not strict, for the batches never end; `steps` do.
             for step, (images, labels) in zip(steps, self._job.training_batches(done), strict=False):
+                if step % interval == 0:
+                    self._checkpoint.require_room()
                 rate = schedules.cosine(step, config.steps, config.learning_rate)
-                losses.append(self._tuner.step(images, labels, rate, step < frozen_from))
+                place = step % interval
+                self._losses[place].assign(self._tuner.step(images, labels, rate, step < frozen_from))
                 progress.update(step + 1)
-                if (step + 1) % interval == 0 or step + 1 == config.steps:
-                    loss = float(tf.reduce_mean(losses))
+                ends = place + 1 == interval or step + 1 == config.steps
+                if ends:
+                    loss = float(tf.reduce_mean(self._losses[: place + 1]))
                     # Before the log and the checkpoint, which keep the last good figures.
                     require_finite({"fine-tuning loss": loss}, step, _ADVICE)
                     log.write(step // interval, step=step + 1, loss=loss, learning_rate=rate)
                     progress.note(f"step {step + 1} of {config.steps}", loss=loss)
-                    losses.clear()
-                    self._checkpoint.save(self._layers + step + 1)
+                seconds = 60 * config.checkpoint_minutes
+                self._checkpoint.after_step(self._layers + step + 1, ends, seconds)
         log.close()
 
     def _interval(self) -> int:

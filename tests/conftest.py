@@ -2,6 +2,9 @@
 
 import os
 import pathlib
+import shutil
+import signal
+import subprocess
 import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -54,3 +57,45 @@ def fake_time(monkeypatch) -> FakeTime:
     fake = FakeTime()
     monkeypatch.setattr("nas_tf.base.clock.time", fake)
     return fake
+
+
+@pytest.fixture
+def sigterm(monkeypatch):
+    """Handles SIGTERM as commands do, and returns what sends it to this process."""
+    from nas_tf.base import stopping
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(stopping._State, "asked", False)
+    stopping.listen()
+    yield lambda: os.kill(os.getpid(), signal.SIGTERM)
+    signal.signal(signal.SIGTERM, before)
+
+
+class SmallDisk:
+    """A file system of its own that can be filled."""
+
+    def __init__(self, path: pathlib.Path):
+        self.path = path
+
+    def fill(self, leave: int = 0) -> None:
+        """Leaves so many bytes free."""
+        free = shutil.disk_usage(self.path).free - leave
+        (self.path / "full").write_bytes(bytes(max(0, free)))
+
+    def empty(self) -> None:
+        """Removes what filled it."""
+        (self.path / "full").unlink()
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Four megabytes in memory; skips where mounting them is not allowed."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(path)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("a full disk needs the right to mount one")
+    yield SmallDisk(path)
+    subprocess.run(["umount", "-l", str(path)], check=False)

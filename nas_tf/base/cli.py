@@ -9,7 +9,7 @@ from typing import Any
 from absl import app, flags
 from absl import logging as absl_logging
 
-from nas_tf.base import files
+from nas_tf.base import files, stopping
 from nas_tf.base.errors import UserError
 from nas_tf.base.startup import quiet_tensorflow
 
@@ -55,6 +55,7 @@ def _guarded(main: Callable[[], None], argv: list[str]) -> int:
         # absl's log would stand between the command's own. Here and not earlier, because absl sets
         # its level when the application starts.
         flags.FLAGS.verbosity = absl_logging.ERROR
+    stopping.listen()
     try:
         if len(argv) > 1:
             raise UserError(f"Unexpected argument {argv[1]!r}; flags are written --name=value.")
@@ -65,6 +66,9 @@ def _guarded(main: Callable[[], None], argv: list[str]) -> int:
     except KeyboardInterrupt:
         print("\nStopped. The same command takes the work up where it was last saved.", file=sys.stderr)
         return 130  # what shells give a program that Ctrl-C ended
+    except stopping.Terminated:
+        print(f"\nStopped by SIGTERM. This goes on with it:\n  {stopping.command()}", file=sys.stderr)
+        return stopping.EXIT_STATUS
     return 0
 
 

@@ -19,21 +19,59 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     The temporary name keeps the suffix of `path`, for writers that look at it.
     """
     path = check_writable(path)
-    # Beside it, since a rename is one step only within a file system.
-    handle, name = tempfile.mkstemp(
-        prefix=f".{path.name.split('.')[0]}-", suffix="".join(path.suffixes), dir=path.parent
-    )
-    # Writers get a path and open it themselves.
-    os.close(handle)
-    temporary = pathlib.Path(name)
+    with saving(path):
+        # Beside it, since a rename is one step only within a file system.
+        handle, name = tempfile.mkstemp(
+            prefix=f".{path.name.split('.')[0]}-", suffix="".join(path.suffixes), dir=path.parent
+        )
+        # Writers get a path and open it themselves.
+        os.close(handle)
+        temporary = pathlib.Path(name)
+        try:
+            yield temporary
+            # mkstemp makes files private; a result should be as readable as any other file.
+            temporary.chmod(0o666 & ~_umask())
+            # Before the rename, or a power loss could leave the new name with nothing in it.
+            sync(temporary)
+            os.replace(temporary, path)
+            sync_folder(path.parent)
+        finally:
+            # After success there is nothing left of this name.
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def saving(path: str | os.PathLike) -> Iterator[None]:
+    """What the operating system refuses inside becomes a `UserError` that names `path`."""
     try:
-        yield temporary
-        # mkstemp makes files private; a result should be as readable as any other file.
-        temporary.chmod(0o666 & ~_umask())
-        os.replace(temporary, path)
+        yield
+    except OSError as error:
+        raise cannot_save(path, error) from error
+
+
+def cannot_save(path: str | os.PathLike, error: Exception) -> UserError:
+    """Why `path` was not written, and that nothing before it was lost."""
+    reason = getattr(error, "strerror", None) or next(iter(str(error).splitlines()), "")
+    return UserError(
+        f"Cannot write {str(path)!r}: {reason or type(error).__name__}. What was saved before is intact; "
+        "once it can be written, the same command goes on from there."
+    )
+
+
+def sync(path: str | os.PathLike) -> None:
+    """Waits until the content of the file `path` would outlast a power loss."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
     finally:
-        # After success there is nothing left of this name.
-        temporary.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def sync_folder(path: str | os.PathLike) -> None:
+    """The same for the names in a folder, as far as the file system can."""
+    # Some network file systems, and Windows, know no such thing of folders.
+    with contextlib.suppress(OSError):
+        sync(path)
 
 
 def check_writable(path: str | os.PathLike) -> pathlib.Path:
@@ -91,7 +129,12 @@ def make_folder(path: str | os.PathLike) -> pathlib.Path:
 def sha256(path: str | os.PathLike) -> str:
     """Hexadecimal digest of a file's content."""
     try:
-        return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+        with open(path, "rb") as stream:
+            digest = hashlib.sha256()
+            # In pieces: the files of a large network's state need not fit into memory twice.
+            while piece := stream.read(1 << 20):
+                digest.update(piece)
+            return digest.hexdigest()
     except OSError as error:
         raise UserError(f"Cannot read the file {str(path)!r}: {error.strerror}.") from error
 

@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from typing import IO
 
 from absl import logging
 
@@ -21,7 +22,7 @@ def quiet() -> Iterator[None]:
     # What Python still buffers belongs before what is held back.
     sys.stderr.flush()
     saved = os.dup(2)  # C++ writes to the descriptor and does not know `sys.stderr`
-    with tempfile.TemporaryFile() as sink, contextlib.redirect_stdout(io.StringIO()):
+    with _sink() as sink, contextlib.redirect_stdout(io.StringIO()):
         os.dup2(sink.fileno(), 2)
         try:
             yield
@@ -34,3 +35,10 @@ def quiet() -> Iterator[None]:
             os.dup2(saved, 2)
             os.close(saved)
             logging.set_verbosity(verbosity)
+
+
+def _sink() -> IO[bytes]:
+    try:
+        return tempfile.TemporaryFile()
+    except OSError:  # no folder for temporary files has room; what is held back is then lost
+        return open(os.devnull, "r+b")

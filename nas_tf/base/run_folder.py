@@ -30,6 +30,8 @@ FINETUNE, CONVERT, EVALUATE, BENCHMARK = "finetune", "convert", "evaluate", "ben
 # In the order in which they run; the pipeline runs them all and keeps its own summary beside theirs.
 STAGES = (TABLE, SEARCH, TRAIN, FINETUNE, CONVERT, EVALUATE, BENCHMARK)
 PIPELINE = "pipeline"
+# So that a checkpoint which turns out to be bad has good ones beside it.
+KEPT_CHECKPOINTS = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,16 +81,40 @@ class StageFolder:
         return self.path / "model_float32.tflite"
 
     def summary(self) -> dict[str, Any] | None:
-        """The summary of a stage that has ended, else None."""
-        return _read(self.summary_path, "stage summary")
+        """The summary of a stage that has ended, else None; `UserError` if it is damaged."""
+        advice = "restore it from a copy, or remove it to end the stage again"
+        summary = _read(self.summary_path, "stage summary", advice)
+        require(
+            # Written last and never empty: taken for one it would mark work as done that is not.
+            summary is None or bool(summary),
+            f"The stage summary {str(self.summary_path)!r} is damaged: it is empty; {advice}.",
+        )
+        return summary and self._where_it_lies_now(summary)
 
     def settings(self) -> dict[str, Any] | None:
-        """The settings of a stage that has begun, else None."""
-        return _read(self.settings_path, "stage settings")
+        """The settings of a stage that has begun, else None; `UserError` if they are damaged."""
+        return _read(self.settings_path, "stage settings", "restore it from a copy, or use another --workdir")
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Marks the stage as ended."""
         files.write_json(self.summary_path, summary)
+
+    def _where_it_lies_now(self, summary: dict[str, Any]) -> dict[str, Any]:
+        """The summary with paths into this folder as they are after the run folder was moved."""
+        asked = _flat(self.settings() or {}).values()
+
+        def here(value: Any) -> Any:
+            # What was asked for lies where it was asked for.
+            if not isinstance(value, str) or value in asked:
+                return value
+            *before, name = pathlib.PurePath(value).parts or ("",)
+            if self.path.name not in before:
+                return value
+            inside = before[len(before) - before[::-1].index(self.path.name) :]
+            found = self.path.joinpath(*inside, name)
+            return str(found) if found.exists() else value
+
+        return {key: here(value) for key, value in summary.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,5 +233,16 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _read(path: pathlib.Path, what: str) -> Any:
-    return files.read_json(path, what) if path.exists() else None
+def _read(path: pathlib.Path, what: str, advice: str) -> dict[str, Any] | None:
+    """The object in a file that a stage wrote; None if there is no file."""
+    if not path.exists():
+        return None
+    try:
+        content = files.read_json(path, what)
+    except UserError as error:
+        raise UserError(f"{str(error).removesuffix('.')}; {advice}.") from error
+    require(
+        isinstance(content, dict),
+        f"The {what} {str(path)!r} is damaged: it holds {_short(content)} in place of an object; {advice}.",
+    )
+    return content

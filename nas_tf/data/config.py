@@ -20,6 +20,8 @@ class DataConfig:
         if there is one, else `test`.
       resize_size: short side in pixels before the centre crop of evaluation; 0: the default.
       download: whether TFDS may fetch and prepare what is missing.
+      max_bad_images: so many files that cannot be decoded are left out of a folder of images; more
+        are refused.
       class_names: of `nas_tf.data.class_names.POLICIES`: how a model's classes find the dataset's.
     """
 
@@ -30,6 +32,7 @@ class DataConfig:
     resize_size: int = 0
     download: bool = False
     class_names: str = "match"
+    max_bad_images: int = 0
 
     def identity(self) -> dict[str, Any]:
         """What decides which images are read; where they lie does not, and may change.
@@ -37,7 +40,7 @@ class DataConfig:
         Stages hold it as their setting `data`.
         """
         fields = dataclasses.asdict(self)
-        del fields["data_dir"], fields["download"]
+        del fields["data_dir"], fields["download"], fields["max_bad_images"]
         folder = pathlib.Path(self.dataset).expanduser()
         # The same folder by another path is the same dataset.
         return fields | ({"dataset": str(folder.resolve())} if folder.is_dir() else {})

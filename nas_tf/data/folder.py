@@ -25,6 +25,7 @@ DECODED_PIXELS = 300_000_000
 _EXPLAIN_SECONDS = 60.0  # spent on finding more broken files once one was met in training
 
 Row = tuple[str, str, pathlib.Path]
+Fault = tuple[pathlib.Path, str]  # a file, and what is wrong with it
 
 
 class FolderSource(IndexedSource):
@@ -80,11 +81,17 @@ class FolderSource(IndexedSource):
         return UserError(f"{among}the folder {self.name!r} holds {_in_words(self.name, faults)}")
 
 
-def open_folder(root: str) -> FolderSource:
+def open_folder(root: str, max_bad_images: int = 0) -> FolderSource:
     """Lists a folder's images and looks at each file, before any work.
 
     Splits may be sliced: their order is shuffled once with a fixed seed, so that a slice
     holds all classes.
+
+    Args:
+      root: the folder.
+      max_bad_images: so many files that cannot be decoded are left out and named. Above 0 all
+        files are decoded now: one that is met later cannot be left out, since the order of
+        images depends on their number.
 
     Raises:
       UserError: no images, fewer than two classes, empty class folders, image files of other
@@ -99,8 +106,14 @@ def open_folder(root: str) -> FolderSource:
         f"{root}/<split>/<class>/*.jpg or {root}/<class>/*.jpg ({', '.join(SUFFIXES)}).",
     )
     looks = look_at([path for *_, path in rows])
-    _refuse(root, listing, _faults(rows, looks))
     classes = sorted({name for _, name, _ in rows})
+    faults = _faults(rows, looks, decode_all=max_bad_images > 0)
+    _refuse(root, listing, faults if len(faults) > max_bad_images else [], max_bad_images)
+    rows, looks = _without(rows, looks, faults)
+    empty = sorted(set(classes) - {name for _, name, _ in rows})
+    require(
+        not empty, f"The folder {root!r} has no image left of {', '.join(map(repr, empty))}; all are bad."
+    )
     require(
         len(classes) > 1,
         f"The folder {root!r} holds images of one class only ({classes[0]!r}); "
@@ -113,14 +126,23 @@ def open_folder(root: str) -> FolderSource:
         classes,
         sides.pop() if len(sides) == 1 else None,
         _splits(rows, looks, classes),
-        listing.left_out,
+        listing.left_out + [_in_words(root, faults, "left out by --max_bad_images")] * bool(faults),
     )
 
 
-def _faults(rows: list[Row], looks: list[ImageFile]) -> list[tuple[pathlib.Path, str]]:
+def _without(
+    rows: list[Row], looks: list[ImageFile], faults: list[Fault]
+) -> tuple[list[Row], list[ImageFile]]:
+    """What is left of both, in order."""
+    bad = {path for path, _ in faults}
+    good = [index for index, (*_, path) in enumerate(rows) if path not in bad]
+    return [rows[index] for index in good], [looks[index] for index in good]
+
+
+def _faults(rows: list[Row], looks: list[ImageFile], decode_all: bool) -> list[Fault]:
     """Each broken file with what is wrong with it, as far as the looks make one look."""
     pixels = sum(look.width * look.height for look in looks)
-    every = pixels <= DECODED_PIXELS
+    every = decode_all or pixels <= DECODED_PIXELS
     doubtful = [
         path
         for (*_, path), look in zip(rows, looks, strict=True)
@@ -131,21 +153,22 @@ def _faults(rows: list[Row], looks: list[ImageFile]) -> list[tuple[pathlib.Path,
     return [(path, fault) for path, fault in faults if fault]
 
 
-def _refuse(root: str, listing: Listing, faults: list[tuple[pathlib.Path, str]]) -> None:
+def _refuse(root: str, listing: Listing, faults: list[Fault], allowed: int) -> None:
     problems = list(listing.problems)
     if faults:
-        problems.append(_in_words(root, faults))
+        more = f" (--max_bad_images={allowed})" if allowed else ""
+        problems.append(_in_words(root, faults, f"repair or remove{more}"))
     require(
         not problems,
         f"The folder {root!r} cannot be used as it is. It holds " + "\nIt also holds ".join(problems),
     )
 
 
-def _in_words(root: str, faults: list[tuple[pathlib.Path, str]]) -> str:
-    """`2 image files that cannot be decoded: …`, each on a line of its own."""
+def _in_words(root: str, faults: list[Fault], then: str = "repair or remove") -> str:
+    """`2 image files that cannot be decoded; repair or remove: …`, each on a line of its own."""
     lines = [f"{path.relative_to(root)}: {fault}" for path, fault in faults]
     files = "image file" if len(lines) == 1 else "image files"
-    return f"{len(lines):,} {files} that cannot be decoded; repair or remove:{listed(lines)}"
+    return f"{len(lines):,} {files} that cannot be decoded; {then}:{listed(lines)}"
 
 
 def _splits(

@@ -9,22 +9,33 @@ from nas_tf.data.overview import say_once
 from nas_tf.data.sources import ImageSource
 
 
-def open_source(dataset: str, data_dir: str = "", download: bool = False) -> ImageSource:
+def open_source(
+    dataset: str, data_dir: str = "", download: bool = False, max_bad_images: int = 0
+) -> ImageSource:
     """Opens a dataset for reading.
 
     Args:
       dataset: `digits`, a folder (prepared by TFDS, or of class folders), or a TFDS name.
       data_dir: where prepared TFDS data lies; empty: TFDS's default.
       download: whether TFDS may fetch and prepare what is missing; else no network is used.
+      max_bad_images: of a folder of class folders, see `nas_tf.data.folder.open_folder`.
 
     Raises:
       UserError: no such dataset, or its data is missing or unusable.
     """
     require(bool(dataset), "--dataset is empty; give a TFDS name, a folder, or 'digits'.")
+    is_folder = pathlib.Path(dataset).is_dir()
+    if is_folder and not prepared.is_prepared(dataset):
+        return folder.open_folder(dataset, max_bad_images)
+    require(
+        max_bad_images == 0,
+        f"--max_bad_images={max_bad_images} is for folders of image files; the dataset {dataset!r} is none, "
+        "so only 0 is allowed.",
+    )
     if dataset == "digits":
         return digits.open_digits()
-    if pathlib.Path(dataset).is_dir():
-        return prepared.open_folder(dataset) if prepared.is_prepared(dataset) else folder.open_folder(dataset)
+    if is_folder:
+        return prepared.open_folder(dataset)
     # TFDS's names have slashes too (`imagenet_v2/matched-frequency`), but do not begin as paths do.
     require(
         "/" not in dataset.strip("./") or not dataset.startswith((".", "/", "~")),
@@ -35,6 +46,6 @@ def open_source(dataset: str, data_dir: str = "", download: bool = False) -> Ima
 
 def open_config(config: DataConfig) -> ImageSource:
     """Opens the dataset of a config, and says once what it holds."""
-    source = open_source(config.dataset, config.data_dir, config.download)
+    source = open_source(config.dataset, config.data_dir, config.download, config.max_bad_images)
     say_once(source.overview())
     return source

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from nas_tf.base.run_folder import KEPT_CHECKPOINTS
 from nas_tf.data.config import Augmentation, DataConfig
 
 ALGORITHMS = ("gradient", "reinforce", "random")
@@ -67,6 +68,7 @@ class SearchConfig:
       judged_networks: drawn at the end and judged on held-out images with the shared weights, of which
         the best is the result; 1: the most probable one, as it is. See `nas_tf.search.judging`.
       checkpoint_minutes: between checkpoints; the end of an epoch always is one.
+      keep_checkpoints: how many are kept.
     """
 
     data: DataConfig
@@ -93,4 +95,5 @@ class SearchConfig:
     jit_compile: bool = False
     mixed_precision: bool = False
     checkpoint_minutes: float = 10.0
+    keep_checkpoints: int = KEPT_CHECKPOINTS
     seed: int = 0

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-from nas_tf.base import files
+from nas_tf.base import files, stopping
 from nas_tf.base.checkpoints import RunCheckpoint
 from nas_tf.base.clock import Clock
 from nas_tf.base.metric_log import MetricLog
@@ -24,10 +23,18 @@ from nas_tf.search.judging import drawn_networks
 from nas_tf.search.problem import SearchProblem, check_problem
 from nas_tf.search.state import WEIGHT_ADVICE, SearchState
 from nas_tf.space.architecture import in_words
+from nas_tf.space.operations.zero import ZERO
+from nas_tf.train import chance
+from nas_tf.train.accuracy import AccuracyCounter
 from nas_tf.train.schedules import cosine
 
 _SHOW_EVERY = 10  # steps between looks at the figures
 _ACCURACY_IMAGES = 5000
+_HELD_OUT = "held-out top-1"
+_LEARN_MORE = (
+    "use more --search_epochs and --search_warmup_epochs, or a smaller --search_learning_rate, in another "
+    "--workdir"
+)
 # What runs of earlier versions did, whose settings do not say so.
 _BEFORE: dict[str, Any] = {"drop_candidates": False, "min_budget_share": 0.0}
 _BEFORE_PROJECTED = "constrained"  # their default
@@ -101,7 +108,7 @@ def _settings(problem: SearchProblem) -> dict[str, Any]:
     """What decides the outcome; where data and table lie and how often to save do not."""
     settings = dataclasses.asdict(problem.config)
     settings["data"] = problem.config.data.identity()
-    for name in ("checkpoint_minutes", "latency_table"):
+    for name in ("checkpoint_minutes", "keep_checkpoints", "latency_table"):
         del settings[name]
     # The table by what it says and not by its path, which may change between runs.
     costs = [[r.name, r.fixed, r.costs.round(9).tolist()] for r in problem.resources]
@@ -126,25 +133,32 @@ def alpha_steps_before(problem: SearchProblem, step: int) -> int:
 
 
 def _search(problem: SearchProblem, state: SearchState, stage: StageFolder, clock: Clock) -> None:
-    checkpoint = RunCheckpoint(stage.path, WEIGHT_ADVICE, clock, **state.trackables())
+    config, epoch_steps = problem.config, problem.steps_per_epoch
+    checkpoint = RunCheckpoint(
+        stage.path, WEIGHT_ADVICE, clock, config.keep_checkpoints, state.pack, **state.trackables()
+    )
     start = checkpoint.restore()
     if start:
         state.unpack()
-    log = MetricLog(stage.path, resume_epoch=start // problem.steps_per_epoch)
+    log = MetricLog(stage.path, resume_epoch=start // epoch_steps)
     weight_images = _images(problem, problem.weight_part, start)
     alpha_images = _images(problem, problem.alpha_part, alpha_steps_before(problem, start))
-    with Progress(SEARCH, problem.total_steps, start) as progress:
+    with stopping.held_back(), Progress(SEARCH, problem.total_steps, start) as progress:
+        if log.lacks_epoch_before(start, epoch_steps):
+            with checkpoint.saved_if_stopped(start):
+                _end_epoch(problem, state, log, progress, start)
         for step in range(start, problem.total_steps):
+            if step == start or step % epoch_steps == 0:
+                checkpoint.require_room()
             _step(problem, state, step, weight_images, alpha_images)
             done = step + 1
-            ends_epoch = done % problem.steps_per_epoch == 0
+            ends_epoch = done % epoch_steps == 0
             progress.update(done, **_shown(state) if done % _SHOW_EVERY == 0 else {})
             if ends_epoch:
-                _end_epoch(problem, state, log, progress, done)
+                with checkpoint.saved_if_stopped(done):
+                    _end_epoch(problem, state, log, progress, done)
             # After the epoch's line: what a kill in between leaves of it is dropped and written again.
-            if ends_epoch or checkpoint.due(60 * problem.config.checkpoint_minutes):
-                state.pack()
-                checkpoint.save(done)
+            checkpoint.after_step(done, ends_epoch, 60 * config.checkpoint_minutes)
     log.close()
 
 
@@ -191,8 +205,11 @@ def _end_epoch(
     epochs = problem.total_steps // problem.steps_per_epoch
     p = state.parameters.probabilities()
     choice = p.argmax(axis=1)
-    top1 = held_out_accuracy(problem, state, state.running(done, choice))
-    figures = {**state.figures(), "top1": top1}
+    accuracy = _held_out(problem, state, state.running(done, choice))
+    figures = {**state.figures(), "top1": accuracy.top1}
+    # Of the first epoch, the mean begins at random weights.
+    if epoch or epochs == 1:
+        chance.require_no_divergence(_HELD_OUT, accuracy, figures["loss"], WEIGHT_ADVICE)
     # Of all that the space has: readers find a candidate by its place in the space.
     listed = [row[present].tolist() for row, present in zip(p, problem.in_space, strict=True)]
     words = in_words(problem.architecture(choice))
@@ -209,7 +226,12 @@ def _end_epoch(
 
 
 def held_out_accuracy(problem: SearchProblem, state: SearchState, choice: np.ndarray) -> float:
-    """Top-1 of one network with the shared weights on held-out images, normalized batch-wise.
+    """Top-1 of one network with the shared weights on held-out images, normalized batch-wise."""
+    return _held_out(problem, state, choice).top1
+
+
+def _held_out(problem: SearchProblem, state: SearchState, choice: np.ndarray) -> AccuracyCounter:
+    """The same, counted.
 
     Moving averages of a path come from ever different networks before it, so the batch's own
     statistics are used.
@@ -222,20 +244,20 @@ def held_out_accuracy(problem: SearchProblem, state: SearchState, choice: np.nda
     dataset = batches.evaluation_batches(
         problem.source, part, size, config.resolution, config.data.resize_size
     )
-    hits = seen = 0
+    accuracy = AccuracyCounter()
     # Whole batches only: a last one of few images would be normalized by next to nothing.
-    for images, labels in batches.readable(problem.source, dataset.take(number // size)):
+    whole = batches.readable(problem.source, dataset.take(number // size))
+    for images, labels in stopping.watched(whole):
         logits = state.supernet(to_network_input(images), choice, training=True)
-        hits += int(tf.reduce_sum(tf.cast(tf.argmax(logits, -1) == labels, tf.int64)))
-        seen += len(labels)
-    return hits / seen
+        accuracy.add(np.asarray(logits, np.float32), np.asarray(labels))
+    return accuracy
 
 
 def _finish(problem: SearchProblem, state: SearchState, stage: StageFolder) -> dict[str, Any]:
     """Derives the networks and writes them."""
     log_p = gates.log_probabilities(state.parameters.values())
     choices = problem.derive(log_p, count=problem.config.num_candidates)
-    top1, choices = _judged(problem, state, log_p, choices)
+    choices = _best_first(problem, state, log_p, choices)
     candidates = [_facts(problem, log_p, choice) for choice in choices]
     files.write_json(stage.candidates, candidates)
     _say_what_stays_unused(problem, choices[0])
@@ -244,6 +266,10 @@ def _finish(problem: SearchProblem, state: SearchState, stage: StageFolder) -> d
     figures = state.figures()
     # The summary has it as a short string; the files above have it whole.
     del candidates[0]["architecture"]
+    accuracy = _held_out(problem, state, choices[0])
+    warning = _collapsed(problem, log_p) or chance.warning(_HELD_OUT, accuracy, _LEARN_MORE)
+    for text in warning.values():
+        _say(f"WARNING: {text}")
     return {
         "architecture": best.to_string(),
         "operations": in_words(best),
@@ -253,32 +279,51 @@ def _finish(problem: SearchProblem, state: SearchState, stage: StageFolder) -> d
         "slow_entries": [group.to_json() for group in slow_entries(problem.table)],
         "expected_latency_ms": figures["expected_latency_ms"],
         "entropy": figures["entropy"],
-        "top1": top1,
+        "top1": accuracy.top1,
         "candidates": len(candidates),
         "dropped_candidates": int(problem.dropped.sum()),
         "dropped": problem.dropped_in_words or "none",
         "steps": problem.total_steps,
         "architecture_file": str(stage.architecture),
+        **warning,
     }
 
 
-def _judged(
+def _collapsed(problem: SearchProblem, log_p: np.ndarray) -> dict[str, str]:
+    """An entry `warning` if alpha leaves out every block that can be left out, else nothing."""
+    choices = problem.space.choices(problem.config.resolution)
+    zero = np.zeros_like(problem.offered)
+    for block, choice in enumerate(choices):
+        zero[block, : len(choice.specs)] = [spec.operation == ZERO for spec in choice.specs]
+    zero &= problem.offered
+    # Of a block that has nothing else, alpha decides nothing.
+    free = zero.any(axis=1) & (problem.offered.sum(axis=1) > 1)
+    if not free.any() or not zero[np.arange(len(zero)), log_p.argmax(axis=1)][free].all():
+        return {}
+    return {
+        "warning": f"alpha leaves out all {free.sum()} blocks that can be left out, so it has chosen "
+        "nothing; use a higher --target_latency_ms, or a smaller --search_alpha_learning_rate with more "
+        "--search_warmup_epochs"
+    }
+
+
+def _best_first(
     problem: SearchProblem, state: SearchState, log_p: np.ndarray, choices: list[np.ndarray]
-) -> tuple[float, list[np.ndarray]]:
-    """(held-out accuracy of the result, the choices with it before the others)."""
+) -> list[np.ndarray]:
+    """The choices, with the best of those that are judged before the others."""
     config = problem.config
     if config.judged_networks == 1:
-        return held_out_accuracy(problem, state, choices[0]), choices
+        return choices
     drawn = drawn_networks(lambda p: problem.derive(p)[0], log_p, config.judged_networks, config.seed)
-    accuracies = []
+    accuracies: list[float] = []
     with Progress(f"{SEARCH}: judge", len(drawn)) as progress:
         for choice in drawn:
             accuracies.append(held_out_accuracy(problem, state, choice))
             progress.update(len(accuracies), top1=accuracies[-1], best=max(accuracies))
     # Of equals the first, and so the most probable one where it is among them.
-    best = int(np.argmax(accuracies))
-    others = [choice for choice in choices if (choice != drawn[best]).any()]
-    return accuracies[best], [drawn[best], *others][: len(choices)]
+    best = drawn[int(np.argmax(accuracies))]
+    others = [choice for choice in choices if (choice != best).any()]
+    return [best, *others][: len(choices)]
 
 
 def _say_what_stays_unused(problem: SearchProblem, choice: np.ndarray) -> None:

@@ -8,10 +8,12 @@ class AccuracyCounter:
 
     Attributes:
       examples: how many have been counted.
+      num_classes: of the logits; 0 before any.
     """
 
     def __init__(self) -> None:
-        self.examples = self._top1 = self._top5 = 0
+        self.examples = self.num_classes = self._top1 = self._top5 = 0
+        self._of_class = np.zeros(0, np.int64)
 
     def add(self, logits: np.ndarray, labels: np.ndarray) -> None:
         """Counts a batch: logits [N, C] of any number type, labels [N]."""
@@ -19,6 +21,19 @@ class AccuracyCounter:
         self.examples += len(labels)
         self._top1 += int(np.sum(rank < 1))
         self._top5 += int(np.sum(rank < 5))
+        self.num_classes = logits.shape[1]
+        counts = np.bincount(labels, minlength=self.num_classes)
+        self._of_class = counts + self._of_class if self._of_class.size else counts
+
+    @property
+    def right(self) -> int:
+        """Images whose label has the largest logit."""
+        return self._top1
+
+    @property
+    def largest_share(self) -> float:
+        """Of all images, those of the most frequent class; nan before any."""
+        return int(self._of_class.max()) / self.examples if self.examples else float("nan")
 
     @property
     def top1(self) -> float:

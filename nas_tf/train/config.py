@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from nas_tf.base.run_folder import KEPT_CHECKPOINTS
 from nas_tf.data.config import Augmentation, DataConfig
 
 
@@ -41,6 +42,7 @@ class TrainConfig:
       warmup_epochs: linear rise of the rate before it.
       eval_every: epochs between evaluations; the last epoch always is one.
       checkpoint_minutes: between checkpoints; the end of an epoch always is one.
+      keep_checkpoints: how many are kept.
       seed: of initialization, order, augmentation and dropout.
     """
 
@@ -57,4 +59,5 @@ class TrainConfig:
     weights: WeightStep = WeightStep()
     eval_every: int = 1
     checkpoint_minutes: float = 10.0
+    keep_checkpoints: int = KEPT_CHECKPOINTS
     seed: int = 0

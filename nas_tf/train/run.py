@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from nas_tf.base import files
+from nas_tf.base import files, stopping
 from nas_tf.base.checkpoints import RunCheckpoint
 from nas_tf.base.clock import Clock
 from nas_tf.base.errors import require
@@ -24,12 +24,14 @@ from nas_tf.network.build import build_network
 from nas_tf.network.model_folder import ModelDescription, load_float_model, read_description, save_model
 from nas_tf.space.architecture import Architecture, from_json
 from nas_tf.space.published import read_architecture
-from nas_tf.train import precision
+from nas_tf.train import chance, precision
 from nas_tf.train.config import TrainConfig
 from nas_tf.train.schedules import cosine, steps_per_epoch
 from nas_tf.train.weight_trainer import ADVICE, WeightTrainer
 
 _SHOW_EVERY = 10  # steps between looks at the loss
+_ACCURACY = "evaluation top-1"
+_LEARN_MORE = "use more --epochs, or another --learning_rate, in another --workdir"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +142,7 @@ def _settings(job: _Job) -> dict[str, Any]:
     """What decides the outcome; where the data lies and how often to save do not."""
     settings = dataclasses.asdict(job.config)
     settings["data"] = job.config.data.identity()
-    del settings["checkpoint_minutes"]
+    del settings["checkpoint_minutes"], settings["keep_checkpoints"]
     settings |= {
         "architecture": job.architecture.to_json(),
         "eval_split": job.eval_split,
@@ -199,23 +201,29 @@ def _start_from(folder: str, model: keras.Model, job: _Job) -> None:
 
 def _train(job: _Job, trainer: WeightTrainer, stage: StageFolder, clock: Clock) -> None:
     """Runs the steps that are left."""
-    checkpoint = RunCheckpoint(stage.path, ADVICE, clock, **trainer.trackables())
+    config, epoch_steps = job.config, job.steps_per_epoch
+    checkpoint = RunCheckpoint(stage.path, ADVICE, clock, config.keep_checkpoints, **trainer.trackables())
     start = checkpoint.restore()
-    log = MetricLog(stage.path, resume_epoch=start // job.steps_per_epoch)
+    log = MetricLog(stage.path, resume_epoch=start // epoch_steps)
     images = batches.readable(job.source, job.training_batches(start))
-    with Progress(TRAIN, job.total_steps, start) as progress:
+    with stopping.held_back(), Progress(TRAIN, job.total_steps, start) as progress:
+        if log.lacks_epoch_before(start, epoch_steps):
+            with checkpoint.saved_if_stopped(start):
+                _end_epoch(job, trainer, log, progress, start)
         for step in range(start, job.total_steps):
-            if step % job.steps_per_epoch == 0:
+            if step == start or step % epoch_steps == 0:
+                checkpoint.require_room()
+            if step % epoch_steps == 0:
                 trainer.begin_epoch()
             trainer.step(*next(images), step, job.learning_rate(step))
             done = step + 1
             shown = trainer.figures() if done % _SHOW_EVERY == 0 else {}
             progress.update(done, **shown)
-            if done % job.steps_per_epoch == 0:
-                _end_epoch(job, trainer, log, progress, done)
+            if done % epoch_steps == 0:
+                with checkpoint.saved_if_stopped(done):
+                    _end_epoch(job, trainer, log, progress, done)
             # After the epoch's line: what a kill in between leaves of it is dropped and written again.
-            if done % job.steps_per_epoch == 0 or checkpoint.due(60 * job.config.checkpoint_minutes):
-                checkpoint.save(done)
+            checkpoint.after_step(done, done % epoch_steps == 0, 60 * config.checkpoint_minutes)
     log.close()
 
 
@@ -225,13 +233,17 @@ def _end_epoch(job: _Job, trainer: WeightTrainer, log: MetricLog, progress: Prog
     if (epoch + 1) % job.config.eval_every == 0 or done == job.total_steps:
         # Judged with the weights that are saved in the end.
         with trainer.averaged():
-            figures["eval_top1"] = _evaluate(job, trainer).top1
+            accuracy = _evaluate(job, trainer)
+        # Of the first epoch, the mean begins at random weights.
+        if epoch or job.config.epochs == 1:
+            chance.require_no_divergence(_ACCURACY, accuracy, figures["loss"], ADVICE)
+        figures["eval_top1"] = accuracy.top1
     log.write(epoch, **figures, learning_rate=job.learning_rate(done - 1))
     progress.note(f"epoch {epoch + 1}/{job.config.epochs}", **figures)
 
 
 def _evaluate(job: _Job, trainer: WeightTrainer):
-    return trainer.evaluate(batches.readable(job.source, job.evaluation_batches()))
+    return trainer.evaluate(stopping.watched(batches.readable(job.source, job.evaluation_batches())))
 
 
 def _finish(job: _Job, trainer: WeightTrainer, stage: StageFolder) -> dict[str, Any]:
@@ -251,6 +263,9 @@ def _finish(job: _Job, trainer: WeightTrainer, stage: StageFolder) -> dict[str, 
                 named=source.named,
             ),
         )
+    warning = chance.warning(_ACCURACY, accuracy, _LEARN_MORE)
+    for text in warning.values():
+        print(f"{TRAIN}: WARNING: {text}", file=sys.stderr, flush=True)
     return {
         "top1": accuracy.top1,
         "top5": accuracy.top5,
@@ -262,4 +277,5 @@ def _finish(job: _Job, trainer: WeightTrainer, stage: StageFolder) -> dict[str, 
         "train_images": source.part_size(config.data.train_split),
         "eval_images": accuracy.examples,
         "eval_split": job.eval_split,
+        **warning,
     }

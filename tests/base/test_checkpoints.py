@@ -2,8 +2,9 @@
 
 import pytest
 import tensorflow as tf
-from tensorflow.python.checkpoint import checkpoint_management
 
+from nas_tf.base import files
+from nas_tf.base.checkpoint_files import CheckpointFiles
 from nas_tf.base.checkpoints import FOLDER, RunCheckpoint
 from nas_tf.base.clock import Clock
 from nas_tf.base.errors import UserError
@@ -70,24 +71,62 @@ def test_what_is_not_finite_is_not_saved(tmp_path, value, what):
     assert _kept(tmp_path) == {"ckpt-1"} and Run(tmp_path).checkpoint.restore() == 1
 
 
-def test_a_save_that_fails_leaves_the_one_before(tmp_path, monkeypatch):
-    run = Run(tmp_path)
+def _saved_and_killed(folder, monkeypatch, target, name):
+    """Two steps, of which the second's save is killed where `target.name` is called."""
+    run = Run(folder)
     run.step()
     run.checkpoint.save(1)
-    kept = run.kernel.numpy()
+    kernels = {1: run.kernel.numpy()}
     run.step()
+    kernels[2] = run.kernel.numpy()
 
     def killed(*_, **__):
         raise KeyboardInterrupt
 
-    # The state file is what makes a save the latest one.
-    monkeypatch.setattr(checkpoint_management, "update_checkpoint_state_internal", killed)
+    monkeypatch.setattr(target, name, killed)
     with pytest.raises(KeyboardInterrupt):
         run.checkpoint.save(2)
     monkeypatch.undo()
+    return kernels
+
+
+@pytest.mark.parametrize(
+    "target, name, step",
+    [
+        (tf.train.Checkpoint, "write", 1),
+        # From here on TensorFlow has written the index, which comes last and makes it whole.
+        (CheckpointFiles, "seal", 2),
+        (files, "sync", 2),
+        (files, "write_json", 2),
+        (files, "write_text", 2),
+    ],
+)
+def test_a_save_that_is_killed_leaves_a_whole_one(tmp_path, monkeypatch, target, name, step, capsys):
+    kernels = _saved_and_killed(tmp_path, monkeypatch, target, name)
     resumed = Run(tmp_path)
-    assert resumed.checkpoint.restore() == 1
-    assert (resumed.kernel.numpy() == kept).all()
+    assert resumed.checkpoint.restore() == step
+    assert (resumed.kernel.numpy() == kernels[step]).all()
+    assert capsys.readouterr().err == ""
+
+
+def test_litter_of_killed_saves_goes_with_the_next_one(tmp_path):
+    run = Run(tmp_path)
+    run.checkpoint.save(1)
+    folder = tmp_path / FOLDER
+    (folder / "ckpt-9_temp").mkdir()
+    (folder / "ckpt-9_temp" / "part-0").write_text("half")
+    (folder / "ckpt-7.data-00000-of-00001").write_text("no index")
+    again = Run(tmp_path)
+    assert again.checkpoint.restore() == 1
+    again.checkpoint.save(2)
+    assert {path.name.split(".")[0] for path in folder.iterdir()} == {"checkpoint", "ckpt-1", "ckpt-2"}
+
+
+def test_as_many_are_kept_as_asked(tmp_path):
+    checkpoint = RunCheckpoint(tmp_path, keep=1, kernel=tf.Variable([0.0]))
+    for step in (8, 9, 10):
+        checkpoint.save(step)
+    assert _kept(tmp_path) == {"ckpt-10"}
 
 
 def test_another_shape_is_refused(tmp_path):
@@ -108,7 +147,7 @@ def test_a_damaged_file_is_refused(tmp_path):
     Run(tmp_path).checkpoint.save(3)
     (index,) = (tmp_path / FOLDER).glob("*.index")
     index.write_bytes(index.read_bytes()[:30])
-    with pytest.raises(UserError, match="damaged"):
+    with pytest.raises(UserError, match="since all are damaged .ckpt-3.index is not what was written"):
         Run(tmp_path).checkpoint.restore()
 
 

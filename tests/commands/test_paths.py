@@ -13,9 +13,11 @@ from tests.commands.test_help import COMMANDS
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 BENCHMARKS = (
+    "benchmarks.checkpoint_cost",
     "benchmarks.latency_objectives",
     "benchmarks.most_macs",
     "benchmarks.quantization_loss",
+    "benchmarks.random_kills",
     "benchmarks.search_step",
     "benchmarks.searched_and_random",
     "benchmarks.two_tables",

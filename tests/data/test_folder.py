@@ -340,3 +340,55 @@ def test_a_damaged_orientation_says_nothing(image_folder):
     Image.new("RGB", (10, 20)).save(image_folder / "cat" / "odd.jpg", exif=exif)
     shapes = [i.shape for i, _ in open_source(str(image_folder)).examples("train").as_numpy_iterator()]
     assert (20, 10, 3) in shapes
+
+
+def _damage(image_folder, count):
+    """So many bad files, which only decoding shows: their ends are whole."""
+    names = []
+    for index in range(count):
+        path = write_image(image_folder / "dog" / f"z{index}.png", 40, 40, 60)
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 0xFF
+        path.write_bytes(bytes(content))
+        names.append(f"dog/z{index}.png")
+    return names
+
+
+def test_bad_images_are_left_out_and_named_up_to_the_limit(image_folder, as_if_large):
+    """Even of a large folder all files are decoded first: one met later could not be left out."""
+    names = _damage(image_folder, 3)
+    whole = open_source(str(image_folder), max_bad_images=3)
+    assert sorted(pairs(whole, "train")) == sorted(
+        [(i, 0) for i in range(10)] + [(100 + i, 1) for i in range(10)]
+    )
+    said = whole.overview()
+    assert "left out: 3 image files that cannot be decoded; left out by --max_bad_images:" in said
+    assert all(name in said for name in names)
+    with pytest.raises(UserError) as refused:
+        open_source(str(image_folder), max_bad_images=2)
+    assert "3 image files that cannot be decoded; repair or remove (--max_bad_images=2):" in str(
+        refused.value
+    )
+    assert all(name in str(refused.value) for name in names)
+
+
+def test_the_order_is_that_of_a_folder_without_the_bad_ones(image_folder):
+    clean = pairs(open_source(str(image_folder)), "train")
+    _damage(image_folder, 2)
+    assert pairs(open_source(str(image_folder), max_bad_images=9), "train") == clean
+
+
+def test_a_class_of_bad_images_alone_is_refused(image_folder):
+    for path in (image_folder / "cat").iterdir():
+        path.write_bytes(b"")
+    with pytest.raises(UserError, match="has no image left of 'cat'; all are bad"):
+        open_source(str(image_folder), max_bad_images=99)
+
+
+def test_bad_images_are_of_folders_alone():
+    with pytest.raises(
+        UserError, match="--max_bad_images=1 is for folders of image files; the dataset 'digits'"
+    ):
+        open_source("digits", max_bad_images=1)
+    # Which files are read is not decided by how many could be left out.
+    assert DataConfig("digits", max_bad_images=3).identity() == DataConfig("digits").identity()

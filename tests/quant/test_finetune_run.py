@@ -8,7 +8,9 @@ import shutil
 import numpy as np
 import pytest
 
+from nas_tf.base import stopping
 from nas_tf.base.errors import UserError
+from nas_tf.base.metric_log import read_metrics
 from nas_tf.data.config import NO_AUGMENTATION, Augmentation, DataConfig
 from nas_tf.data.opening import open_config
 from nas_tf.network import model_folder
@@ -123,7 +125,8 @@ def test_settings_of_older_runs_still_fit(finished, float_folder, tmp_path):
     del settings["data"]["class_names"]
     path.write_text(json.dumps(settings))
     config = dataclasses.replace(SMALL, model=float_folder)
-    assert run_finetune(str(tmp_path / "run"), config) == finished[1]
+    moved = {"model": str(tmp_path / "run/finetune/model")}
+    assert run_finetune(str(tmp_path / "run"), config) == finished[1] | moved
     ignoring = dataclasses.replace(config, data=dataclasses.replace(config.data, class_names="ignore"))
     with pytest.raises(UserError, match='data.class_names: there "match", asked "ignore"'):
         run_finetune(str(tmp_path / "run"), ignoring)
@@ -156,6 +159,62 @@ def test_a_run_killed_while_layers_are_rounded_takes_up_the_next_layer(
         np.testing.assert_array_equal(expected, found)
 
 
+LONGER = dataclasses.replace(SMALL, steps=20, checkpoint_minutes=1e9)  # two steps for each line of the log
+
+
+@pytest.fixture(scope="module")
+def longer(float_folder, tmp_path_factory):
+    """(run folder, summary) of a longer run that nothing interrupted."""
+    workdir = tmp_path_factory.mktemp("longer")
+    return workdir, run_finetune(str(workdir), dataclasses.replace(LONGER, model=float_folder))
+
+
+@pytest.mark.parametrize(
+    "target, name, calls", [("steps", "step", 5), ("steps", "step", 20), ("layers", "_fit_layer", 1)]
+)
+def test_sigterm_saves_first_and_loses_nothing(
+    longer, float_folder, tmp_path, monkeypatch, sigterm, target, name, calls
+):
+    owner = {"steps": finetune_run.FineTuner, "layers": reconstruction}[target]
+    original, done = getattr(owner, name), []
+
+    def asked_to_end(*arguments):
+        result = original(*arguments)
+        done.append(1)
+        if len(done) == calls:
+            sigterm()
+        return result
+
+    monkeypatch.setattr(owner, name, asked_to_end)
+    config = dataclasses.replace(LONGER, model=float_folder)
+    with pytest.raises(stopping.Terminated):
+        run_finetune(str(tmp_path), config)
+    layers = len(kernel_ranges(load_qat_model(longer[1]["model"])[0]))
+    saved = calls + (layers if target == "steps" else 0)
+    assert (tmp_path / "finetune/checkpoint" / f"ckpt-{saved}.index").exists()
+    monkeypatch.setattr(stopping._State, "asked", False)
+    resumed = run_finetune(str(tmp_path), config)
+    assert len(done) == {"steps": 20, "layers": layers}[target]
+    for expected, found in zip(_weights(longer[1]), _weights(resumed), strict=True):
+        np.testing.assert_array_equal(expected, found)
+    # The mean over two steps too, one of which was taken before the end.
+    assert read_metrics(tmp_path / "finetune") == read_metrics(longer[0] / "finetune")
+
+
+def test_a_damaged_checkpoint_costs_its_steps_and_nothing_else(longer, float_folder, tmp_path, capsys):
+    shutil.copytree(longer[0], tmp_path, dirs_exist_ok=True)
+    (tmp_path / "finetune/summary.json").unlink()
+    latest = max((tmp_path / "finetune/checkpoint").glob("*.index"), key=lambda p: int(p.stem.split("-")[1]))
+    latest.write_bytes(latest.read_bytes()[:-9])
+    resumed = run_finetune(str(tmp_path), dataclasses.replace(LONGER, model=float_folder))
+    said = capsys.readouterr().err
+    assert f"finetune: CHECKPOINT DAMAGED: {latest.name} is not what was written" in said
+    assert "so 2 steps are done again" in said
+    for expected, found in zip(_weights(longer[1]), _weights(resumed), strict=True):
+        np.testing.assert_array_equal(expected, found)
+    assert read_metrics(tmp_path / "finetune") == read_metrics(longer[0] / "finetune")
+
+
 def test_a_moved_run_folder_is_still_that_run(float_folder, tmp_path, monkeypatch):
     (tmp_path / "here" / "run" / "train").mkdir(parents=True)
     shutil.copytree(float_folder, tmp_path / "here" / "run" / "train" / "model")
@@ -164,7 +223,8 @@ def test_a_moved_run_folder_is_still_that_run(float_folder, tmp_path, monkeypatc
     summary = run_finetune("run", config)
     shutil.move(tmp_path / "here", tmp_path / "there")
     monkeypatch.chdir(tmp_path)
-    assert run_finetune(str(tmp_path / "there" / "run"), config) == summary
+    moved = summary | {"model": str(tmp_path / "there/run/finetune/model")}
+    assert run_finetune(str(tmp_path / "there" / "run"), config) == moved
     (tmp_path / "there/run/train/model/model.json").write_text(
         (tmp_path / "there/run/train/model/model.json").read_text() + " "
     )

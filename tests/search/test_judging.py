@@ -65,7 +65,6 @@ def test_the_best_on_held_out_images_is_the_result(table, tmp_path, monkeypatch)
     )
     summary = run_search(str(tmp_path / "a"), config)
     assert summary["params"] == min(params.values())
-    assert summary["top1"] == pytest.approx(1 / min(params.values()))
     listed = json.loads((tmp_path / "a/search/candidates.json").read_text())
     assert len(listed) == 3 and listed[0]["params"] == summary["params"]
     assert json.loads((tmp_path / "a/search/architecture.json").read_text()) == listed[0]["architecture"]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from nas_tf.base import stopping
 from nas_tf.base.errors import UserError
 from nas_tf.base.metric_log import read_metrics
 from nas_tf.data.config import NO_AUGMENTATION, DataConfig
@@ -152,7 +153,8 @@ def test_settings_of_older_runs_still_fit(table, finished, tmp_path):
     del settings["data"]["class_names"]
     path.write_text(json.dumps(settings))
     config = _config(table)
-    assert run_search(str(tmp_path / "run"), config) == finished[1]
+    moved = {"architecture_file": str(tmp_path / "run/search/architecture.json")}
+    assert run_search(str(tmp_path / "run"), config) == finished[1] | moved
     ignoring = dataclasses.replace(config, data=dataclasses.replace(config.data, class_names="ignore"))
     with pytest.raises(UserError, match='data.class_names: there "match", asked "ignore"'):
         run_search(str(tmp_path / "run"), ignoring)
@@ -293,3 +295,64 @@ def test_the_rate_is_one_cosine_in_each_phase(table):
     assert rate[2 * steps] == 0.025
     assert rate[2 * steps - 1] < 0.01 and rate[-1] < 0.002
     assert all(a > b for a, b in zip(rate[2 * steps :], rate[2 * steps + 1 :]))
+
+
+def _files(workdir) -> list:
+    summary = json.loads((workdir / "search/summary.json").read_text())
+    summary = {k: v for k, v in summary.items() if k not in ("seconds", "architecture_file")}
+    return [
+        summary,
+        read_metrics(workdir / "search"),
+        (workdir / "search/architecture.json").read_bytes(),
+        (workdir / "search/candidates.json").read_bytes(),
+    ]
+
+
+@pytest.mark.parametrize("step", [2, STEPS, 3 * STEPS])
+def test_sigterm_saves_first_and_loses_no_step(table, finished, tmp_path, monkeypatch, sigterm, step):
+    original, taken = SearchState.weight_step, []
+
+    def asked_to_end(self, number, *rest):
+        original(self, number, *rest)
+        taken.append(number)
+        if len(taken) == step:
+            sigterm()
+
+    monkeypatch.setattr(SearchState, "weight_step", asked_to_end)
+    with pytest.raises(stopping.Terminated):
+        run_search(str(tmp_path), _config(table))
+    assert (tmp_path / "search/checkpoint" / f"ckpt-{step}.index").exists()
+    monkeypatch.setattr(stopping._State, "asked", False)
+    run_search(str(tmp_path), _config(table))
+    assert taken == list(range(3 * STEPS))
+    assert _files(tmp_path) == _files(finished[0])
+
+
+@pytest.mark.parametrize("name", ["ckpt-21.index", "ckpt-21.data-00000-of-00001"])
+def test_a_damaged_checkpoint_costs_its_steps_and_nothing_else(table, finished, tmp_path, capsys, name):
+    shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
+    (tmp_path / "search/summary.json").unlink()
+    (tmp_path / "search/checkpoint" / name).write_bytes(b"")
+    run_search(str(tmp_path), _config(table))
+    assert f"search: CHECKPOINT DAMAGED: {name} is not what was written" in (said := capsys.readouterr().err)
+    assert f"from step 21 to step 14, so {STEPS} steps are done again" in said
+    assert _files(tmp_path) == _files(finished[0])
+
+
+def test_a_search_at_a_rate_of_100_stops_and_says_what_to_change(table, tmp_path):
+    config = _schedule(table, warmup_learning_rate=100.0, learning_rate=100.0)
+    for _ in range(2):  # taken up again it stops again
+        with pytest.raises(
+            UserError, match=r"use a smaller --search_learning_rate or --search_warmup_learning_rate"
+        ):
+            run_search(str(tmp_path), config)
+    assert not (tmp_path / "search/summary.json").exists()
+
+
+def test_alpha_that_leaves_out_all_it_can_is_said(table, finished, tmp_path):
+    """The second of the two blocks can be left out, by its third candidate."""
+    problem = check_problem(_config(table))
+    log_p = np.log([[0.6, 0.4, 1e-9], [0.2, 0.2, 0.6]])
+    said = search_run._collapsed(problem, log_p)["warning"]
+    assert "alpha leaves out all 1 blocks that can be left out" in said and "--target_latency_ms" in said
+    assert search_run._collapsed(problem, np.log([[0.6, 0.4, 1e-9], [0.5, 0.2, 0.3]])) == {}

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from nas_tf.base import files
+from nas_tf.base import files, stopping
 from nas_tf.base.errors import UserError
 from nas_tf.base.metric_log import read_metrics
 from nas_tf.data.config import Augmentation, DataConfig
@@ -102,7 +102,8 @@ def test_settings_of_older_runs_still_fit(whole, tmp_path):
     shortcuts = [block.pop("shortcut") for block in settings["architecture"]["blocks"]]
     assert shortcuts == [True, False, True]
     path.write_text(json.dumps(settings))
-    assert run_train(str(tmp_path / "run"), CONFIG) == whole[1]
+    moved = {"model": str(tmp_path / "run/train/model")}
+    assert run_train(str(tmp_path / "run"), CONFIG) == whole[1] | moved
     ignoring = dataclasses.replace(CONFIG.data, class_names="ignore")
     for change, message in (
         ({"data": ignoring}, 'data.class_names: there "match", asked "ignore"'),
@@ -309,3 +310,83 @@ def test_the_command_refuses_in_one_sentence(tmp_path):
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "error: Dataset 'digits' has no split 'nothing'; it has test, train" in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def _bit_for_bit(found, wanted):
+    assert all(np.array_equal(a, b) for a, b in zip(weights(found), weights(wanted), strict=True))
+    assert read_metrics(found / "train") == read_metrics(wanted / "train")
+    ignored = {"seconds", "model"}
+    first, second = (json.loads((w / "train" / "summary.json").read_text()) for w in (found, wanted))
+    assert {k: v for k, v in first.items() if k not in ignored} == {
+        k: v for k, v in second.items() if k not in ignored
+    }
+
+
+# Within an epoch, in the last step of one, and in the last of all.
+@pytest.mark.parametrize("steps", [3, 5, 10])
+def test_sigterm_saves_first_and_loses_no_step(whole, tmp_path, monkeypatch, sigterm, steps):
+    counter, original = itertools.count(1), WeightTrainer.step
+
+    def asked_to_end(self, *args):
+        original(self, *args)
+        if next(counter) == steps:
+            sigterm()
+
+    monkeypatch.setattr(WeightTrainer, "step", asked_to_end)
+    with pytest.raises(stopping.Terminated):
+        run_train(str(tmp_path), CONFIG)
+    assert (tmp_path / "train" / "checkpoint" / f"ckpt-{steps}.index").exists()
+    monkeypatch.setattr(stopping._State, "asked", False)
+    run_train(str(tmp_path), CONFIG)
+    assert next(counter) == 10 + 1  # each step once
+    _bit_for_bit(tmp_path, whole[0])
+
+
+def test_sigterm_while_an_epoch_is_judged_loses_no_step(whole, tmp_path, monkeypatch, sigterm):
+    judged, original = [], WeightTrainer.evaluate
+
+    def asked_to_end(self, images):
+        judged.append(1)
+        if len(judged) == 1:
+            sigterm()
+        return original(self, images)
+
+    monkeypatch.setattr(WeightTrainer, "evaluate", asked_to_end)
+    with pytest.raises(stopping.Terminated):
+        run_train(str(tmp_path), CONFIG)
+    assert read_metrics(tmp_path / "train") == []
+    assert (tmp_path / "train" / "checkpoint" / "ckpt-5.index").exists()
+    monkeypatch.setattr(stopping._State, "asked", False)
+    run_train(str(tmp_path), CONFIG)
+    _bit_for_bit(tmp_path, whole[0])
+
+
+@pytest.mark.parametrize("name", ["ckpt-10.data-00000-of-00001", "ckpt-10.index"])
+def test_a_damaged_checkpoint_costs_its_steps_and_nothing_else(whole, tmp_path, capsys, name):
+    shutil.copytree(whole[0] / "train", tmp_path / "train")
+    (tmp_path / "train" / "summary.json").unlink()
+    (tmp_path / "train" / "checkpoint" / name).write_bytes(b"damaged")
+    run_train(str(tmp_path), CONFIG)
+    assert f"train: CHECKPOINT DAMAGED: {name}" in (said := capsys.readouterr().err)
+    assert "from step 10 to step 5, so 5 steps are done again" in said
+    _bit_for_bit(tmp_path, whole[0])
+
+
+def test_damaged_metrics_are_set_aside_and_the_run_ends_as_it_would(whole, tmp_path, capsys):
+    shutil.copytree(whole[0] / "train", tmp_path / "train")
+    (tmp_path / "train" / "summary.json").unlink()
+    (tmp_path / "train" / "metrics.jsonl").write_bytes(b"\xff\xfe\n[1]\n")
+    run_train(str(tmp_path), CONFIG)
+    assert (
+        "metrics.jsonl is damaged; 0 lines of it can be read and are kept, 2 cannot"
+        in capsys.readouterr().err
+    )
+    # The figures of the epoch that the state is of are known; those before it are gone.
+    assert read_metrics(tmp_path / "train") == read_metrics(whole[0] / "train")[1:]
+
+
+def test_a_network_that_learned_nothing_says_so(tmp_path, capsys):
+    config = dataclasses.replace(CONFIG, learning_rate=1e-9, weights=WeightStep(ema_decay=0.0))
+    summary = run_train(str(tmp_path), config)
+    assert "so nothing was learned; use more --epochs, or another --learning_rate" in summary["warning"]
+    assert f"train: WARNING: {summary['warning']}" in capsys.readouterr().err
