@@ -201,3 +201,68 @@ def test_an_unfinished_table_with_numbers_without_end(tmp_path):
     path.write_text(path.read_text().replace("1.0\n  ]", "1" + "0" * 400 + "\n  ]"))
     with pytest.raises(UserError, match="unfinished latency table .* is damaged .*OverflowError"):
         partial.load()
+
+
+@pytest.mark.parametrize("seconds", ["1" + "0" * 400, "-5", "NaN", "Infinity", '"3"', "true and"])
+def test_working_time_that_is_none_counts_as_nothing(tmp_path, seconds):
+    from nas_tf.base.clock import _held
+
+    path = tmp_path / "seconds.json"
+    path.write_text('{"seconds": 12.5}')
+    assert _held(path) == 12.5
+    path.write_text('{"seconds": ' + seconds + "}")
+    if seconds == "true and":
+        with pytest.raises(UserError, match="not valid JSON"):
+            _held(path)
+    else:
+        assert _held(path) == 0
+
+
+def test_other_settings_with_long_names_are_named_in_short(tmp_path):
+    from nas_tf.base.run_folder import open_stage
+
+    stage = open_stage(tmp_path, "train", {"epochs": 3})
+    stage.settings_path.write_text(json.dumps({"epochs": 3, "k" * 9000: 1}))
+    with pytest.raises(UserError, match="other settings .*kkk.*there 1, asked null") as refused:
+        open_stage(tmp_path, "train", {"epochs": 3})
+    assert _length_without_path(refused.value) < 300
+
+
+@pytest.mark.parametrize("line", [b"\xff\xfe", b"[1]", b"3", b"[" * 100_000, b'{"epoch": '])
+def test_metrics_are_read_up_to_a_line_that_is_none(tmp_path, line):
+    from nas_tf.base.metric_log import METRICS_FILE, read_metrics
+
+    (tmp_path / METRICS_FILE).write_bytes(b'{"epoch": 0}\n' + line + b'\n{"epoch": 2}\n')
+    assert read_metrics(tmp_path) == [{"epoch": 0}]
+
+
+def test_an_image_whose_header_says_more_than_it_can_hold(tmp_path):
+    """A decoder would make room for half a gigabyte before it sees that there is nothing."""
+    import io
+    import struct
+    import zlib
+
+    from PIL import Image
+
+    from nas_tf.data.image_files import look_at
+
+    file = io.BytesIO()
+    Image.new("RGB", (16, 12)).save(file, "PNG")
+    content = bytearray(file.getvalue())
+    content[16:24] = struct.pack(">II", 12_000, 12_000)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    path = tmp_path / "large.png"
+    path.write_bytes(content)
+    (look,) = look_at([path])
+    assert look.fault == f"it says 12000×12000 pixels, which its {len(content)} bytes cannot hold"
+
+
+def test_an_image_as_dense_as_there_is_one_is_read(tmp_path):
+    from PIL import Image
+
+    from nas_tf.data.image_files import look_at
+
+    path = tmp_path / "white.png"
+    Image.new("1", (8000, 8000), 1).save(path, optimize=True)
+    (look,) = look_at([path])
+    assert (look.fault, look.width) == ("", 8000)
