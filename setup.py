@@ -29,7 +29,7 @@ setup(
         "tqdm>=4.66,<5",
     ],
     extras_require={
-        "test": ["pytest>=8,<10", "pytest-xdist>=3.5,<4"],
+        "test": ["hypothesis>=6.100,<7", "pytest>=8,<10", "pytest-xdist>=3.5,<4"],
         "lint": ["mypy>=1.11,<3", "ruff>=0.9,<1", "types-PyYAML>=6"],
     },
 )

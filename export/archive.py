@@ -1,12 +1,26 @@
 """Small files inside a `.tflite`: entries of a zip archive at its end, which interpreters ignore."""
 
 import pathlib
+import struct
 import zipfile
+import zlib
 
-from nas_tf.base.errors import UserError, require
+from nas_tf.base.errors import UserError, require, shortened
 
 # Damaged, encrypted, or packed in a way that Python does not know.
-_DAMAGED = (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, RuntimeError)
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    IndexError,
+    ValueError,
+    OSError,
+    NotImplementedError,
+    RuntimeError,
+)
+# What the tools write that put labels into a file. Others may ask for gigabytes to unpack little.
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 def append(tflite_path: str | pathlib.Path, name: str, text: str) -> None:
@@ -29,12 +43,12 @@ def read(tflite_path: str | pathlib.Path, name: str, max_bytes: int) -> str | No
     try:
         with zipfile.ZipFile(tflite_path) as archive:
             # Files from elsewhere may hold an archive that unpacks to gigabytes.
-            require(
-                archive.getinfo(name).file_size <= max_bytes, f"{where} is longer than {max_bytes} bytes."
-            )
+            entry = archive.getinfo(name)
+            require(entry.file_size <= max_bytes, f"{where} is longer than {max_bytes} bytes.")
+            require(entry.compress_type in _METHODS, f"{where} is packed in a way that is not read.")
             return archive.read(name).decode("utf-8")
     # zipfile's way of saying that there is no such entry.
     except KeyError:
         return None
     except _DAMAGED as error:
-        raise UserError(f"{where} is damaged: {error}.") from error
+        raise UserError(f"{where} is damaged: {shortened(str(error))}.") from error

@@ -216,12 +216,23 @@ def _num_classes(description: ModelDescription, config: ConvertConfig) -> int:
     return asked
 
 
-def _require_types(description: ModelDescription, config: ConvertConfig, folder: str) -> None:
+def check_settings(config: ConvertConfig) -> None:
+    """Raises `UserError` for settings that no conversion could work with."""
     for flag, value in (("input", config.input_type), ("output", config.output_type)):
         require(
             value in converter.TYPES,
             f"--inference_{flag}_type={value!r} is not one of {', '.join(converter.TYPES)}.",
         )
+    require(
+        config.background_margin_steps >= background.MIN_MARGIN_STEPS,
+        f"--background_margin_steps={config.background_margin_steps:g} must be at least "
+        f"{background.MIN_MARGIN_STEPS:g}.",
+    )
+
+
+def _require_types(description: ModelDescription, config: ConvertConfig, folder: str) -> None:
+    check_settings(config)
+    for flag, value in (("input", config.input_type), ("output", config.output_type)):
         if description.kind == "float":
             require(
                 value == "float32",

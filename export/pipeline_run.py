@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from export.benchmark_run import BenchmarkConfig, run_benchmark
-from export.convert_run import ConvertConfig, run_convert
-from export.evaluate_run import EvaluateConfig, run_evaluate
-from nas_tf.base.errors import require
+from export.benchmark_run import run_benchmark
+from export.convert_run import run_convert
+from export.evaluate_run import run_evaluate
+from export.pipeline_check import check_stages
+from export.pipeline_config import PipelineConfig
 from nas_tf.base.run_folder import (
     BENCHMARK,
     CONVERT,
@@ -29,13 +30,9 @@ from nas_tf.base.run_folder import (
     open_stage,
 )
 from nas_tf.latency import build_run
-from nas_tf.latency.build import BuildConfig
 from nas_tf.latency.kernels import begun_kernels, keep_begun_kernels, kernels_of_table
 from nas_tf.latency.table import load_table
 from nas_tf.search.config import SearchConfig
-from nas_tf.space.published import read_architecture
-from nas_tf.train.config import TrainConfig
-from quant.finetune_config import FinetuneConfig
 
 # Of each stage's summary, what the pipeline's own summary repeats.
 KEY_FIGURES = {
@@ -49,32 +46,6 @@ KEY_FIGURES = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class PipelineConfig:
-    """Settings of every stage.
-
-    Attributes:
-      architecture: a network that is given instead of searched; "" to search.
-      target_share: the budget as a share of the way from the fastest to the slowest network
-        of the space, for a device whose milliseconds one does not know yet; 0 to use
-        `search.budget`.
-      table: how to build the latency table, unless `search.latency_table` names one.
-      kernels_given: whether the devices' kernels were asked for; else those of the latency table,
-        or of the run that is gone on with, are taken instead.
-    """
-
-    table: BuildConfig
-    search: SearchConfig
-    train: TrainConfig
-    finetune: FinetuneConfig
-    convert: ConvertConfig
-    evaluate: EvaluateConfig
-    benchmark: BenchmarkConfig
-    architecture: str = ""
-    target_share: float = 0.0
-    kernels_given: bool = False
-
-
 def run_pipeline(workdir: str, config: PipelineConfig) -> dict[str, Any]:
     """Runs every stage that has not ended, and writes the report.
 
@@ -85,7 +56,10 @@ def run_pipeline(workdir: str, config: PipelineConfig) -> dict[str, Any]:
     Raises:
       UserError: settings that no stage could work with, before any long work.
     """
-    num_classes = _check(config)
+    num_classes = check_stages(workdir, config)
+    # A table that this run has yet to measure cannot be looked at now.
+    if config.search.latency_table and not config.architecture:
+        _check_search(config)
     config = _with_kernels(workdir, config)
     # Every stage compares its own settings; these are the ones that no stage has.
     stage = open_stage(
@@ -135,36 +109,6 @@ def facts_for_people(summary: dict[str, Any]) -> dict[str, Any]:
 def _by_kernels(facts: dict[str, Any]) -> str:
     """Summaries of earlier versions do not say."""
     return f", {facts['kernels']} kernels" if facts.get("kernels") else ""
-
-
-def _check(config: PipelineConfig) -> int:
-    """The dataset's class count, after everything that can be refused at once was looked at."""
-    from nas_tf.data.opening import open_config
-    from nas_tf.data.overview import check_disjoint
-
-    source = open_config(config.train.data)
-    train_split, eval_split = config.train.data.train_split, config.train.data.eval_split
-    # Refuses a split that is not there.
-    source.part_size(train_split)
-    # Now and not by the stages, the last of which would refuse after all the work of the others.
-    for flag, split in (
-        ("eval_split", source.evaluation_split(eval_split)),
-        ("split", source.evaluation_split(config.evaluate.split or eval_split)),
-    ):
-        source.part_size(split)
-        check_disjoint(source, ("train_split", train_split), (flag, split))
-    if config.architecture:
-        read_architecture(config.architecture)
-        return source.num_classes
-    require(
-        # Exactly one of them, for two budgets could contradict each other.
-        bool(config.search.budget.latency_ms) != bool(config.target_share),
-        "Give either --target_latency_ms or --target_latency_share.",
-    )
-    # A table that this run has yet to measure cannot be looked at now.
-    if config.search.latency_table:
-        _check_search(config, config.search.latency_table)
-    return source.num_classes
 
 
 def _with_kernels(workdir: str, config: PipelineConfig) -> PipelineConfig:
@@ -223,10 +167,10 @@ def _search(workdir: str, config: PipelineConfig, table: str) -> dict[str, Any]:
     return run_search(workdir, _with_table(config, table))
 
 
-def _check_search(config: PipelineConfig, table: str) -> None:
+def _check_search(config: PipelineConfig) -> None:
     from nas_tf.search.problem import check_problem
 
-    check_problem(_with_table(config, table))
+    check_problem(_with_table(config, config.search.latency_table))
 
 
 def _with_table(config: PipelineConfig, table: str) -> SearchConfig:

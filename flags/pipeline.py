@@ -3,7 +3,7 @@
 from absl import flags
 
 from export.benchmark_run import BenchmarkConfig
-from export.pipeline_run import PipelineConfig
+from export.pipeline_config import PipelineConfig
 from flags import architecture, convert, evaluate, finetune, latency, search, train
 
 TARGET_SHARE = flags.DEFINE_float(

@@ -97,22 +97,31 @@ class _GraphAudit:
         kernel = self.graph.tensors[operator.inputs[1]]
         if kernel.values is None or kernel.dtype != "int8" or not len(kernel.scales):
             return
-        integers = np.moveaxis(kernel.values, _KERNEL_AXES[operator.name], -1)
-        facts = kernel_facts(short_name(kernel), integers, kernel.scales, self._least(operator))
+        # Scales belong to the dimension that the file says; a single one says nothing of the kind.
+        axis = kernel.axis if len(kernel.scales) > 1 else _KERNEL_AXES[operator.name]
+        if axis >= kernel.values.ndim or not kernel.values.size:
+            return
+        integers = np.moveaxis(kernel.values, axis, -1)
+        least = self._least(operator, integers.shape[-1])
+        facts = kernel_facts(short_name(kernel), integers, kernel.scales, least)
         self.kernels.append(facts)
         if not facts.per_channel:
             self._problems[index].append(
                 f"kernel not per channel: {facts.under_filled}/{facts.channels} under-filled"
             )
 
-    def _least(self, operator: Operator) -> np.ndarray | float:
+    def _least(self, operator: Operator, channels: int) -> np.ndarray | float:
         """Kernel steps that bias and output step need, [channels]; 0 where they cannot be told."""
-        source, (output, *_) = self.graph.tensors[operator.inputs[0]], self._tensors(operator.outputs)
         # Without a bias or scales nothing can be told, and no channel is excused.
-        if len(operator.inputs) < 3 or not len(source.scales) or not len(output.scales):
+        if len(operator.inputs) < 3 or not operator.outputs:
             return 0.0
-        bias = self.graph.tensors[operator.inputs[2]]
-        if bias.values is None or not len(bias.scales):
+        source, _, bias = self._tensors(operator.inputs[:3])
+        output = self.graph.tensors[operator.outputs[0]]
+        if not len(source.scales) or not len(output.scales) or not len(bias.scales):
+            return 0.0
+        if bias.values is None or bias.values.size not in (1, channels):
+            return 0.0
+        if len(bias.scales) not in (1, bias.values.size):
             return 0.0
         return NEARLY_LEAST * steps_needed(
             bias.values * bias.scales, float(source.scales[0]), float(output.scales[0])
@@ -129,7 +138,7 @@ class _GraphAudit:
                 self._problems[index].append(f"range {fault.fault}")
 
     def _look_at_activation(self, index: int, operator: Operator) -> None:
-        if operator.name not in _ACTIVATIONS:
+        if operator.name not in _ACTIVATIONS or not operator.inputs:
             return
         source = self.graph.producers.get(operator.inputs[0])
         before = self.graph.operators[source].name if source is not None else ""

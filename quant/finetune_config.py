@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from nas_tf.base.errors import require
 from nas_tf.base.run_folder import KEPT_CHECKPOINTS
 from nas_tf.data.config import Augmentation, DataConfig
 
@@ -56,3 +57,29 @@ class FinetuneConfig:
     checkpoint_minutes: float = 10.0
     keep_checkpoints: int = KEPT_CHECKPOINTS
     seed: int = 0
+
+
+def check_settings(config: FinetuneConfig) -> None:
+    """Raises `UserError` for settings that no fine-tuning could work with."""
+    for name, flag, allowed in (
+        ("range_method", "finetune_range_method", RANGE_METHODS),
+        ("rounding", "finetune_rounding", ROUNDINGS),
+    ):
+        value = getattr(config, name)
+        require(value in allowed, f"--{flag}={value!r}; allowed: {', '.join(allowed)}.")
+    for flag, value, least in (
+        ("steps", config.steps, 0),
+        ("finetune_batch_size", config.batch_size, 1),
+        ("finetune_calibration_images", config.calibration_images, 1),
+    ):
+        require(value >= least, f"--{flag} must be at least {least}, not {value}.")
+    for flag, share in (
+        ("finetune_distillation", config.distillation),
+        ("finetune_frozen_share", config.frozen_share),
+    ):
+        require(0 <= share <= 1, f"--{flag} must be 0 to 1, not {share:g}.")
+    require(config.features >= 0, f"--finetune_features must be 0 or more, not {config.features:g}.")
+    require(
+        config.learning_rate >= 0,
+        f"--finetune_learning_rate must be 0 or more, not {config.learning_rate:g}.",
+    )

@@ -18,7 +18,7 @@ from nas_tf.data.sources import ImageSource
 from nas_tf.network import model_folder
 from nas_tf.network.model_folder import ModelDescription
 from nas_tf.train.schedules import steps_per_epoch
-from quant.finetune_config import FinetuneConfig
+from quant.finetune_config import FinetuneConfig, check_settings
 
 _MAX_BATCH = 64  # images evaluated at once
 
@@ -97,6 +97,7 @@ def check(workdir: str, config: FinetuneConfig) -> FinetuneJob:
     Raises:
       UserError: see `quant.finetune_run.run_finetune`.
     """
+    check_settings(config)
     folder = config.model or str(RunFolder(workdir).float_model)
     float_model, description = model_folder.load_float_model(folder)
     source = open_config(config.data)

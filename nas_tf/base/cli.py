@@ -1,6 +1,7 @@
 """What every command line does the same: start fast, fail in one sentence, print the result."""
 
 import logging
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -9,15 +10,20 @@ from typing import Any
 from absl import app, flags
 from absl import logging as absl_logging
 
-from nas_tf.base import files, stopping
-from nas_tf.base.errors import UserError
+from nas_tf.base import files, stopping, streams
+from nas_tf.base.errors import UserError, require
 from nas_tf.base.startup import quiet_tensorflow
 
 _HELP = ("h", "help", "helpshort", "helpfull", "helpxml", "help-xml")
 
 
 def run(main: Callable[[], None]) -> None:
-    """Parses flags and runs `main`; a `UserError` becomes one sentence and exit status 1."""
+    """Parses flags and runs `main`; a `UserError` becomes one sentence and exit status 1.
+
+    Output that nobody reads any more (`| head`) ends the command quietly, with the exit status that
+    shells give for it; output that cannot be written (a full disk) is an error like others.
+    """
+    streams.make_writable()
     # TensorFlow's start-up chatter would bury the command's own first lines.
     quiet_tensorflow()
     # Depthwise convolutions two to three times as fast; TensorFlow's default on newer processors.
@@ -29,7 +35,10 @@ def run(main: Callable[[], None]) -> None:
     except SystemExit as ended:
         # absl exits with 1 after showing help, but help that was asked for is a success.
         asked = any(argument.lstrip("-") in _HELP for argument in sys.argv[1:])
-        sys.exit(0 if asked and ended.code == 1 else ended.code)
+        sys.exit(streams.end(0 if asked and ended.code == 1 else ended.code))
+    except BrokenPipeError:
+        # Help is shown before there is a command that could be guarded.
+        sys.exit(streams.end(streams.BROKEN_PIPE))
 
 
 def check_outputs(*paths: str | None) -> None:
@@ -59,17 +68,35 @@ def _guarded(main: Callable[[], None], argv: list[str]) -> int:
     try:
         if len(argv) > 1:
             raise UserError(f"Unexpected argument {argv[1]!r}; flags are written --name=value.")
+        _require_finite_flags()
         main()
+        # Here, where a refusal of the last lines still becomes a sentence.
+        sys.stdout.flush()
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        streams.say(f"error: {error}")
+        return 1
+    except BrokenPipeError:
+        return streams.BROKEN_PIPE
+    except streams.OutputError as error:
+        streams.say(f"error: {error.sentence()}")
         return 1
     except KeyboardInterrupt:
-        print("\nStopped. The same command takes the work up where it was last saved.", file=sys.stderr)
+        streams.say("\nStopped. The same command takes the work up where it was last saved.")
         return 130  # what shells give a program that Ctrl-C ended
     except stopping.Terminated:
-        print(f"\nStopped by SIGTERM. This goes on with it:\n  {stopping.command()}", file=sys.stderr)
+        streams.say(f"\nStopped by SIGTERM. This goes on with it:\n  {stopping.command()}")
         return stopping.EXIT_STATUS
     return 0
+
+
+def _require_finite_flags() -> None:
+    """Refuses nan and inf, which absl takes for any number: they pass every comparison with a bound."""
+    for name, value in flags.FLAGS.flag_values_dict().items():
+        for number in value if isinstance(value, (list, tuple)) else (value,):
+            require(
+                not isinstance(number, float) or math.isfinite(number),
+                f"--{name}={number} is not a finite number; one is needed.",
+            )
 
 
 def _show_shared_flags_in_help() -> None:

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 
 from nas_tf.base import files
 
+_MOST_SECONDS = 1e9  # thirty years
+
 
 class Clock:
     """Seconds since it was made, and those of earlier attempts."""
@@ -59,4 +61,6 @@ def _held(path: pathlib.Path) -> float:
     """The seconds in the file, 0 if it is not there or holds something else."""
     held = files.read_json(path, "working time") if path.exists() else {}
     seconds = held.get("seconds") if isinstance(held, dict) else None
-    return float(seconds) if isinstance(seconds, numbers.Real) else 0.0
+    # JSON's numbers have no end, and it knows NaN and infinity in Python's reading.
+    valid = isinstance(seconds, numbers.Real) and 0 <= seconds <= _MOST_SECONDS
+    return float(seconds) if valid else 0.0

@@ -1,4 +1,7 @@
-"""The one exception for a user's mistake."""
+"""The one exception for a user's mistake, and how what was received is quoted in it."""
+
+import reprlib
+from typing import Any
 
 
 class UserError(Exception):
@@ -13,3 +16,21 @@ def require(condition: bool, message: str) -> None:
     """Raises `UserError(message)` unless `condition` holds."""
     if not condition:
         raise UserError(message)
+
+
+def quoted(value: Any, limit: int = 60) -> str:
+    """`repr(value)` in at most `limit` characters, of whatever a file from elsewhere holds."""
+    # Does not walk through large or deep values only to cut them off.
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = short.maxlong = limit
+    try:
+        text = short.repr(value)
+    except ValueError:  # Python refuses to write whole numbers of thousands of digits
+        text = f"a number of {value.bit_length()} bits" if isinstance(value, int) else type(value).__name__
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def shortened(text: str, limit: int = 200) -> str:
+    """`text` as one line of at most `limit` characters, for reasons that a library gives."""
+    text = " ".join(text.split())
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"

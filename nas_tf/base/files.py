@@ -9,7 +9,11 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-from nas_tf.base.errors import UserError, require
+from nas_tf.base.errors import UserError, require, shortened
+
+# Lists within lists; our own files have less than ten. Python's reader goes only so deep, and what
+# walks through the content afterwards less deep still.
+_MAX_DEPTH = 100
 
 
 @contextlib.contextmanager
@@ -99,17 +103,50 @@ def write_json(path: str | os.PathLike, content: Any) -> None:
 
 
 def read_json(path: str | os.PathLike, what: str) -> Any:
-    """Parsed content of the JSON file `path`; `what` names it in the `UserError`s."""
+    """Parsed content of the JSON file `path`; `what` names it in the `UserError`s.
+
+    Raises:
+      UserError: it cannot be read, is no JSON, or is nested more than `_MAX_DEPTH` deep.
+    """
     try:
         text = pathlib.Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise UserError(f"Cannot read the {what} {str(path)!r}: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise UserError(f"The {what} {str(path)!r} is not a text file.") from error
+    return parse_json(text, f"{what} {str(path)!r}")
+
+
+def parse_json(text: str, where: str) -> Any:
+    """Parsed JSON; `where` names its file in the `UserError`s.
+
+    Raises:
+      UserError: it is no JSON, or is nested more than `_MAX_DEPTH` deep.
+    """
     try:
-        return json.loads(text)
+        content = json.loads(text)
     except ValueError as error:
-        raise UserError(f"The {what} {str(path)!r} is not valid JSON: {error}.") from error
+        raise UserError(f"The {where} is not valid JSON: {shortened(str(error))}.") from error
+    except RecursionError as error:
+        raise _too_deep(where) from error
+    if _depth_exceeds(content, _MAX_DEPTH):
+        raise _too_deep(where)
+    return content
+
+
+def _too_deep(where: str) -> UserError:
+    return UserError(f"The {where} is nested too deeply; at most {_MAX_DEPTH} levels are read.")
+
+
+def _depth_exceeds(content: Any, limit: int) -> bool:
+    """Whether JSON holds lists or objects in more than `limit` levels."""
+    level = [content] if isinstance(content, (dict, list)) else []
+    for _ in range(limit):
+        inner = (value.values() if isinstance(value, dict) else value for value in level)
+        level = [value for values in inner for value in values if isinstance(value, (dict, list))]
+        if not level:
+            return False
+    return True
 
 
 def make_folder(path: str | os.PathLike) -> pathlib.Path:

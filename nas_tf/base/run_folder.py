@@ -205,7 +205,8 @@ def _refuse_other_settings(path: pathlib.Path, held: dict[str, Any], asked: dict
     differing = sorted(k for k in held.keys() | asked.keys() if held.get(k) != asked.get(k))
     if differing:
         shown = "; ".join(
-            f"{k}: there {_short(held.get(k))}, asked {_short(asked.get(k))}" for k in differing[:5]
+            f"{k if len(k) <= 60 else _short(k)}: there {_short(held.get(k))}, asked {_short(asked.get(k))}"
+            for k in differing[:5]
         )
         raise UserError(
             f"The folder {str(path)!r} holds a run with other settings ({shown}); "

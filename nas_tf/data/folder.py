@@ -1,6 +1,7 @@
 """A folder of class folders: `root/split/class/*.jpg`, or `root/class/*.jpg` as `train`."""
 
 import collections
+import os
 import pathlib
 import time
 
@@ -65,7 +66,7 @@ class FolderSource(IndexedSource):
         return overview(self.name, self.labels, self.base_sizes(), counts, self._left_out)
 
     def explain(self, error: Exception) -> UserError:
-        paths = [pathlib.Path(path.decode()) for cells, _ in self._splits.values() for path, _ in cells]
+        paths = [pathlib.Path(os.fsdecode(path)) for cells, _ in self._splits.values() for path, _ in cells]
         faults, seen, began = [], 0, time.monotonic()
         # However long it takes until one is found: something could not be read, and its name is
         # wanted.
@@ -177,7 +178,7 @@ def _splits(
     index = {name: i for i, name in enumerate(classes)}
     columns = collections.defaultdict(list)
     for (split, name, path), look in zip(rows, looks, strict=True):
-        cell = (str(path).encode(), str(look.orientation).encode())
+        cell = (os.fsencode(path), str(look.orientation).encode())
         columns[split].append((cell, index[name]))
     splits = {}
     for split, pairs in columns.items():

@@ -10,6 +10,9 @@ from typing import NamedTuple
 
 FORMATS = ("JPEG", "MPO", "PNG", "BMP", "WEBP")  # MPO: a camera's JPEG with more pictures after it
 _ORIENTATION = 0x0112  # EXIF tag
+# A header of a few bytes may say anything, and a decoder makes room for it before it reads on. The
+# densest is a PNG with one bit for a pixel, of which deflate packs 1032 bytes into one.
+_PIXELS_PER_BYTE, _PIXELS_ANYWAY = 8 * 1032, 1 << 20
 _MEMORY = 1 << 17  # files whose looks are kept, for stages of one process that open the same folder
 
 
@@ -61,6 +64,10 @@ def _header(path: str, size: int, _: int) -> ImageFile:
 
     try:
         with Image.open(path) as image:
+            if image.width * image.height > _PIXELS_ANYWAY + _PIXELS_PER_BYTE * size:
+                return ImageFile(
+                    fault=f"it says {image.width}×{image.height} pixels, which its {size:,} bytes cannot hold"
+                )
             if image.format not in FORMATS:
                 return ImageFile(fault=f"it is of the format {image.format}, whatever its name")
             # Not by `is_animated` alone: Pillow says so of a camera's MPO too, whose first picture is

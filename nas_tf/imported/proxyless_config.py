@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from nas_tf.base import files
-from nas_tf.base.errors import UserError, require
+from nas_tf.base.errors import UserError, quoted, require
 from nas_tf.space.architecture import Architecture, Block
 from nas_tf.space.operations.inverted_bottleneck import InvertedBottleneck
 from nas_tf.space.operations.operation import Operation, fits_shortcut
@@ -21,6 +21,7 @@ _CONVOLUTION = {
     "ops_order": "weight_bn_act",
 }
 _BOTTLENECK = {"use_se": False, "act_func": "relu6"}
+_MAX_EPSILON = 1.0  # beside variances near 1
 _DEFAULT_EPSILON = 1e-3  # the family's, for files that do not say it
 
 
@@ -68,7 +69,7 @@ def read_config(path: str) -> ImportedNetwork:
 def _network(content: dict[str, Any], where: str) -> ImportedNetwork:
     require(
         content.get("name") == "ProxylessNASNets",
-        f"The {where} describes a {content.get('name')!r:.60}, not a 'ProxylessNASNets'.",
+        f"The {where} describes a {quoted(content.get('name'))}, not a 'ProxylessNASNets'.",
     )
     bn, stem, head = content["bn"], content["first_conv"], content["feature_mix_layer"]
     require(not bn.get("ws_eps"), f"The {where} uses weight standardization, which is not supported.")
@@ -97,7 +98,7 @@ def _network(content: dict[str, Any], where: str) -> ImportedNetwork:
     return ImportedNetwork(
         architecture,
         _whole(classifier["out_features"]),
-        float(bn.get("eps", _DEFAULT_EPSILON)),
+        _epsilon(bn.get("eps", _DEFAULT_EPSILON)),
         _whole(resolution) if resolution else None,
     )
 
@@ -120,7 +121,7 @@ def _block(entry: dict[str, Any], width: int, where: str) -> Block:
     else:
         require(
             conv["name"] == "MBInvertedConvLayer",
-            f"The {where} is a {conv['name']!r:.60}, which is not supported.",
+            f"The {where} is a {quoted(conv['name'])}, which is not supported.",
         )
         _check(conv, _BOTTLENECK | {"in_channels": width}, where)
         operation = _operation(conv, width, where)
@@ -141,8 +142,8 @@ def _operation(conv: dict[str, Any], width: int, where: str) -> Operation:
         expansion in range(1, 10)
         and hidden in (None, width * expansion)
         and conv["kernel_size"] in (1, 3, 5, 7),
-        f"The {where} has expansion {expansion!r:.20}, {hidden!r:.20} hidden channels and "
-        f"kernel {conv['kernel_size']!r:.20}; whole expansions 1-9 and kernels 1, 3, 5, 7 are "
+        f"The {where} has expansion {quoted(expansion)}, {quoted(hidden)} hidden channels and "
+        f"kernel {quoted(conv['kernel_size'])}; whole expansions 1-9 and kernels 1, 3, 5, 7 are "
         "supported.",
     )
     return InvertedBottleneck(int(expansion), _whole(conv["kernel_size"]))
@@ -153,12 +154,19 @@ def _check(entry: dict[str, Any], expected: dict[str, Any], where: str) -> None:
         # What a file leaves out is as the whole family has it.
         require(
             entry.get(key, value) == value,
-            f"The {where} has {key}={entry.get(key)!r:.60}; only {value!r} is supported.",
+            f"The {where} has {key}={quoted(entry.get(key))}; only {value!r} is supported.",
         )
+
+
+def _epsilon(value: Any) -> float:
+    # JSON's numbers have no end, and it knows NaN and infinity in Python's reading.
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _MAX_EPSILON:
+        raise ValueError(f"eps = {quoted(value)} is not a number from 0 to {_MAX_EPSILON:g}")
+    return float(value)
 
 
 def _whole(value: Any) -> int:
     # To Python, True is an int.
     if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
-        raise ValueError(f"{value!r:.40} is not a positive whole number")
+        raise ValueError(f"{quoted(value)} is not a positive whole number")
     return value

@@ -21,8 +21,8 @@ from nas_tf.imported.torch_pickle import StorageReference, TensorReference
 # How PyTorch's own `torch.serialization` begins a file of the older format.
 _MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
-# What reading may take, in bytes: a small multiple of the file, for archives are compressed and
-# small pickles become larger objects; tensors are views, so it does not grow with them.
+# What reading may take beside the storages, in bytes: a small multiple of the file, for small
+# pickles become larger objects; tensors are views, so it does not grow with them.
 _BYTES_PER_FILE_BYTE, _BYTES_ANYWAY = 16, 1 << 20
 _BYTES_PER_TENSOR = 512  # its name, shape and array
 _READ_ERRORS = (
@@ -34,6 +34,11 @@ _READ_ERRORS = (
     RuntimeError,
     struct.error,
     EOFError,
+    TypeError,
+    IndexError,
+    AttributeError,
+    OverflowError,
+    MemoryError,
 )
 
 
@@ -44,7 +49,7 @@ def read_tensors(path: str | pathlib.Path) -> dict[str, np.ndarray]:
 
     Raises:
       UserError: unreadable, damaged, anything in it but tensors in containers, or a file that
-        unpacks to far more than its size.
+        describes more than it holds.
 
     The arrays are read-only views of the storages, which several may share.
     """
@@ -55,11 +60,10 @@ def read_tensors(path: str | pathlib.Path) -> dict[str, np.ndarray]:
         raise UserError(f"Cannot read the {where}: {error.strerror}.") from error
     # A zip archive begins with these four bytes.
     read = _read_zip if content[:4] == b"PK\x03\x04" else _read_legacy
-    limit = _BYTES_ANYWAY + _BYTES_PER_FILE_BYTE * len(content)
     try:
-        pickled, load_storage = read(io.BytesIO(content), where, limit)
+        pickled, load_storage = read(io.BytesIO(content), where)
         state = _state_dict(pickled, where)
-        _require_small(state, limit, where)
+        _require_small(state, len(content), where)
         storages: dict[StorageReference, np.ndarray] = {}
         for reference in state.values():
             # Once each, however many tensors share it: a small file could else ask for much memory.
@@ -83,47 +87,55 @@ def _state_dict(pickled: Any, where: str) -> dict[str, TensorReference]:
     return found
 
 
-def _require_small(state: dict[str, TensorReference], limit: int, where: str) -> None:
-    """Refuses storages and tensors that take more than `limit` bytes, before any is read."""
+def _require_small(state: dict[str, TensorReference], file_bytes: int, where: str) -> None:
+    """Refuses storages larger than the file, and very many tensors, before any is read."""
     storages = {reference.storage for reference in state.values()}
-    unpacked = len(state) * _BYTES_PER_TENSOR + sum(
-        storage.numel * np.dtype(storage.dtype).itemsize for storage in storages
-    )
+    held = sum(storage.numel * np.dtype(storage.dtype).itemsize for storage in storages)
     require(
-        unpacked <= limit,
-        f"The {where} unpacks to {unpacked:,} bytes; at most {limit:,} are allowed for a file of its size.",
+        held <= file_bytes,
+        f"The {where} describes tensors of {held:,} bytes, and has {file_bytes:,} itself.",
+    )
+    limit, beside = _BYTES_ANYWAY + _BYTES_PER_FILE_BYTE * file_bytes, len(state) * _BYTES_PER_TENSOR
+    require(
+        beside <= limit,
+        f"The {where} unpacks to {beside:,} bytes; at most {limit:,} are allowed for a file of its size.",
     )
 
 
-def _read_zip(file: io.BytesIO, where: str, limit: int) -> tuple[Any, Callable]:
+def _read_zip(file: io.BytesIO, where: str) -> tuple[Any, Callable]:
     archive = zipfile.ZipFile(file)
     pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
     require(bool(pickles), f"The {where} is a zip archive without data.pkl.")
     (pickle_name,) = pickles  # several are one of `_READ_ERRORS`
     folder = pickle_name.removesuffix("data.pkl")
+    byte_order = f"{folder}byteorder"
     require(
-        f"{folder}byteorder" not in archive.namelist() or archive.read(f"{folder}byteorder") == b"little",
+        byte_order not in archive.namelist() or _member(archive, byte_order, where) == b"little",
         f"The {where} was written on a big-endian machine, which is not supported.",
     )
-    require(
-        archive.getinfo(pickle_name).file_size <= limit // _BYTES_PER_FILE_BYTE,
-        f"The {where} describes its tensors in {archive.getinfo(pickle_name).file_size:,} "
-        "bytes, more than it has itself.",
-    )
-    pickled = torch_pickle.load(io.BytesIO(archive.read(pickle_name)), where)
+    pickled = torch_pickle.load(io.BytesIO(_member(archive, pickle_name, where)), where)
 
     def load_storage(storage: StorageReference) -> np.ndarray:
         name = f"{folder}data/{storage.key}"
         size = storage.numel * np.dtype(storage.dtype).itemsize
-        # Looked at before unpacking, so that a small archive cannot fill the memory.
         if archive.getinfo(name).file_size != size:
-            raise ValueError(f"storage {storage.key} does not hold {storage.numel} numbers")
-        return np.frombuffer(archive.read(name), storage.dtype)
+            raise ValueError(f"storage {storage.key:.40} does not hold {storage.numel} numbers")
+        return np.frombuffer(_member(archive, name, where), storage.dtype)
 
     return pickled, load_storage
 
 
-def _read_legacy(file: io.BytesIO, where: str, _: int) -> tuple[Any, Callable]:
+def _member(archive: zipfile.ZipFile, name: str, where: str) -> bytes:
+    """A member's content, at most as long as the file."""
+    require(
+        archive.getinfo(name).compress_type == zipfile.ZIP_STORED,
+        f"The {where} is an archive whose part {name[-40:]!r} is compressed; PyTorch never compresses, so "
+        "it was refused. Save the state_dict again with torch.save.",
+    )
+    return archive.read(name)
+
+
+def _read_legacy(file: io.BytesIO, where: str) -> tuple[Any, Callable]:
     require(
         torch_pickle.load(file, where) == _MAGIC,
         f"The {where} is not a PyTorch checkpoint: it does not start with its magic number.",
@@ -139,11 +151,12 @@ def _read_legacy(file: io.BytesIO, where: str, _: int) -> tuple[Any, Callable]:
     starts: dict[str, int] = {}
     sizes = _storage_sizes(pickled, where)
     for key in keys:
-        if key not in sizes:
+        # Text alone: to hash whatever else a pickle can make may take years.
+        if not isinstance(key, str) or key not in sizes:
             raise ValueError("a storage belongs to no tensor")
         (numel,) = struct.unpack_from("<q", buffer, position)
         if numel != sizes[key].numel:
-            raise ValueError(f"storage {key} has {numel} numbers, not {sizes[key].numel}")
+            raise ValueError(f"storage {key:.40} has {numel} numbers, not {sizes[key].numel}")
         # A storage stands behind its length, 8 bytes.
         starts[key] = position + 8
         position = starts[key] + numel * np.dtype(sizes[key].dtype).itemsize

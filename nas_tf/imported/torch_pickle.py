@@ -1,17 +1,17 @@
-"""A pickle reader that can build nothing but containers and references to tensors.
+"""What a pickle may name: stand-ins of our own, which make containers and references to tensors.
 
 A pickle is a program: it names any importable function and calls it. Here each name is looked
-up in a short list of stand-ins of our own, and every other name ends the reading. Stand-ins
+up in a short list of stand-ins, and every other name ends the reading. Stand-ins
 have no attributes that a pickle could overwrite. Nor can it make large things of small ones: what
-a stand-in copies is short, or taken out of the list that held it.
+a stand-in copies is short, or taken out of the list that held it. What runs the program is
+`nas_tf.imported.pickle_machine`.
 """
 
 import io
-import pickle
-import pickletools
 from typing import Any, NamedTuple
 
 from nas_tf.base.errors import UserError, require
+from nas_tf.imported.pickle_machine import DAMAGED, PickleMachine, require_key
 
 # BFloat16Storage is not among them: numpy has no such type.
 STORAGE_TYPES = {
@@ -52,9 +52,6 @@ class Container(dict):
 
     __slots__ = ()
 
-    def __setstate__(self, state: Any) -> None:
-        pass
-
 
 class _Stand:
     """A callable that a pickle may call but cannot change."""
@@ -71,7 +68,9 @@ class _MakeContainer(_Stand):
         (pairs,) = items
         if not isinstance(pairs, list):
             raise ValueError("a container is made of something other than a list of pairs")
-        made = Container(pairs)
+        made = Container()
+        for key, value in pairs:
+            made[require_key(key)] = value
         pairs.clear()  # a pickle could hand over the same list again and again
         return made
 
@@ -114,29 +113,13 @@ _STAND_INS = {
     **{("torch", name): dtype for name, dtype in STORAGE_TYPES.items()},
 }
 
-# What reading a damaged pickle raises.
-_DAMAGED = (
-    pickle.UnpicklingError,
-    EOFError,
-    AttributeError,
-    IndexError,
-    KeyError,
-    TypeError,
-    ValueError,
-    OverflowError,
-    MemoryError,
-    RecursionError,
-    ImportError,
-)
 
-
-# Python's own unpickler with both doors to the outside, names and persistent objects, replaced.
-class _Unpickler(pickle.Unpickler):
+class _Reader(PickleMachine):
     def __init__(self, file: io.BytesIO, where: str):
-        super().__init__(file, encoding="utf-8")
+        super().__init__(file)
         self._where = where
 
-    def find_class(self, module: str, name: str) -> Any:
+    def named(self, module: str, name: str) -> Any:
         if (module, name) not in _STAND_INS:
             raise UserError(
                 f"The {self._where} asks for {f'{module}.{name}'[:80]!r}; only tensors and "
@@ -144,12 +127,23 @@ class _Unpickler(pickle.Unpickler):
             )
         return _STAND_INS[module, name]
 
-    def persistent_load(self, pid: Any) -> StorageReference:
+    def called(self, function: Any, arguments: tuple) -> Any:
+        if not isinstance(function, _Stand):
+            raise ValueError("something is called that is no function")
+        return function(*arguments)  # type: ignore[operator]
+
+    def built(self, value: Any) -> Any:
+        if not isinstance(value, Container):
+            raise ValueError("something is given attributes that has none")
+        return value
+
+    def elsewhere(self, pid: Any) -> StorageReference:
         # The older format has a sixth part, which makes a storage part of another; such files are refused.
         kind, dtype, key, _, numel, *view = pid
+        named = isinstance(kind, str) and isinstance(dtype, str)
         require(
-            kind == "storage" and dtype in STORAGE_TYPES.values() and not any(view),
-            f"The {self._where} holds something other than tensors ({str(kind)[:40]!r}); "
+            named and kind == "storage" and dtype in STORAGE_TYPES.values() and not any(view),
+            f"The {self._where} holds something other than tensors ({kind[:40] if named else '?'!r}); "
             "save the model's state_dict alone.",
         )
         if not (isinstance(key, str) and isinstance(numel, int) and numel >= 0):
@@ -164,26 +158,9 @@ def load(file: io.BytesIO, where: str) -> Any:
       UserError: the pickle names anything but tensors and containers, or is damaged.
     """
     try:
-        # Before anything of it is run.
-        _check_memo(file)
-        return _Unpickler(file, where).load()
-    except _DAMAGED as error:
+        return _Reader(file, where).load()
+    except DAMAGED as error:
         raise UserError(
-            f"The {where} is not a PyTorch checkpoint, or is truncated or damaged ({type(error).__name__})."
+            f"The {where} is not a PyTorch checkpoint, or is truncated or damaged ({type(error).__name__}: "
+            f"{str(error)[:80]})."
         ) from error
-
-
-def _check_memo(file: io.BytesIO) -> None:
-    """Refuses a next pickle that numbers its objects beyond its own length.
-
-    The reader keeps a table as long as the largest number, so that five bytes could ask for
-    gigabytes.
-    """
-    start = file.tell()
-    length = len(file.getbuffer()) - start
-    for code, argument, _ in pickletools.genops(file):
-        if code.name not in ("PUT", "BINPUT", "LONG_BINPUT") or argument is None:
-            continue
-        if argument > max(length, 255):  # BINPUT's single byte asks for little at most
-            raise ValueError("an object is numbered beyond the length of the pickle")
-    file.seek(start)

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from typing import Any
 
-from nas_tf.base.errors import UserError, require
+from nas_tf.base.errors import UserError, quoted, require
 
 MAX_MS = 1e6  # a quarter of an hour, more than any layer takes: larger numbers have another unit
 
@@ -128,7 +128,7 @@ def identity_from_json(content: Any, where: str) -> Identity:
         allowed: Any = dict if name == "details" else field.type
         # JSON's true and false are integers to Python.
         if not isinstance(value, allowed) or isinstance(value, bool):
-            raise UserError(f"The {where} has no valid {name!r} ({value!r}).")
+            raise UserError(f"The {where} has no valid {name!r} ({quoted(value)}).")
         values[name] = value
     return Identity(**values)
 
@@ -185,5 +185,5 @@ def _number(content: Any, name: str, where: str) -> float:
     except OverflowError:  # JSON's integers have no end
         number = math.inf
     if not math.isfinite(number):
-        raise UserError(f"The {where}, has {name} = {value!r:.60}; a finite number is needed.")
+        raise UserError(f"The {where}, has {name:.60} = {quoted(value)}; a finite number is needed.")
     return number

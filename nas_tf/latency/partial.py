@@ -6,7 +6,7 @@ import pathlib
 import time
 
 from nas_tf.base import files
-from nas_tf.base.errors import UserError, require
+from nas_tf.base.errors import UserError, quoted, require, shortened
 from nas_tf.latency.entries import Identity, identity_from_json
 from nas_tf.latency.timing import Samples
 
@@ -28,11 +28,14 @@ class PartialTable:
         content = files.read_json(self.path, "unfinished latency table")
         where = f"unfinished latency table {str(self.path)!r}"
         try:
-            require(content["format"] == _FORMAT, f"The {where} has format {content['format']!r}; delete it.")
+            require(
+                content["format"] == _FORMAT,
+                f"The {where} has format {quoted(content['format'])}; delete it.",
+            )
             held = identity_from_json(content["identity"], where)
             samples = {str(name): [float(t) for t in times] for name, times in content["samples"].items()}
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UserError(f"The {where} is damaged ({error!r}); delete it.") from error
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise UserError(f"The {where} is damaged ({shortened(repr(error))}); delete it.") from error
         differing = held.differences(self._identity)
         require(
             not differing,

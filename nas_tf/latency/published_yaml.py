@@ -1,12 +1,11 @@
 """Reading a published ProxylessNAS latency table: YAML of key → count, mean (ms), var."""
 
 import math
-import re
 from typing import Any
 
 import yaml
 
-from nas_tf.base.errors import UserError, require
+from nas_tf.base.errors import UserError, require, shortened
 from nas_tf.latency.entries import Entry, Identity, entry_from_json
 from nas_tf.latency.keys import parse_key
 from nas_tf.space.layer_spec import ClassifierSpec, StemSpec
@@ -41,8 +40,7 @@ def _safe_yaml(text: str, where: str) -> Any:
                 )
         return yaml.load(text, Loader=_LOADER)
     except (yaml.YAMLError, ValueError) as error:
-        reason = re.sub(r"\s+", " ", str(error))
-        raise UserError(f"The {where} is not valid YAML: {reason}.") from error
+        raise UserError(f"The {where} is not valid YAML: {shortened(str(error))}.") from error
 
 
 def _entry(key: str, content: Any, where: str) -> Entry:

@@ -7,7 +7,7 @@ import pathlib
 from typing import Any
 
 from nas_tf.base import files
-from nas_tf.base.errors import UserError, require
+from nas_tf.base.errors import UserError, quoted, require
 from nas_tf.latency.entries import (
     Correction,
     Entry,
@@ -179,10 +179,7 @@ def load_table(path: str | os.PathLike, missing: str = "error") -> LatencyTable:
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"Cannot read the {where}: {error}.") from error
         return LatencyTable(identity, entries, missing=missing, path=str(path))
-    try:
-        content = files.read_json(path, "latency table")
-    except RecursionError as error:
-        raise UserError(f"The {where} is nested too deeply.") from error
+    content = files.read_json(path, "latency table")
     return dataclasses.replace(table_from_json(content, where), missing=missing, path=str(path))
 
 
@@ -190,15 +187,15 @@ def table_from_json(content: Any, where: str) -> LatencyTable:
     """The table in parsed JSON; `where` names the file in the `UserError`s."""
     require(isinstance(content, dict), f"The {where} is not a latency table: it is JSON, but no object.")
     found = content.get("format")
-    require(found == FORMAT, f"The {where} has format {found!r}; this version reads {FORMAT!r}.")
+    require(found == FORMAT, f"The {where} has format {quoted(found)}; this version reads {FORMAT!r}.")
     entries, baseline = content.get("entries"), content.get("baseline_ms")
     require(
         isinstance(entries, dict) and 0 < len(entries) <= _MAX_ENTRIES,
         f"The {where} needs 1 to {_MAX_ENTRIES} entries.",
     )
     require(
-        isinstance(baseline, (int, float)) and 0 <= baseline <= 1e6,
-        f"The {where} has baseline_ms = {baseline!r}; 0 or more is needed.",
+        isinstance(baseline, (int, float)) and not isinstance(baseline, bool) and 0 <= baseline <= 1e6,
+        f"The {where} has baseline_ms = {quoted(baseline)}; 0 or more is needed.",
     )
     for key in entries:
         parse_key(key)

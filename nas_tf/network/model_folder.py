@@ -9,7 +9,7 @@ import pathlib
 from typing import Any
 
 from nas_tf.base import files
-from nas_tf.base.errors import UserError, require
+from nas_tf.base.errors import UserError, quoted, require, shortened
 from nas_tf.data import class_names
 from nas_tf.space.architecture import Architecture, from_json
 
@@ -18,6 +18,7 @@ KINDS = ("float", "qat")
 DESCRIPTION_FILE = "model.json"
 # Keras' newer `.keras` format fails to load a network with fake quantizers.
 WEIGHTS_FILE = "weights.weights.h5"
+_MOST = 1_000_000  # pixels of a side, or classes; far above any network's
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,28 +60,35 @@ def description_from_json(content: Any, where: str) -> ModelDescription:
     try:
         require(
             content["format"] == FORMAT and content["kind"] in KINDS,
-            f"The {where} has format {content['format']!r}, kind {content['kind']!r}; "
+            f"The {where} has format {quoted(content['format'])}, kind {quoted(content['kind'])}; "
             f"this version reads {FORMAT!r} of kind {' or '.join(KINDS)}.",
         )
         description = ModelDescription(
             content["kind"],
             from_json(content["architecture"], where),
-            int(content["resolution"]),
-            int(content["num_classes"]),
+            _whole(content["resolution"], 1),
+            _whole(content["num_classes"], 1),
             tuple(map(str, content["labels"])),
-            int(content["resize_size"]),
+            _whole(content["resize_size"], 0),
             bool(content["has_background"]),
             dict(content["quantization"]),
             # Folders from before the entry existed do not say what their numbers are.
             bool(content.get("named", not class_names.are_numbers(content["labels"]))),
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"The {where} does not describe a model ({error!r}).") from error
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise UserError(f"The {where} does not describe a model ({shortened(repr(error))}).") from error
     require(
         description.num_classes == len(description.labels),
         f"The {where} has {description.num_classes} classes but {len(description.labels)} labels.",
     )
     return description
+
+
+def _whole(value: Any, least: int) -> int:
+    # To Python, JSON's true is 1.
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= _MOST:
+        raise ValueError(f"{quoted(value)} is not a whole number from {least} to {_MOST:,}")
+    return value
 
 
 def read_description(folder: str | pathlib.Path) -> ModelDescription:

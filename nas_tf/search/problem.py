@@ -108,6 +108,30 @@ def check_problem(config: SearchConfig) -> SearchProblem:
     resources = make_resources(space, config.resolution, source.num_classes, table, config.budget)
     _check_budget(resources, in_space)
     offered = dropping.affordable(resources, in_space) if config.drop_candidates else in_space
+    weight_part, alpha_part, steps = _images(source, config)
+    return SearchProblem(
+        config, source, space, table, in_space, offered, resources, weight_part, alpha_part, steps
+    )
+
+
+def check_before_table(config: SearchConfig) -> None:
+    """Refuses what cannot work whatever a table will say that has yet to be measured.
+
+    Raises:
+      UserError: as `check_problem`; a latency budget is not looked at.
+    """
+    _check_settings(config)
+    space = find_space(config.space).scaled(config.width_multiplier)
+    in_space = offered_candidates(space)
+    source = open_config(config.data)
+    work = _work(space, config.resolution, source.num_classes, config.budget)
+    if work:
+        _check_budget(work, in_space)
+    _images(source, config)
+
+
+def _images(source: ImageSource, config: SearchConfig) -> tuple[Part, Part, int]:
+    """Images for the weights, for alpha, and steps of an epoch; refuses what cannot work."""
     # The search does not need the evaluation split, but must not learn from what will judge it.
     if config.data.eval_split or {"validation", "test"} & set(source.split_names()):
         check_disjoint(
@@ -121,26 +145,30 @@ def check_problem(config: SearchConfig) -> SearchProblem:
     # For its refusal of a size below the resolution: batches ask for it only once the search has
     # begun.
     batches.image_size(source, config.resolution, config.data.resize_size)
-    return SearchProblem(
-        config, source, space, table, in_space, offered, resources, weight_part, alpha_part, steps
-    )
+    return weight_part, alpha_part, steps
 
 
 def make_resources(
     space: SearchSpace, resolution: int, num_classes: int, table: LatencyTable, budget: Budget
 ) -> list[Resource]:
     """Latency from the table; parameters and multiply-adds where the budget limits them."""
+    costs, fixed = candidate_costs(space, resolution, num_classes, table.cost_ms)
+    latency = Resource("latency_ms", costs, table.intercept_ms + fixed, budget.latency_ms)
+    return [latency, *_work(space, resolution, num_classes, budget)]
 
-    def resource(name: str, cost: Callable[[LayerSpec], float], start: float, limit: float):
-        costs, fixed = candidate_costs(space, resolution, num_classes, cost)
-        return Resource(name, costs, start + fixed, limit)
 
-    resources = [resource("latency_ms", table.cost_ms, table.intercept_ms, budget.latency_ms)]
-    if budget.params:
-        resources.append(resource("params", lambda spec: spec.params, 0.0, budget.params))
-    if budget.macs:
-        resources.append(resource("macs", lambda spec: spec.macs, 0.0, budget.macs))
-    return resources
+def _work(space: SearchSpace, resolution: int, num_classes: int, budget: Budget) -> list[Resource]:
+    """Parameters and multiply-adds where the budget limits them."""
+
+    def resource(name: str, cost: Callable[[LayerSpec], float], limit: float) -> list[Resource]:
+        if not limit:
+            return []
+        return [Resource(name, *candidate_costs(space, resolution, num_classes, cost), limit)]
+
+    return [
+        *resource("params", lambda spec: spec.params, budget.params),
+        *resource("macs", lambda spec: spec.macs, budget.macs),
+    ]
 
 
 def _check_settings(config: SearchConfig) -> None:

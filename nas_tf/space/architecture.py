@@ -4,7 +4,7 @@ import dataclasses
 import re
 from typing import Any
 
-from nas_tf.base.errors import UserError, require
+from nas_tf.base.errors import UserError, quoted, require, shortened
 from nas_tf.space.candidates import parse_operation
 from nas_tf.space.layer_spec import (
     IMAGE_CHANNELS,
@@ -21,6 +21,7 @@ ACTIVATIONS = ("relu6", "relu")
 # Far above any network; larger numbers, in a file from elsewhere, are no architecture.
 _MAX_WIDTH = 65536
 _MAX_BLOCKS = 1024
+_MAX_STRING = 64 * _MAX_BLOCKS  # a block's part of a short string is below 64 characters
 
 
 def scale_width(width: int, multiplier: float) -> int:
@@ -85,14 +86,11 @@ class Architecture:
             ("padding", self.padding, PADDINGS),
             ("activation", self.activation, ACTIVATIONS),
         ):
-            require(given in allowed, f"Unknown {what} {given!r:.40}; allowed: {', '.join(allowed)}.")
-        require(
-            0 < len(self.blocks) <= _MAX_BLOCKS,
-            f"An architecture has 1 to {_MAX_BLOCKS} blocks, not {len(self.blocks)}.",
-        )
+            require(given in allowed, f"Unknown {what} {quoted(given)}; allowed: {', '.join(allowed)}.")
+        _require_few(self.blocks)
         require(
             len(self.image_border) == 3 and all(-2 < v < 2 for v in self.image_border),
-            f"The image border must be 3 numbers in (-2, 2), not {self.image_border}.",
+            f"The image border must be 3 numbers in (-2, 2), not {quoted(self.image_border)}.",
         )
         object.__setattr__(self, "blocks", _with_shortcuts(self.stem_width, self.blocks))
         for label, value in (
@@ -101,9 +99,9 @@ class Architecture:
             *((("features width", self.features_width),) if self.features_width else ()),
             *(("block width", b.width) for b in self.blocks),
         ):
-            require(0 < value <= _MAX_WIDTH, f"The {label} must be 1 to {_MAX_WIDTH}, not {value}.")
+            require(0 < value <= _MAX_WIDTH, f"The {label} must be 1 to {_MAX_WIDTH}, not {quoted(value)}.")
         for value in (self.stem_stride, *(b.stride for b in self.blocks)):
-            require(value in (1, 2), f"A stride must be 1 or 2, not {value}.")
+            require(value in (1, 2), f"A stride must be 1 or 2, not {quoted(value)}.")
 
     def scaled(self, width_multiplier: float) -> "Architecture":
         """The same operations with every width multiplied and rounded to a multiple of 8."""
@@ -211,8 +209,9 @@ def from_json(content: Any, where: str = "architecture") -> Architecture:
     try:
         require(
             content["format"] == FORMAT,
-            f"The {where} has format {content['format']!r}; this version reads {FORMAT!r}.",
+            f"The {where} has format {quoted(content['format'])}; this version reads {FORMAT!r}.",
         )
+        _require_few(content["blocks"])
         blocks = tuple(
             Block(
                 parse_operation(_text(b["operation"])),
@@ -233,8 +232,8 @@ def from_json(content: Any, where: str = "architecture") -> Architecture:
             _integer(content.get("features_width", 0)),
             content.get("activation", "relu6"),
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"The {where} is not an architecture file ({error!r}).") from error
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise UserError(f"The {where} is not an architecture file ({shortened(repr(error))}).") from error
 
 
 _TOKEN = re.compile(r"(?P<operation>\w{1,30}?)c(?P<width>\d{1,5})(x(?P<stride>\d))?(?P<noskip>_noskip)?")
@@ -243,6 +242,11 @@ _STEM = re.compile(r"s(?P<width>\d{1,5})(x(?P<stride>\d))?")
 
 def from_string(text: str) -> Architecture:
     """The architecture of a short string (see `Architecture.to_string`)."""
+    require(
+        len(text) <= _MAX_STRING,
+        f"{quoted(text)} of {len(text):,} characters is not an architecture string; at most {_MAX_STRING:,} "
+        "are read.",
+    )
     tokens = text.split()
     padding = tokens.pop() if tokens and tokens[-1] in PADDINGS else "same"
     activation = tokens.pop() if tokens and tokens[-1] in ACTIVATIONS else "relu6"
@@ -254,8 +258,9 @@ def from_string(text: str) -> Architecture:
     body = [match for token in tokens[1:-1] if (match := _TOKEN.fullmatch(token))]
     if not (stem and head and body and len(body) == len(tokens) - 2):
         raise UserError(
-            f"{text!r} is not an architecture string; the form is 's32x2 1_3c16 3_5c24x2 … h1280'."
+            f"{quoted(text, 200)} is not an architecture string; the form is 's32x2 1_3c16 3_5c24x2 … h1280'."
         )
+    _require_few(body)
     blocks = tuple(
         Block(
             parse_operation(m["operation"]),
@@ -325,6 +330,13 @@ def _with_shortcuts(width: int, blocks: tuple[Block, ...]) -> tuple[Block, ...]:
     return tuple(decided)
 
 
+def _require_few(blocks: Any) -> None:
+    require(
+        0 < len(blocks) <= _MAX_BLOCKS,
+        f"An architecture has 1 to {_MAX_BLOCKS} blocks, not {len(blocks)}.",
+    )
+
+
 def _border(values: Any) -> tuple[float, float, float]:
     red, green, blue = map(float, values)
     return red, green, blue
@@ -332,19 +344,19 @@ def _border(values: Any) -> tuple[float, float, float]:
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"{value!r:.40} is not the name of an operation")
+        raise ValueError(f"{quoted(value)} is not the name of an operation")
     return value
 
 
 def _shortcut(value: Any) -> bool | None:
     """None in files from before shortcuts were written: there the shape decides."""
     if value is not None and not isinstance(value, bool):
-        raise ValueError(f"{value!r:.40} is not true or false")
+        raise ValueError(f"{quoted(value)} is not true or false")
     return value
 
 
 def _integer(value: Any) -> int:
     # JSON's true and false are integers to Python.
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"{value!r} is not a whole number")
+        raise ValueError(f"{quoted(value)} is not a whole number")
     return value

@@ -4,7 +4,7 @@ An operation is a file in `nas_tf.space.operations` and its entry in `KINDS` her
 once it is in the space's candidates.
 """
 
-from nas_tf.base.errors import UserError
+from nas_tf.base.errors import UserError, quoted
 from nas_tf.space.operations.convolution_pair import ConvolutionPair
 from nas_tf.space.operations.fused_bottleneck import FusedBottleneck
 from nas_tf.space.operations.inverted_bottleneck import InvertedBottleneck
@@ -63,7 +63,7 @@ def parse_operation(name: str) -> Operation:
         if operation is not None:
             return operation
     raise UserError(
-        f"Unknown operation {name!r:.60}; allowed: {', or '.join(kind.grammar for kind in KINDS)}."
+        f"Unknown operation {quoted(name)}; allowed: {', or '.join(kind.grammar for kind in KINDS)}."
     )
 
 

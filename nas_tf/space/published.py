@@ -3,7 +3,7 @@
 import os
 
 from nas_tf.base import files
-from nas_tf.base.errors import UserError
+from nas_tf.base.errors import UserError, quoted
 from nas_tf.space.architecture import Architecture, Block, from_json, from_string
 from nas_tf.space.candidates import parse_operation
 from nas_tf.space.operations.inverted_bottleneck import InvertedBottleneck
@@ -88,5 +88,6 @@ def read_architecture(value: str, flag: str = "--architecture") -> Architecture:
     if " " in value:
         return from_string(value)
     raise UserError(
-        f"{flag}={value!r} is neither a file nor a published name; published: {', '.join(PUBLISHED)}."
+        f"{flag}={quoted(value, 200)} is neither a file nor a published name; published: "
+        f"{', '.join(PUBLISHED)}."
     )

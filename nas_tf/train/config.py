@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from nas_tf.base.errors import require
 from nas_tf.base.run_folder import KEPT_CHECKPOINTS
 from nas_tf.data.config import Augmentation, DataConfig
 
@@ -61,3 +62,14 @@ class TrainConfig:
     checkpoint_minutes: float = 10.0
     keep_checkpoints: int = KEPT_CHECKPOINTS
     seed: int = 0
+
+
+def check_settings(config: TrainConfig) -> None:
+    """Raises `UserError` for numbers that no training could work with."""
+    for name in ("epochs", "batch_size", "resolution", "eval_every"):
+        value = getattr(config, name)
+        require(value > 0, f"--{name} must be at least 1, not {value}.")
+    require(
+        config.warmup_epochs < config.epochs,
+        f"--warmup_epochs={config.warmup_epochs:g} must be fewer than --epochs={config.epochs}.",
+    )

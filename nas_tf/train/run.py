@@ -25,7 +25,7 @@ from nas_tf.network.model_folder import ModelDescription, load_float_model, read
 from nas_tf.space.architecture import Architecture, from_json
 from nas_tf.space.published import read_architecture
 from nas_tf.train import chance, precision
-from nas_tf.train.config import TrainConfig
+from nas_tf.train.config import TrainConfig, check_settings
 from nas_tf.train.schedules import cosine, steps_per_epoch
 from nas_tf.train.weight_trainer import ADVICE, WeightTrainer
 
@@ -117,17 +117,11 @@ def find_architecture(workdir: str, value: str, width_multiplier: float) -> Arch
 
 
 def _check(workdir: str, config: TrainConfig) -> _Job:
-    for name in ("epochs", "batch_size", "resolution", "eval_every"):
-        value = getattr(config, name)
-        require(value > 0, f"--{name} must be at least 1, not {value}.")
-    require(
-        config.warmup_epochs < config.epochs,
-        f"--warmup_epochs={config.warmup_epochs:g} must be fewer than --epochs={config.epochs}.",
-    )
+    check_settings(config)
     architecture = find_architecture(workdir, config.architecture, config.width_multiplier)
     source = open_config(config.data)
     # Before the stage holds these settings: other flags may be what a refusal asks for.
-    matching = _match_initial(config, source) if config.initial_model else None
+    matching = match_initial(config, source) if config.initial_model else None
     eval_split = source.evaluation_split(config.data.eval_split)
     # For its refusal of a split without images, which evaluation would meet only after the first
     # epoch.
@@ -173,7 +167,7 @@ def _trainer(job: _Job) -> WeightTrainer:
     return WeightTrainer(model, config.weights, config.seed)
 
 
-def _match_initial(config: TrainConfig, source: ImageSource) -> Matching:
+def match_initial(config: TrainConfig, source: ImageSource) -> Matching:
     """Which of the initial model's classes is which of the dataset's."""
     folder, description = config.initial_model, read_description(config.initial_model)
     require(

@@ -73,3 +73,22 @@ def test_other_labels_are_not_overwritten(tmp_path):
         labels.check_writable(path, ("b", "a"))
     with pytest.raises(UserError, match="Cannot read the label file"):
         labels.check_writable(tmp_path, ("a",))
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_an_entry_that_could_ask_for_gigabytes_to_be_unpacked_is_refused(file, method):
+    with zipfile.ZipFile(file, "a") as written:
+        written.writestr("labels.txt", "a\nb\n", method)
+    with pytest.raises(UserError, match="'labels.txt' inside .* is packed in a way that is not read"):
+        labels.read_appended(file)
+
+
+def test_a_damaged_packed_entry_is_refused(file):
+    with zipfile.ZipFile(file, "a") as written:
+        written.writestr("labels.txt", "a\nb\n" * 9, zipfile.ZIP_DEFLATED)
+    content = bytearray(file.read_bytes())
+    start = content.index(b"labels.txt") + len("labels.txt")
+    content[start : start + 4] = b"\xff\xff\xff\xff"  # a kind of block that there is not
+    file.write_bytes(content)
+    with pytest.raises(UserError, match="'labels.txt' inside .* is damaged: Error -3"):
+        labels.read_appended(file)

@@ -72,6 +72,17 @@ def refusal(*arguments):
         (["--target_latency_share=0"], "either --target_latency_ms or --target_latency_share"),
         (["--architecture=resnet50"], "'resnet50' is neither a file nor a published name"),
         (["--latency_table=none.json"], "no latency table 'none.json'"),
+        # Of later stages; all of these were refused only once a table had been measured.
+        (["--search_held_out=100000"], "--search_held_out=100000: "),
+        (["--search_tied_epochs=9"], "--search_tied_epochs must be 0 to the 1 epochs"),
+        (["--max_gate_paths=1"], "--max_gate_paths must be 0 (no limit) or at least 2, not 1"),
+        (["--max_params=10"], "--max_params=10 is below the smallest network of this search space"),
+        (["--max_macs=100000000000"], "--max_macs=1e+11 is above the largest network"),
+        (["--warmup_epochs=4"], "--warmup_epochs=4 must be fewer than --epochs=4"),
+        (["--resize_size=8"], "must be resized to at least the resolution"),
+        (["--initial_model=no_such_folder"], "'no_such_folder' is not a model folder"),
+        (["--num_threads=64"], "num_threads=64; this machine offers 1 to"),
+        (["--also_architectures=resnet50"], "--also_architectures='resnet50' is neither"),
     ],
 )
 def test_mistakes_are_refused_before_any_work(tmp_path, arguments, message):
@@ -111,12 +122,14 @@ def test_seconds_are_those_of_the_stages_however_often_it_is_run(tmp_path, monke
     from export import pipeline_run
 
     plan = [("search", lambda: {"seconds": 200.5}), ("train", lambda: {"seconds": 100.0, "top1": 0.9})]
-    monkeypatch.setattr(pipeline_run, "_check", lambda config: 10)
+    monkeypatch.setattr(pipeline_run, "check_stages", lambda workdir, config: 10)
     monkeypatch.setattr(pipeline_run, "_with_kernels", lambda workdir, config: config)
     monkeypatch.setattr(pipeline_run, "_plan", lambda *_: plan)
     monkeypatch.setattr(pipeline_run, "_forget_graphs", lambda: None)
     monkeypatch.setattr(pipeline_run, "_report", lambda workdir: "r.html")
-    config = types.SimpleNamespace(architecture="", target_share=0.5)
+    config = types.SimpleNamespace(
+        architecture="", target_share=0.5, search=types.SimpleNamespace(latency_table="")
+    )
     for _ in range(2):
         summary = pipeline_run.run_pipeline(str(tmp_path), config)
         assert summary["seconds"] == 300.5

@@ -174,12 +174,32 @@ def test_a_storage_of_another_length_is_refused(tmp_path):
     content = FORMATS["zip"]({"w": View(np.zeros(4, np.float32))})
     path = write(tmp_path, content)
     name = next(n for n in zipfile.ZipFile(path).namelist() if "/data/" in n)
-    bomb = tmp_path / "bomb.pth"
-    with zipfile.ZipFile(path) as old, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as new:
+    other = tmp_path / "other.pth"
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(other, "w") as new:
         for entry in old.namelist():
-            new.writestr(entry, bytes(1 << 24) if entry == name else old.read(entry))
+            new.writestr(entry, bytes(1 << 20) if entry == name else old.read(entry))
     with pytest.raises(UserError, match="does not hold 4 numbers"):
-        read_tensors(bomb)
+        read_tensors(other)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize("part", ["net/data.pkl", "net/data/0", "net/byteorder"])
+def test_a_compressed_part_is_refused_before_it_is_unpacked(tmp_path, method, part):
+    """Damaged ones raised `zlib.error` and `LZMAError`, and small ones became large."""
+    plain = FORMATS["zip"]({"w": View(np.zeros(4, np.float32))})
+    path = tmp_path / "net.pth"
+    with zipfile.ZipFile(io.BytesIO(plain)) as old, zipfile.ZipFile(path, "w") as new:
+        for entry in [*old.namelist(), "net/byteorder"]:
+            name = "net/data/0" if entry.startswith("net/data/") else entry
+            content = b"little" if name == "net/byteorder" else old.read(entry)
+            if entry == "net/data.pkl":
+                key = next(n for n in old.namelist() if "/data/" in n).rpartition("/")[2].encode()
+                content = content.replace(
+                    len(key).to_bytes(4, "little") + key, (1).to_bytes(4, "little") + b"0"
+                )
+            new.writestr(name, content, method if name == part else zipfile.ZIP_STORED)
+    with pytest.raises(UserError, match=f"part '{part}' is compressed; PyTorch never compresses"):
+        read_tensors(path)
 
 
 @pytest.mark.parametrize(

@@ -273,3 +273,46 @@ def test_a_float_model_folder_is_refused(tmp_path):
     files.write_json(tmp_path / "model.json", description.to_json())
     with pytest.raises(UserError, match="float model, which has no fake quantizers"):
         run_audit(str(tmp_path))
+
+
+def _tensor(index: int, shape: tuple, dtype="int8", scales=1, axis=0, constant=True) -> flatbuffer.Tensor:
+    values = np.ones(shape, dtype) if constant else None
+    return flatbuffer.Tensor(
+        index, f"t{index}", dtype, shape, np.ones(scales), np.zeros(scales, np.int64), axis, values
+    )
+
+
+def _audit(*tensors: flatbuffer.Tensor, name="CONV_2D", inputs=(0, 1, 2), outputs=(3,)):
+    operator = flatbuffer.Operator(name, inputs, outputs)
+    graph = flatbuffer.Graph("main", tensors, (operator,), (0,), (3,))
+    return audit_flatbuffer(flatbuffer.FlatModel((graph,), 0), "damaged")
+
+
+_SOURCE, _SINK = _tensor(0, (1, 4, 4, 3), constant=False), _tensor(3, (1, 4, 4, 8), constant=False)
+
+
+def test_a_kernels_channels_are_those_of_the_dimension_that_its_scales_name():
+    """A depthwise kernel's is 3 as a rule; a file may say otherwise, and the reader takes its word."""
+    kernel, bias = _tensor(1, (1, 3, 3, 8), scales=3, axis=1), _tensor(2, (8,), "int32", scales=8)
+    audit = _audit(_SOURCE, kernel, bias, _SINK, name="DEPTHWISE_CONV_2D")
+    assert [(k.channels, k.scales) for k in audit.kernels] == [(3, 3)]
+
+
+@pytest.mark.parametrize(
+    "kernel, bias, kernels",
+    [
+        (_tensor(1, (0, 3, 3, 3)), _tensor(2, (8,), "int32"), 0),
+        (_tensor(1, ()), _tensor(2, (8,), "int32"), 0),
+        (_tensor(1, (8, 1, 1, 3)), _tensor(2, (5,), "int32"), 1),
+        (_tensor(1, (8, 1, 1, 3), scales=8), _tensor(2, (8,), "int32", scales=0), 1),
+    ],
+    ids=["empty kernel", "kernel without dimensions", "bias of other channels", "bias without scales"],
+)
+def test_shapes_that_do_not_fit_each_other(kernel, bias, kernels):
+    assert len(_audit(_SOURCE, kernel, bias, _SINK).kernels) == kernels
+
+
+def test_operators_without_inputs_or_outputs():
+    kernel, bias = _tensor(1, (8, 1, 1, 3)), _tensor(2, (8,), "int32")
+    assert len(_audit(_SOURCE, kernel, bias, _SINK, outputs=()).kernels) == 1
+    assert _audit(_SOURCE, kernel, bias, _SINK, name="RELU6", inputs=()).unfused == ()

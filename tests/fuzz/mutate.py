@@ -1,0 +1,136 @@
+"""Damaged files: bytes and structures of valid ones, changed; and bytes that are nothing."""
+
+import copy
+import random
+from typing import Any
+
+from hypothesis import strategies as st
+
+# Numbers at the ends of fields of one, two, four and eight bytes.
+_ENDS = [0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, (1 << 63) - 1, 1 << 63]
+WIDTHS = (1, 2, 4, 8)
+# In place of any value of a JSON file.
+ODD_VALUES: tuple[Any, ...] = (
+    None,
+    True,
+    False,
+    0,
+    1,
+    -1,
+    3.5,
+    -0.0,
+    10**400,
+    -(10**400),
+    2**63,
+    1e308,
+    float("nan"),
+    float("inf"),
+    float("-inf"),
+    "",
+    "x",
+    "nan",
+    "é\udcff\0\n",
+    "y" * 20_000,
+    [],
+    {},
+    [[]],
+    [None] * 3,
+    {"": None},
+    {"name": {"name": []}},
+)
+
+
+def damaged(valid: list[bytes]) -> st.SearchStrategy[bytes]:
+    """Bytes of a valid file with one to eight changes, or up to 200 bytes of anything."""
+    # One seed for each example: drawn one by one, the changes would take most of the time.
+    changed = st.builds(_change, st.sampled_from(valid), st.integers(0, 2**48))
+    return st.one_of(changed, changed, changed, changed, st.binary(max_size=200))
+
+
+def _change(content: bytes, seed: int) -> bytes:
+    rng = random.Random(seed)
+    data = bytearray(content)
+    for _ in range(rng.choice((1, 1, 1, 2, 3, 8))):
+        _change_once(data, rng)
+    return bytes(data)
+
+
+def _change_once(data: bytearray, rng: random.Random) -> None:
+    # Half of the changes near the beginning, where most of a file's structure is.
+    end = rng.choice((len(data), min(len(data), 256)))
+    place = rng.randrange(end + 1)
+    kind = rng.randrange(8)
+    length = rng.choice((1, 2, 4, 16, 300))
+    if kind == 0:
+        del data[place:]
+    elif kind == 1:
+        del data[place : place + length]
+    elif kind == 2:
+        data[place:place] = data[place : place + length]
+    elif kind == 3:
+        data[place:place] = rng.randbytes(length)
+    elif kind == 4:
+        start = rng.randrange(len(data) + 1)
+        data[place : place + length] = data[start : start + length]
+    elif kind == 5:
+        width = rng.choice(WIDTHS)
+        value = rng.choice(_ENDS) + rng.choice((-1, 0, 0, 1))
+        data[place : place + width] = (value % (1 << 8 * width)).to_bytes(
+            width, rng.choice(("little", "big"))
+        )
+    elif place < len(data):
+        data[place] = data[place] ^ (1 << rng.randrange(8)) if kind == 6 else rng.randrange(256)
+
+
+def restructured(valid: list[Any]) -> st.SearchStrategy[Any]:
+    """JSON content with one to three parts replaced, removed, renamed, repeated or nested."""
+    changed = st.builds(_restructure, st.sampled_from(valid), st.integers(0, 2**48))
+    leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9)
+    anything = st.recursive(
+        leaves,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+        max_leaves=8,
+    )
+    return st.one_of(changed, changed, changed, changed, anything)
+
+
+def _restructure(content: Any, seed: int) -> Any:
+    rng = random.Random(seed)
+    content = copy.deepcopy(content)
+    for _ in range(rng.choice((1, 1, 2, 3))):
+        content = _restructure_once(content, rng)
+    return content
+
+
+def _restructure_once(content: Any, rng: random.Random) -> Any:
+    containers = [c for c in _containers(content) if len(c)]
+    if not containers or rng.random() < 0.02:
+        return copy.deepcopy(rng.choice(ODD_VALUES))
+    inside = rng.choice(containers)
+    key = rng.choice(list(inside)) if isinstance(inside, dict) else rng.randrange(len(inside))
+    kind = rng.randrange(6)
+    if kind == 0:
+        del inside[key]
+    elif kind == 1 and isinstance(inside, dict):
+        inside[rng.choice(("", "x", "k" * 5000, str(key) + "0", str(key)[:-1]))] = inside.pop(key)
+    elif kind == 1:
+        inside.extend(copy.deepcopy(inside[:1]) * rng.choice((1, 2000)))
+    elif kind == 2:
+        other = rng.choice(containers)
+        inside[key] = copy.deepcopy(other)
+    elif kind == 3:
+        for _ in range(rng.choice((1, 5, 300))):
+            inside[key] = [inside[key]]
+    else:
+        inside[key] = copy.deepcopy(rng.choice(ODD_VALUES))
+    return content
+
+
+def _containers(content: Any) -> list[Any]:
+    found, left = [], [content]
+    while left:
+        value = left.pop()
+        if isinstance(value, (dict, list)):
+            found.append(value)
+            left += value.values() if isinstance(value, dict) else value
+    return found
