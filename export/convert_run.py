@@ -4,7 +4,7 @@ import dataclasses
 import pathlib
 from typing import Any
 
-from export import background, convert_checks, converter, file_check, file_facts, labels
+from export import background, convert_checks, converter, file_check, file_description, file_facts, labels
 from nas_tf.base import files
 from nas_tf.base.clock import Clock
 from nas_tf.base.errors import require
@@ -26,6 +26,7 @@ class ConvertConfig:
       input_type, output_type: uint8, int8 or float32.
       seed: chooses the class that lends background its weights.
       background_margin_steps: int8 output steps by which background stays under that class.
+      author, version, license: of the model, as the file says; a `license` of "" is left out.
     """
 
     model: str = ""
@@ -36,6 +37,13 @@ class ConvertConfig:
     output_type: str = "uint8"
     seed: int = 0
     background_margin_steps: float = background.DEFAULT_MARGIN_STEPS
+    author: str = "nas_tf"
+    version: str = "1"
+    license: str = ""
+
+
+# Of the stage's settings, those that runs of earlier versions do not hold: their defaults.
+NEWER = {name: getattr(ConvertConfig, name) for name in ("author", "version", "license")}
 
 
 def run_convert(workdir: str, config: ConvertConfig) -> dict[str, Any]:
@@ -78,6 +86,7 @@ def run_convert(workdir: str, config: ConvertConfig) -> dict[str, Any]:
     labels.check_writable(label_file, names)
     clock = Clock()
     content, facts = convert_model(folder, config)
+    content = file_description.embed(content, description, config, names)
     _write(stage, output, content, names, file_facts.facts_of(description))
     labels.write(label_file, names)
     summary = {
@@ -241,7 +250,7 @@ def _tensor_facts(tensor: flatbuffer.Tensor) -> dict[str, Any]:
 def _open_stage(workdir: str, config: ConvertConfig, folder: str) -> StageFolder:
     # The model by what it is and not by its path, which may change between runs.
     settings = dataclasses.asdict(config) | {"model": model_folder.digest(folder)}
-    return open_stage(workdir, CONVERT, settings)
+    return open_stage(workdir, CONVERT, settings, NEWER)
 
 
 def _write(

@@ -21,7 +21,18 @@ BENCHMARKS = (
     "benchmarks.two_tables",
 )
 # Words that are not paths. A new string flag must be put here, or be defined by DEFINE_path.
-NO_PATHS = {"train_split", "eval_split", "split", "adb_serial", "adb_cpu_mask", "only", "also"}
+NO_PATHS = {
+    "train_split",
+    "eval_split",
+    "split",
+    "adb_serial",
+    "adb_cpu_mask",
+    "only",
+    "also",
+    "author",
+    "model_version",
+    "model_license",
+}
 PATHS = {
     "adb_path",
     "architecture",
