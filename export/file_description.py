@@ -1,14 +1,11 @@
 """What the TFLite metadata of a file of ours says, composed from the model that it was made of."""
 
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 from export import file_facts, labels, metadata_writer
 from export.metadata_writer import AssociatedFile, FileMetadata
 from nas_tf.network.model_folder import ModelDescription
 from nas_tf.space.architecture import in_words
-
-if TYPE_CHECKING:
-    from export.convert_run import ConvertConfig
 
 # How pixels become an input of each type, one step from their normalization.
 INPUT_RULES = {
@@ -18,21 +15,33 @@ INPUT_RULES = {
 }
 
 
+class Origin(NamedTuple):
+    """Who says that it is theirs; a `license` of "" is left out."""
+
+    author: str
+    version: str
+    license: str
+
+
 def embed(
-    content: bytes, description: ModelDescription, config: "ConvertConfig", names: tuple[str, ...]
+    content: bytes, description: ModelDescription, names: tuple[str, ...], input_type: str, origin: Origin
 ) -> bytes:
     """The flatbuffer with metadata that names its labels and says how images are prepared.
 
     Args:
       content: the converted model.
       description: of the model that was converted.
-      config: how it was converted.
       names: labels of the outputs, a background's included.
+      input_type: of the file.
+      origin: of the model.
     """
-    return metadata_writer.embed(content, metadata_writer.build(_metadata(description, config, names)))
+    said = _metadata(description, names, input_type, origin)
+    return metadata_writer.embed(content, metadata_writer.build(said))
 
 
-def _metadata(description: ModelDescription, config: "ConvertConfig", names: tuple[str, ...]) -> FileMetadata:
+def _metadata(
+    description: ModelDescription, names: tuple[str, ...], input_type: str, origin: Origin
+) -> FileMetadata:
     facts = file_facts.facts_of(description)
     background = len(names) > description.num_classes or description.has_background
     return FileMetadata(
@@ -42,13 +51,13 @@ def _metadata(description: ModelDescription, config: "ConvertConfig", names: tup
             + (", output 0 a background that no image belongs to" if background else "")
             + f". Network: {in_words(description.architecture)}."
         ),
-        version=config.version,
-        author=config.author,
-        license=config.license,
+        version=origin.version,
+        author=origin.author,
+        license=origin.license,
         input_description=(
             f"RGB image, {facts.crop_size} by {facts.crop_size} pixels: the short side resized to "
             f"{facts.resize_size} ({facts.resize_method}), then the crop at the {facts.crop_place}. "
-            f"As {config.input_type}: {INPUT_RULES[config.input_type]}."
+            f"As {input_type}: {INPUT_RULES[input_type]}."
         ),
         output_description=(
             "Logits of the classes. Probabilities are their softmax, of an integer output after "
