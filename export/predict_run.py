@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,7 @@ def predict(images: Sequence[str], config: PredictConfig) -> dict[str, Any]:
         resolution <= resize_size,
         f"--resize_size={resize_size} is smaller than the model's input of {resolution} pixels.",
     )
-    prepare = _preparation(resolution, resize_size)
+    crops = _crops(images, orientations, resolution, resize_size)
     return {
         "model": config.model,
         "kernels": classifier.kernels,
@@ -61,8 +61,8 @@ def predict(images: Sequence[str], config: PredictConfig) -> dict[str, Any]:
         "resolution": resolution,
         "resize_size": resize_size,
         "images": [
-            {"file": file, "predictions": _predictions(prepare(file, orientation), classifier, config.top)}
-            for file, orientation in zip(images, orientations, strict=True)
+            {"file": file, "predictions": _predictions(pixels, classifier, config.top)}
+            for file, pixels in zip(images, crops, strict=True)
         ],
     }
 
@@ -110,20 +110,24 @@ def _checked(images: Sequence[str]) -> list[int]:
     return [look.orientation for look in looks]
 
 
-def _preparation(resolution: int, resize_size: int) -> Callable[[str, int], np.ndarray]:
-    """From a file and its orientation to pixels uint8 [resolution, resolution, 3]."""
+def _crops(
+    images: Sequence[str], orientations: Sequence[int], resolution: int, resize_size: int
+) -> Iterator[np.ndarray]:
+    """Pixels uint8 [resolution, resolution, 3] of each file, in order."""
     import tensorflow as tf
 
     from nas_tf.data.decode import decode_photo
     from nas_tf.data.preprocess import evaluation_image
 
-    # In a graph, which `decode_photo` asks for.
-    @tf.function(input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([], tf.int32)])
     def prepared(path: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
         image = decode_photo(tf.io.read_file(path), orientation)
         return evaluation_image(image, resolution, resize_size)
 
-    return lambda file, orientation: prepared(str(pathlib.Path(file).expanduser()), orientation).numpy()
+    # As in evaluation, where too the files to come are decoded meanwhile.
+    paths = [str(pathlib.Path(image).expanduser()) for image in images]
+    files = tf.data.Dataset.from_tensor_slices((paths, list(orientations)))
+    crops = files.map(prepared, num_parallel_calls=tf.data.AUTOTUNE)
+    return crops.prefetch(tf.data.AUTOTUNE).as_numpy_iterator()
 
 
 def _predictions(pixels: np.ndarray, classifier: Classifier, top: int) -> list[dict[str, Any]]:
