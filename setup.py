@@ -7,7 +7,7 @@ setup(
     version="0.1.0",
     description="From a dataset and a phone's latency table to an int8 .tflite within budget",
     packages=find_packages(include=["nas_tf*", "quant*", "export*", "flags*"]),
-    package_data={"flags": ["*.flags"]},
+    package_data={"flags": ["*.flags"], "export": ["*.txt"]},
     python_requires=">=3.10,<3.14",
     install_requires=[
         "absl-py>=1.2,<2",

@@ -118,6 +118,13 @@ TESTS = {
     ),
     "export/classifier.py": ("tests/export/test_evaluate*.py", "tests/export/test_foreign_models.py"),
     "export/model_accuracy.py": ("tests/export/test_evaluate*.py",),
+    "export/tally.py": ("tests/export/test_tally.py", "tests/export/test_evaluate*.py"),
+    "export/metadata_writer.py": ("tests/export/test_metadata_writer.py",),
+    "export/file_description.py": ("tests/export/test_metadata_writer.py", "tests/export/test_predict.py"),
+    "export/predict_run.py": ("tests/export/test_predict.py",),
+    "export/model_card.py": ("tests/export/test_model_card.py",),
+    "export/benchmark_several.py": ("tests/export/test_benchmark_several.py",),
+    "nas_tf/data/unprepared.py": ("tests/data/test_unprepared.py",),
     "export/evaluate_run.py": ("tests/export/test_evaluate*.py",),
     "export/converter.py": ("tests/export/test_convert*.py", "tests/export/test_background*.py"),
 }
@@ -341,8 +348,8 @@ HAND_PICKED = (
     HandPicked(
         "background with the label's place unshifted",
         "export/model_accuracy.py",
-        r"np\.array\(matching\.order\) \+ background",
-        "np.array(matching.order)",
+        r"np\.array\(prepared\.matching\.order\) \+ prepared\.background",
+        "np.array(prepared.matching.order)",
     ),
     HandPicked(
         "background behind the classes",

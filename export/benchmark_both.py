@@ -64,12 +64,12 @@ def benchmark_both(workdir: str, config: BenchmarkConfig) -> dict[str, Any]:
     model = pathlib.Path(config.model or RunFolder(workdir).int8_file)
     require(model.exists(), f"There is no model {str(model)!r} to time.")
     clock = Clock()
-    device = _InTurns(open_device(_warm(config)))
+    device = _InTurns(open_device(warm(config)))
     try:
         with tempfile.TemporaryDirectory() as folder:
             path = as_tflite(model, pathlib.Path(folder))
             require_model_file(path)
-            timing = _rounds(config.timing)
+            timing = paired_rounds(config.timing)
             samples = time_with_progress(
                 "benchmark: both kernels", device, dict.fromkeys(KERNELS, path), timing
             )
@@ -136,7 +136,7 @@ def _verdict(summary: dict[str, Any]) -> str:
     return f"{summary['faster']}, {ratio:.3g} times as fast ({surely} {low:.3g} to {high:.3g})"
 
 
-def _warm(config: BenchmarkConfig) -> Any:
+def warm(config: BenchmarkConfig) -> Any:
     """On this machine a second run at each turn: the first finds the caches full of the other's."""
     device = config.device
     if isinstance(device, HostConfig):
@@ -144,7 +144,7 @@ def _warm(config: BenchmarkConfig) -> Any:
     return device
 
 
-def _rounds(timing: TimingConfig) -> TimingConfig:
+def paired_rounds(timing: TimingConfig) -> TimingConfig:
     """As many for both, so that every round is a pair."""
     rounds = max(_MIN_ROUNDS, timing.num_rounds)
     return TimingConfig(rounds, timing.max_error, max_rounds=rounds, max_extra_seconds=0.0)

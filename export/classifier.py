@@ -6,10 +6,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from export import input_scaling
+from export import input_scaling, labels
 from export.evaluate_config import EvaluateConfig
 from nas_tf.base.errors import require
 from nas_tf.network import model_folder
+
+
+def _softmax(scores: np.ndarray) -> np.ndarray:
+    from scipy.special import softmax
+
+    return softmax(scores.astype(np.float64), axis=1)
 
 
 class Classifier(NamedTuple):
@@ -25,6 +31,8 @@ class Classifier(NamedTuple):
       scores: uint8 images [N,R,R,3] → [N, num_outputs].
       labels: one per output, or None; named: whether they are more than numbers.
       input_scaling: how pixels become its input, and why.
+      probabilities: scores [N, num_outputs] → as many probabilities, each row's sum 1.
+      words: labels for people, one per output, or None if there are no others.
     """
 
     kind: str
@@ -37,6 +45,8 @@ class Classifier(NamedTuple):
     labels: tuple[str, ...] | None
     named: bool
     input_scaling: dict[str, str]
+    probabilities: Callable[[np.ndarray], np.ndarray] = _softmax
+    words: tuple[str, ...] | None = None
 
 
 def load_classifier(model: str, config: EvaluateConfig) -> Classifier:
@@ -74,6 +84,8 @@ def _load_file(path: pathlib.Path, config: EvaluateConfig) -> Classifier:
         labels=file.labels,
         named=file.named,
         input_scaling=file.input_scaling.facts(),
+        probabilities=file.probabilities,
+        words=file.words,
     )
 
 
@@ -105,4 +117,5 @@ def _load_folder(path: pathlib.Path) -> Classifier:
         labels=description.labels,
         named=description.named,
         input_scaling={"formula": "(pixel - 128) / 128", "reason": "a model folder of this project"},
+        words=labels.words_of(description.labels),
     )

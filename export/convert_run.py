@@ -2,9 +2,18 @@
 
 import dataclasses
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
 
-from export import background, convert_checks, converter, file_check, file_facts, labels
+from export import (
+    background,
+    convert_checks,
+    converter,
+    file_check,
+    file_description,
+    file_facts,
+    labels,
+    model_card,
+)
 from nas_tf.base import files
 from nas_tf.base.clock import Clock
 from nas_tf.base.errors import require
@@ -26,6 +35,7 @@ class ConvertConfig:
       input_type, output_type: uint8, int8 or float32.
       seed: chooses the class that lends background its weights.
       background_margin_steps: int8 output steps by which background stays under that class.
+      author, version, license: of the model, as the file says; a `license` of "" is left out.
     """
 
     model: str = ""
@@ -36,6 +46,13 @@ class ConvertConfig:
     output_type: str = "uint8"
     seed: int = 0
     background_margin_steps: float = background.DEFAULT_MARGIN_STEPS
+    author: str = "nas_tf"
+    version: str = "1"
+    license: str = ""
+
+
+# Of the stage's settings, those that runs of earlier versions do not hold: their defaults.
+NEWER = {name: getattr(ConvertConfig, name) for name in ("author", "version", "license")}
 
 
 def run_convert(workdir: str, config: ConvertConfig) -> dict[str, Any]:
@@ -59,12 +76,7 @@ def run_convert(workdir: str, config: ConvertConfig) -> dict[str, Any]:
     stage = _open_stage(workdir, config, folder) if workdir else None
     output = _output(config, description, stage)
     if stage and stage.summary() is not None and _is_ours(stage, output):
-        # By the path of this call, which may name the folder in another way.
-        held = stage.summary()
-        return held | {
-            "output": str(output),
-            "labels": str(output.parent / pathlib.Path(held["labels"]).name),
-        }
+        return _held(stage, output)
     require(
         not output.exists() or _is_ours(stage, output),
         f"--output={str(output)!r} exists and was not written by this run; name another file or remove it.",
@@ -73,25 +85,49 @@ def run_convert(workdir: str, config: ConvertConfig) -> dict[str, Any]:
     if num_classes > len(names):
         names = (background.LABEL, *names)
     # A file that was named may lie beside others; the stage's folder is its own.
-    label_file = labels.path_beside(output, alone=not config.output)
+    beside = _Beside(
+        labels.path_beside(output, alone=not config.output),
+        model_card.path_beside(output, alone=not config.output),
+    )
     # Before the conversion, which takes some 16 seconds for a whole network.
-    labels.check_writable(label_file, names)
+    labels.check_writable(beside.labels, names)
+    model_card.check_writable(beside.card)
     clock = Clock()
     content, facts = convert_model(folder, config)
+    origin = file_description.Origin(config.author, config.version, config.license)
+    content = file_description.embed(content, description, names, config.input_type, origin)
     _write(stage, output, content, names, file_facts.facts_of(description))
-    labels.write(label_file, names)
+    labels.write(beside.labels, names)
     summary = {
         "output": str(output),
         "bytes": output.stat().st_size,
         "model": folder,
         "num_classes": num_classes,
         **facts,
-        "labels": str(label_file),
+        "labels": str(beside.labels),
+        "model_card": str(beside.card),
         "seconds": clock.seconds(),
     }
     if stage:
         stage.write_summary(summary)
+    model_card.write(beside.card, summary, workdir)
     return summary
+
+
+class _Beside(NamedTuple):
+    """Files that belong to the converted one."""
+
+    labels: pathlib.Path
+    card: pathlib.Path
+
+
+def _held(stage: StageFolder, output: pathlib.Path) -> dict[str, Any]:
+    """The summary of a conversion that has ended."""
+    # By the path of this call, which may name the folder in another way.
+    held = stage.summary() or {}
+    names = {key: held[key] for key in ("labels", "model_card") if key in held}
+    beside = {key: str(output.parent / pathlib.Path(path).name) for key, path in names.items()}
+    return held | {"output": str(output), **beside}
 
 
 def _output(config: ConvertConfig, description: ModelDescription, stage: StageFolder | None) -> pathlib.Path:
@@ -111,6 +147,8 @@ def facts_for_people(summary: dict[str, Any]) -> dict[str, Any]:
         facts[end.removesuffix("_tensor")] = f"{tensor['dtype']} {tensor['shape']}{grid}"
     if summary["background_source"] is not None:
         facts["background is like class"] = summary["background_source"]
+    if "model_card" in summary:  # not in a summary of an older version
+        facts["model card"] = summary["model_card"]
     if summary["background_margin_steps"] is not None:
         facts["background's margin (int8 steps)"] = summary["background_margin_steps"]
     if "checked_images" in summary:  # not in a summary of an older version
@@ -252,7 +290,7 @@ def _tensor_facts(tensor: flatbuffer.Tensor) -> dict[str, Any]:
 def _open_stage(workdir: str, config: ConvertConfig, folder: str) -> StageFolder:
     # The model by what it is and not by its path, which may change between runs.
     settings = dataclasses.asdict(config) | {"model": model_folder.digest(folder)}
-    return open_stage(workdir, CONVERT, settings)
+    return open_stage(workdir, CONVERT, settings, NEWER)
 
 
 def _write(

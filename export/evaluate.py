@@ -2,6 +2,7 @@
 
     python -m export.evaluate --model=model_int8.tflite --dataset=imagenet2012 \
         --split=validation --data_dir=...
+    python -m export.evaluate --model=new.tflite --compare_with=old.tflite --dataset=photos --per_class
 """
 
 import dataclasses
@@ -9,7 +10,7 @@ import dataclasses
 from absl import flags
 
 from export.evaluate_config import EvaluateConfig
-from export.evaluate_run import facts_for_people, run_evaluate
+from export.evaluate_run import facts_for_people, run_comparison, run_evaluate
 from export.model_accuracy import evaluate_model
 from flags import common, paths
 from flags.evaluate import evaluate_config
@@ -33,6 +34,15 @@ _RESOLUTION = flags.DEFINE_integer(
     lower_bound=0,
     upper_bound=4096,
 )
+_COMPARE = paths.DEFINE_path(
+    "compare_with",
+    "",
+    "Another .tflite or model folder, run on the same images: agreement, and whether one is better "
+    "(McNemar's exact test). Nothing is put in a run folder.",
+)
+_COMPARE_MEAN = flags.DEFINE_list("compare_input_mean", [], "As --input_mean, of the file of --compare_with.")
+_COMPARE_STD = flags.DEFINE_list("compare_input_std", [], "As --input_std, of the file of --compare_with.")
+_PER_CLASS = flags.DEFINE_bool("per_class", False, "Also print each class's top-1 with its interval.")
 _OUTPUT = paths.DEFINE_path("output_json", "", "Also write the summary to this file.")
 
 
@@ -47,13 +57,31 @@ def main() -> None:
         input_std=tuple(_STD.value),
         resolution=_RESOLUTION.value,
     )
-    summary = run_evaluate(workdir, config) if workdir else evaluate_model(_MODEL.value, config)
+    if _COMPARE.value:
+        summary = run_comparison(workdir or "", config, _COMPARE.value, _other(config))
+    else:
+        require(
+            not (_COMPARE_MEAN.value or _COMPARE_STD.value),
+            "--compare_input_mean and --compare_input_std are for the file of --compare_with.",
+        )
+        summary = run_evaluate(workdir, config) if workdir else evaluate_model(_MODEL.value, config)
     if _OUTPUT.value:
         files.write_json(_OUTPUT.value, summary)
     cli.print_facts(
         "Evaluation",
-        facts_for_people(summary),
+        facts_for_people(summary, _PER_CLASS.value),
         f"python -m export.benchmark --workdir={workdir}" if workdir else "",
+    )
+
+
+def _other(config: EvaluateConfig) -> EvaluateConfig:
+    """How the second model is run: alike, but for what it says, or what is said, of its own input."""
+    return dataclasses.replace(
+        config,
+        model=_COMPARE.value,
+        input_mean=tuple(_COMPARE_MEAN.value),
+        input_std=tuple(_COMPARE_STD.value),
+        resolution=0,
     )
 
 

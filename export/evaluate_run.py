@@ -4,9 +4,12 @@ import dataclasses
 import pathlib
 from typing import Any
 
+import numpy as np
+
 from export import file_facts
 from export.evaluate_config import NEWER, EvaluateConfig
-from export.model_accuracy import Prepared, evaluate_model, measure, prepare
+from export.model_accuracy import Prepared, evaluate_model, measure, measure_images, prepare
+from export.tally import paired_difference
 from nas_tf.base.clock import Clock
 from nas_tf.base.errors import require
 from nas_tf.base.run_folder import EVALUATE, RunFolder, open_stage
@@ -44,6 +47,36 @@ def run_evaluate(workdir: str, config: EvaluateConfig) -> dict[str, Any]:
     summary |= {"seconds": clock.seconds()}
     stage.write_summary(summary)
     return summary
+
+
+def run_comparison(
+    workdir: str, config: EvaluateConfig, other: str, other_config: EvaluateConfig
+) -> dict[str, Any]:
+    """Two models on the same images, each prepared as it asks for; writes nothing.
+
+    Args:
+      workdir: whose converted file is the first model if `config.model` is "".
+      config: of the first model.
+      other, other_config: of the second.
+
+    Returns:
+      The summary of the first, with `compared_with`, that of the second; `agreement`, the share of
+      images to which both give the same class; and what `paired_difference` says.
+
+    Raises:
+      UserError: as `evaluate_model`, before any image is judged.
+    """
+    model = config.model or str(RunFolder(workdir).int8_file)
+    paths, configs = (model, other), (config, other_config)
+    ready = [prepare(path, settings) for path, settings in zip(paths, configs, strict=True)]
+    # One after the other: both at once would take the cores from each other, and so distort both rates.
+    measured = [measure_images(*given) for given in zip(paths, configs, ready, strict=True)]
+    (summary, first), (second_summary, second) = measured
+    return summary | {
+        "compared_with": second_summary,
+        "agreement": float(np.mean(first.answers == second.answers)),
+        **paired_difference(first.right, second.right),
+    }
 
 
 def _settings(model: str, config: EvaluateConfig) -> dict[str, Any]:
@@ -94,14 +127,21 @@ def _measure_all(
     return summary | {"int8": summary} | others
 
 
-def facts_for_people(summary: dict[str, Any]) -> dict[str, Any]:
-    """The summary in a few printable lines."""
+def facts_for_people(summary: dict[str, Any], per_class: bool = False) -> dict[str, Any]:
+    """The summary in a few printable lines.
+
+    Args:
+      per_class: also a line for each class of the dataset.
+    """
     facts = {
         "model": summary["model"],
         "split": f"{summary['dataset']} {summary['split']}",
         "images": summary["num_examples"],
-        "top1": f"{summary['top1']:.2%}",
-        "top5": f"{summary['top5']:.2%}",
+        "top1": f"{summary['top1']:.2%}{_interval(summary, 'top1_interval')}",
+        "top5": f"{summary['top5']:.2%}{_interval(summary, 'top5_interval')}",
+        "outputs": f"{summary['num_outputs']}, output 0 is a background that no image belongs to"
+        if summary["background_class"]
+        else f"{summary['num_outputs']}, the dataset's classes without a background",
     }
     if summary["background_class"]:
         facts["predicted background"] = summary["background_predictions"]
@@ -117,4 +157,39 @@ def facts_for_people(summary: dict[str, Any]) -> dict[str, Any]:
         facts["classes"] = names
     if summary["kernels"]:
         facts["kernels"] = summary["kernels"]
-    return facts | {"images per second": f"{summary['images_per_second']:.0f}"}
+    facts["images per second"] = f"{summary['images_per_second']:.0f}"
+    if "compared_with" in summary:
+        facts |= _comparison(summary)
+    return facts | (_by_class(summary) if per_class else {})
+
+
+def _interval(summary: dict[str, Any], key: str) -> str:
+    if key not in summary:
+        return ""
+    low, high = summary[key]
+    return f" (95 % interval {low:.2%} to {high:.2%})"
+
+
+def _comparison(summary: dict[str, Any]) -> dict[str, Any]:
+    other = summary["compared_with"]
+    low, high = summary["difference_interval"]
+    return {
+        "compared with": other["model"],
+        "its top1": f"{other['top1']:.2%}{_interval(other, 'top1_interval')}",
+        "its input": f"{other['input_scaling']['formula']}, short side to {other['resize_size']} pixels, "
+        f"centre {other['resolution']}",
+        "agreement": f"{summary['agreement']:.2%} of the answers are the same class",
+        "difference": f"{100 * summary['difference']:+.2f} points of top-1 (95 % interval {100 * low:+.2f} "
+        f"to {100 * high:+.2f})",
+        "McNemar's test": f"p = {summary['p_value']:.3g}, exact; right alone: {summary['only_first_right']} "
+        f"and {summary['only_second_right']} images",
+    }
+
+
+def _by_class(summary: dict[str, Any]) -> dict[str, Any]:
+    if "per_class" not in summary:
+        return {"classes one by one": "not in this summary, which an earlier version wrote"}
+    return {
+        f"  {row['label']}": f"{row['top1']:.2%} of {row['examples']}{_interval(row, 'top1_interval')}"
+        for row in summary["per_class"]
+    }

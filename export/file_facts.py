@@ -24,6 +24,9 @@ RECEIPT = "written.json"
 # Far more than such an entry takes; it may be in anyone's file.
 _MAX_BYTES = 1 << 16
 _MAX_SIZE = 1 << 15
+# The one way in which images are resized here, in words that a file carries for other readers.
+RESIZE_METHOD = "bilinear, antialiased"
+CROP_PLACE = "center"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,17 +37,24 @@ class FileFacts:
       input_mean, input_std: in pixel units, of a float input: (pixel − mean) / std.
       resize_size: short side before the centre crop, in pixels; 0: not known.
       named: whether the labels are names, and not numbers in place of unknown names.
+      crop_size: side of the centre crop, in pixels; 0: not known.
+      resize_method, crop_place: how the file was measured, in words for other readers.
     """
 
     input_mean: float = PIXEL_MEAN
     input_std: float = PIXEL_STD
     resize_size: int = 0
     named: bool = True
+    crop_size: int = 0
+    resize_method: str = RESIZE_METHOD
+    crop_place: str = CROP_PLACE
 
 
 def facts_of(description: ModelDescription) -> FileFacts:
     """The facts of a file made of the described model."""
-    return FileFacts(resize_size=description.resize_size, named=description.named)
+    return FileFacts(
+        resize_size=description.resize_size, named=description.named, crop_size=description.resolution
+    )
 
 
 def append(tflite_path: pathlib.Path, facts: FileFacts) -> None:
@@ -73,14 +83,24 @@ def _checked(content: str, path: pathlib.Path) -> FileFacts:
             float(given["input_std"]),
             int(given["resize_size"]),
             bool(given["named"]),
+            # Files of earlier versions do not say.
+            int(given.get("crop_size", 0)),
+            str(given.get("resize_method", RESIZE_METHOD)),
+            str(given.get("crop_place", CROP_PLACE)),
         )
-    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise UserError(_damaged(path)) from error
     require(
         math.isfinite(facts.input_mean)
         and 0 < facts.input_std < math.inf
-        and 0 <= facts.resize_size <= _MAX_SIZE,
+        and 0 <= facts.resize_size <= _MAX_SIZE
+        and 0 <= facts.crop_size <= _MAX_SIZE,
         _damaged(path),
+    )
+    require(
+        (facts.resize_method, facts.crop_place) == (RESIZE_METHOD, CROP_PLACE),
+        f"The file {str(path)!r} was made for images resized by {facts.resize_method!r} and cropped at "
+        f"{facts.crop_place!r}; this version knows {RESIZE_METHOD!r} and {CROP_PLACE!r}.",
     )
     return facts
 

@@ -1,6 +1,7 @@
 """How pixels become a model's input: what was asked for, what the file says, or a refusal."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -85,7 +86,21 @@ class InputScaling:
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Input values [..., 3] of uint8 pixels [..., 3]."""
-        return self.table[images, np.arange(_CHANNELS)]
+        if self._unchanged:
+            return images
+        # One look-up for all channels takes a fraction of the time of one that also picks the channel.
+        return self._shared[images] if self._shared is not None else self.table[images, np.arange(_CHANNELS)]
+
+    @functools.cached_property
+    def _shared(self) -> np.ndarray | None:
+        """The table [256] of all channels; None where they differ."""
+        same = (self.table == self.table[:, :1]).all()
+        return np.ascontiguousarray(self.table[:, 0]) if same else None
+
+    @functools.cached_property
+    def _unchanged(self) -> bool:
+        """Whether the input is the pixels themselves."""
+        return self.table.dtype == np.uint8 and bool((self.table == np.arange(_LEVELS)[:, np.newaxis]).all())
 
     def facts(self) -> dict[str, Any]:
         """For a summary."""

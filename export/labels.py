@@ -7,6 +7,9 @@ from nas_tf.base import files
 from nas_tf.base.errors import UserError, require
 
 FILE_NAME = "labels.txt"
+WORDS_NAME = "labels_en.txt"
+# WordNet's words of ImageNet's classes, which the dataset itself names by WordNet's numbers.
+_IMAGENET_WORDS = pathlib.Path(__file__).with_name("imagenet_words.txt")
 _MAX_BYTES = 1 << 24
 
 
@@ -23,8 +26,24 @@ def write(path: pathlib.Path, labels: tuple[str, ...]) -> None:
 
 
 def append(tflite_path: pathlib.Path, labels: tuple[str, ...]) -> None:
-    """Appends `labels.txt` to a `.tflite` file."""
+    """Appends `labels.txt` to a `.tflite` file, and English words where the labels are ImageNet's ids."""
     archive.append(tflite_path, FILE_NAME, text_of(labels))
+    if words := words_of(labels):
+        archive.append(tflite_path, WORDS_NAME, text_of(words))
+
+
+def words_of(labels: tuple[str, ...]) -> tuple[str, ...] | None:
+    """English words of labels that are WordNet ids of ImageNet's classes; else None.
+
+    A label that is no such id, as the background's, stays as it is.
+    """
+    if not any(label.startswith("n0") or label.startswith("n1") for label in labels):
+        return None
+    rows = _IMAGENET_WORDS.read_text(encoding="utf-8").splitlines()
+    words = dict(row.split("\t") for row in rows if not row.startswith("#"))
+    known = sum(label in words for label in labels)
+    # All of them but a background, or they are somebody's own names that look like ids.
+    return tuple(words.get(label, label) for label in labels) if known >= max(1, len(labels) - 1) else None
 
 
 def path_beside(output: pathlib.Path, alone: bool) -> pathlib.Path:

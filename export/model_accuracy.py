@@ -3,18 +3,22 @@
 First `prepare` opens both and refuses what does not fit, then `measure` goes through the images.
 """
 
+import collections
+import concurrent.futures
 import pathlib
+import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from export.classifier import Classifier, load_classifier
 from export.evaluate_config import EvaluateConfig
+from export.tally import Tally, wilson
 from nas_tf.base.clock import Clock
 from nas_tf.base.errors import require
 from nas_tf.base.progress import Progress
 from nas_tf.data.class_names import ClassList, Matching, match_dataset
-from nas_tf.train.accuracy import AccuracyCounter
 
 if TYPE_CHECKING:
     from nas_tf.data.batches import ImageSize
@@ -47,8 +51,9 @@ def evaluate_model(model: str | pathlib.Path, config: EvaluateConfig) -> dict[st
       config: which images, and how to run.
 
     Returns:
-      `top1`, `top5` (shares), `num_examples`, `background_predictions` (images whose largest
-      score is the background's; 0 if the model has none), `images_per_second`, …
+      `top1`, `top5` (shares) and their 95 % `top1_interval`, `top5_interval`, `num_examples`,
+      `background_predictions` (images whose largest score is the background's; 0 if the model has
+      none), `per_class`, `most_confused`, `confusion`, `images_per_second`, …
 
     Raises:
       UserError: unusable model or images, or class counts that do not fit.
@@ -75,25 +80,35 @@ def prepare(model: str, config: EvaluateConfig) -> Prepared:
 
 def measure(model: str, config: EvaluateConfig, prepared: Prepared) -> dict[str, Any]:
     """The summary of `evaluate_model`, once model and images are open."""
+    return measure_images(model, config, prepared)[0]
+
+
+def measure_images(model: str, config: EvaluateConfig, prepared: Prepared) -> tuple[dict[str, Any], Tally]:
+    """(summary, what was answered to each image), once model and images are open.
+
+    Interrupted, it says what was counted so far, and that this is only a part.
+    """
     from nas_tf.data.overview import note_shared
 
-    classifier, size = prepared.classifier, prepared.size
-    note_shared(prepared.source, config.data.train_split, prepared.split)
+    classifier, size, source = prepared.classifier, prepared.size, prepared.source
+    note_shared(source, config.data.train_split, prepared.split)
     # After opening, which would distort images per second.
     clock = Clock()
-    counter, background_predictions = _count(config, prepared)
+    tally = Tally(np.array(prepared.matching.order) + prepared.background, classifier.num_outputs)
+    try:
+        _count(config, prepared, tally)
+    except KeyboardInterrupt:
+        _say_partial(model, tally, source.part_size(prepared.split))
+        raise
     seconds = clock.seconds()
     return {
         "model": model,
         "kind": classifier.kind,
         "dataset": config.data.dataset,
         "split": prepared.split,
-        "top1": counter.top1,
-        "top5": counter.top5,
-        "num_examples": counter.examples,
+        **tally.facts(source.labels),
         "num_outputs": classifier.num_outputs,
         "background_class": bool(prepared.background),
-        "background_predictions": background_predictions,
         "input_type": classifier.input_type,
         "input_scaling": classifier.input_scaling,
         "class_names": prepared.matching.note,
@@ -101,30 +116,58 @@ def measure(model: str, config: EvaluateConfig, prepared: Prepared) -> dict[str,
         "resolution": size.resolution,
         "resize_size": size.resize_size,
         "resize_origin": _resize_origin(config.data.resize_size, classifier.resize_size),
-        "images_per_second": counter.examples / seconds,
+        "images_per_second": tally.examples / seconds,
         "seconds": seconds,
-    }
+    }, tally
 
 
-def _count(config: EvaluateConfig, prepared: Prepared) -> tuple[AccuracyCounter, int]:
-    """(hits among all images, how many were taken for background)."""
+def _count(config: EvaluateConfig, prepared: Prepared, tally: Tally) -> None:
+    """Goes through the images."""
     from nas_tf.data import batches
 
-    source, split, classifier, background, matching, size = prepared
-    # The dataset's class → the model's output.
-    outputs = np.array(matching.order) + background
+    source, split, classifier, _, _, size = prepared
     images = batches.evaluation_batches(source, split, config.batch_size, size.resolution, size.resize_size)
-    counter, background_predictions = AccuracyCounter(), 0
     with Progress("evaluate", source.part_size(split)) as progress:
-        for pixels, labels in batches.readable(source, images):
+        for scores, labels in _scored(batches.readable(source, images), prepared):
+            tally.add(scores, labels)
+            progress.update(tally.examples, top1=tally.top1)
+
+
+def _scored(images: Iterator, prepared: Prepared) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(scores, labels) of each batch, in order, with the next ones already under way.
+
+    Else the interpreters would wait for the slowest image of each batch, and for the counting.
+    """
+    from nas_tf.data import batches
+
+    source, split, classifier, *_ = prepared
+    # A model folder takes all cores for one batch already.
+    ahead = 2 if classifier.kind == "tflite" else 1
+    under_way: collections.deque = collections.deque()
+    pool = concurrent.futures.ThreadPoolExecutor(ahead)
+    try:
+        for pixels, labels in images:
             labels = labels.numpy()
             batches.check_labels(labels, source, split)
-            scores = classifier.scores(pixels.numpy())
-            counter.add(scores, outputs[labels])
-            if background:
-                background_predictions += int(np.sum(np.argmax(scores, 1) == 0))
-            progress.update(counter.examples, top1=counter.top1)
-    return counter, background_predictions
+            under_way.append((pool.submit(classifier.scores, pixels.numpy()), labels))
+            if len(under_way) > ahead:
+                scores, of_these = under_way.popleft()
+                yield scores.result(), of_these
+        for scores, of_these in under_way:
+            yield scores.result(), of_these
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _say_partial(model: str, tally: Tally, total: int) -> None:
+    if tally.examples:
+        low, high = wilson(int(tally.right.sum()), tally.examples)
+        print(
+            f"\nPartial figures of {model!r}, of the first {tally.examples} of {total} images only: top-1 "
+            f"{tally.top1:.2%} (95 % interval {low:.2%} to {high:.2%}).",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def match_classes(classifier: Classifier, background: int, source, model: str, policy: str) -> Matching:

@@ -1,7 +1,8 @@
 """Composes the report of a run folder from what its stages wrote."""
 
-from export import report_drawing, report_figures, report_page
+from export import model_card, report_confusion, report_drawing, report_figures, report_page
 from export.report_facts import RunFacts, gather
+from export.tally import wilson
 from nas_tf.base import files
 from nas_tf.base.interpreter import KERNELS
 from nas_tf.base.run_folder import SEARCH, TABLE, RunFolder
@@ -17,7 +18,7 @@ _ACCURACIES = (
 
 
 def write_report(workdir: str) -> str:
-    """Writes `<workdir>/report.html` and returns its path.
+    """Writes `<workdir>/report.html` and returns its path; the model card beside the file, too.
 
     Raises:
       UserError: the folder holds no stage that has ended.
@@ -27,6 +28,7 @@ def write_report(workdir: str) -> str:
         (
             _headline(facts),
             _accuracy(facts),
+            _confusion(facts),
             _architecture(facts),
             _latency(facts),
             _sizes(facts),
@@ -39,6 +41,7 @@ def write_report(workdir: str) -> str:
     name = facts.architecture.name if facts.architecture else ""
     words = in_words(facts.architecture) if facts.architecture else "no architecture yet"
     path = RunFolder(facts.workdir).report
+    model_card.update(workdir)
     files.write_text(path, report_page.page(f"Run {facts.workdir.name}", f"{name}  {words}".strip(), body))
     return str(path)
 
@@ -81,19 +84,32 @@ def _accuracy(facts: RunFacts) -> str:
                 (
                     label + (f", {kernels} kernels" if (kernels := result.get("kernels")) else ""),
                     f"{result['top1']:.2%}",
+                    _interval(result),
                     f"{result['top5']:.2%}",
                     f"{result['num_examples']:,}",
                     "—" if background is None else str(background),
                     "measured here",
                 )
             )
-    header = ("network", "top-1", "top-5", "images", "background predictions", "source")
+    header = ("network", "top-1", "95 % interval", "top-5", "images", "background predictions", "source")
     return report_page.section(
         "Accuracy",
         report_page.table(header, rows),
         "All rows: the same images through the same preprocessing. Background predictions are "
         "images given to the added class 0; there should be none.",
     )
+
+
+def _interval(result: dict) -> str:
+    """Of top-1, from the counts, which older summaries hold too."""
+    low, high = wilson(round(result["top1"] * result["num_examples"]), result["num_examples"])
+    return f"{low:.2%} to {high:.2%}"
+
+
+def _confusion(facts: RunFacts) -> str:
+    drawn = report_confusion.draw(facts.value("evaluate", "int8") or {})
+    note = "Images of the int8 file by their class (rows) and the class that they were given (columns)."
+    return report_page.section("Confusion", drawn, note)
 
 
 def _architecture(facts: RunFacts) -> str:

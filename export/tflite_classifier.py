@@ -7,6 +7,7 @@ import threading
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 
 from export import file_facts, tflite_metadata
 from export.input_scaling import InputTensor, Normalization, decide
@@ -18,6 +19,8 @@ from nas_tf.latency.host import usable_cores
 from quant import flatbuffer
 
 _TYPES = ("uint8", "int8", "float32")
+# Operators that leave the scores what they are.
+_UNCHANGING = ("DEQUANTIZE", "QUANTIZE", "RESHAPE", "SQUEEZE")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +58,7 @@ class TFLiteClassifier:
       input_scaling: how pixels become the input.
       labels: one per output, or None if the file has none that fit.
       named: whether the labels are names, and not numbers in place of names.
+      words: labels for people, one per output, or None if the file has no others.
 
     Raises:
       UserError: the file is no flatbuffer, or no classifier of square RGB images, or does not
@@ -86,8 +90,12 @@ class TFLiteClassifier:
         )
         # Made here, so that a file that does not run is refused before any image is read.
         self.num_outputs = self._check_scores(self._interpreter()[2])
+        self._scale, self._zero_point = self._interpreter()[2]["quantization"]
+        self._ends_in_softmax = _ends_in_softmax(graph)
         labels = read_labels(path, metadata.label_file)
         self.labels = labels if labels and len(labels) == self.num_outputs else None
+        words = read_labels(path, metadata.words_file) if metadata.words_file else None
+        self.words = words if words and len(words) == self.num_outputs else None
         self.named = facts.named if facts else not are_numbers(labels or ())
         self._pool = concurrent.futures.ThreadPoolExecutor(options.num_workers or usable_cores())
 
@@ -97,6 +105,12 @@ class TFLiteClassifier:
         Integer scores stay as they are: dequantizing them changes no order.
         """
         return np.stack(list(self._pool.map(self._one, images)))
+
+    def probabilities(self, scores: np.ndarray) -> np.ndarray:
+        """Probabilities [N, num_outputs] of class scores: their softmax, unless the file ends in one."""
+        # A float output has no scale.
+        real = (scores.astype(np.float64) - self._zero_point) * (self._scale or 1.0)
+        return real if self._ends_in_softmax else softmax(real, axis=1)
 
     def close(self) -> None:
         """Ends the threads."""
@@ -152,6 +166,17 @@ class TFLiteClassifier:
             self._path, f"model {str(self._path)!r}", self._kernels, input_shape=shape
         )
         return interpreter, interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+
+
+def _ends_in_softmax(graph: flatbuffer.Graph) -> bool:
+    """Whether the scores are probabilities already, whatever else reshapes or requantizes them."""
+    tensor = graph.outputs[0]
+    while (place := graph.producers.get(tensor)) is not None:
+        operator = graph.operators[place]
+        if operator.name not in _UNCHANGING or not operator.inputs:
+            return operator.name == "SOFTMAX"
+        tensor = operator.inputs[0]
+    return False
 
 
 def _input_tensor(tensor: flatbuffer.Tensor) -> InputTensor:

@@ -1,8 +1,7 @@
 """Reads what a `.tflite` file of anyone says of its input and labels: the TFLite metadata.
 
-It is a flatbuffer inside the flatbuffer, for which no installed package has a reader. Fields are
-numbered as in TFLite's metadata_schema.fbs, version 1.5.0, which only ever adds at the end. The
-file is untrusted: every length is looked at before it is followed.
+It is a flatbuffer inside the flatbuffer, for which no installed package has a reader. The file is
+untrusted: every length is looked at before it is followed.
 """
 
 import dataclasses
@@ -10,20 +9,10 @@ import pathlib
 import struct
 from typing import Any
 
+from export import metadata_schema as fields
 from nas_tf.base.errors import UserError, require
 from quant.flatbuffer import CORRUPT
 
-NAME = "TFLITE_METADATA"
-_IDENTIFIER = b"M001"
-# Field numbers of the tables on the way.
-_MODEL_SUBGRAPHS = 3
-_SUBGRAPH_INPUTS, _SUBGRAPH_OUTPUTS = 2, 3
-_TENSOR_PROCESS_UNITS, _TENSOR_FILES = 4, 6
-_UNIT_TYPE, _UNIT_OPTIONS = 0, 1
-_NORMALIZATION = 1  # first of the union ProcessUnitOptions
-_NORMALIZATION_MEAN, _NORMALIZATION_STD = 0, 1
-_FILE_NAME, _FILE_TYPE = 0, 2
-_AXIS_LABELS = 2  # of enum AssociatedFileType
 # Of any list in it; an honest one has a few.
 _MAX_ENTRIES = 1024
 
@@ -36,12 +25,20 @@ class Metadata:
       signature: sizes of the input with −1 where dynamic; () if all are fixed.
       mean, std: of the input's normalization, one number or one per channel; () if there is none.
       label_file: entry of the file's archive with the output's labels; "" if it names none.
+      words_file: of labels for people, in the first language that there is; "" if there are none.
+      name, description, version, author, license: of the model; "" where it does not say.
     """
 
     signature: tuple[int, ...] = ()
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     label_file: str = ""
+    words_file: str = ""
+    name: str = ""
+    description: str = ""
+    version: str = ""
+    author: str = ""
+    license: str = ""
 
 
 def read(path: str | pathlib.Path) -> Metadata:
@@ -66,7 +63,7 @@ def _read(content: bytes) -> Metadata:
     signature = _signature(model)
     for index in range(_bounded(model.MetadataLength())):
         entry = model.Metadata(index)
-        if (entry.Name() or b"").decode("utf-8") == NAME:
+        if (entry.Name() or b"").decode("utf-8") == fields.NAME:
             require(entry.Buffer() < model.BuffersLength(), "its buffer is absent.")
             buffer = model.Buffers(entry.Buffer())
             require(8 < buffer.DataLength() <= len(content), "its buffer is empty or too long.")
@@ -81,35 +78,48 @@ def _signature(model: Any) -> tuple[int, ...]:
 
 
 def _described(content: bytes, signature: tuple[int, ...]) -> Metadata:
-    require(content[4:8] == _IDENTIFIER, f"it is not of version {_IDENTIFIER.decode()}.")
-    subgraphs = _Table.root(content).tables(_MODEL_SUBGRAPHS)
+    require(content[4:8] == fields.IDENTIFIER, f"it is not of version {fields.IDENTIFIER.decode()}.")
+    model = _Table.root(content)
+    of_model: dict[str, Any] = {
+        "name": model.text(fields.MODEL_NAME),
+        "description": model.text(fields.MODEL_DESCRIPTION),
+        "version": model.text(fields.MODEL_VERSION),
+        "author": model.text(fields.MODEL_AUTHOR),
+        "license": model.text(fields.MODEL_LICENSE),
+    }
+    subgraphs = model.tables(fields.MODEL_SUBGRAPHS)
     if not subgraphs:
-        return Metadata(signature)
-    mean, std = _normalization(subgraphs[0].tables(_SUBGRAPH_INPUTS))
-    return Metadata(signature, mean, std, _label_file(subgraphs[0].tables(_SUBGRAPH_OUTPUTS)))
+        return Metadata(signature, **of_model)
+    mean, std = _normalization(subgraphs[0].tables(fields.SUBGRAPH_INPUTS))
+    labels, words = _label_files(subgraphs[0].tables(fields.SUBGRAPH_OUTPUTS))
+    return Metadata(signature, mean, std, labels, words, **of_model)
 
 
 def _normalization(inputs: "list[_Table]") -> tuple[tuple[float, ...], tuple[float, ...]]:
     units = [
-        unit.table(_UNIT_OPTIONS)
+        unit.table(fields.UNIT_OPTIONS)
         for tensor in inputs[:1]
-        for unit in tensor.tables(_TENSOR_PROCESS_UNITS)
-        if unit.byte(_UNIT_TYPE) == _NORMALIZATION
+        for unit in tensor.tables(fields.TENSOR_PROCESS_UNITS)
+        if unit.byte(fields.UNIT_TYPE) == fields.NORMALIZATION
     ]
     require(len(units) <= 1, f"it normalizes the input {len(units)} times.")
     if not units or units[0] is None:
         return (), ()
-    return units[0].floats(_NORMALIZATION_MEAN), units[0].floats(_NORMALIZATION_STD)
+    return units[0].floats(fields.NORMALIZATION_MEAN), units[0].floats(fields.NORMALIZATION_STD)
 
 
-def _label_file(outputs: "list[_Table]") -> str:
-    names = [
-        file.text(_FILE_NAME)
+def _label_files(outputs: "list[_Table]") -> tuple[str, str]:
+    """(labels, labels for people): the schema tells the latter by their having a locale."""
+    files = [
+        file
         for tensor in outputs[:1]
-        for file in tensor.tables(_TENSOR_FILES)
-        if file.byte(_FILE_TYPE) == _AXIS_LABELS
+        for file in tensor.tables(fields.TENSOR_FILES)
+        if file.byte(fields.FILE_TYPE) == fields.AXIS_LABELS
     ]
-    return names[0] if names else ""
+    names = [file.text(fields.FILE_NAME) for file in files]
+    words = [file.text(fields.FILE_NAME) for file in files if file.text(fields.FILE_LOCALE)]
+    # Of several, the first one is meant by default.
+    return names[0] if names else "", words[0] if words else ""
 
 
 def _bounded(length: int) -> int:

@@ -26,6 +26,18 @@ MARGIN = flags.DEFINE_float(
     upper_bound=255,
 )
 
+AUTHOR = flags.DEFINE_string(
+    "author", ConvertConfig.author, "Who made the model, for the file's metadata and its model card."
+)
+VERSION = flags.DEFINE_string(
+    "model_version",
+    ConvertConfig.version,
+    "Version of the model, for the file's metadata and its model card.",
+)
+LICENSE = flags.DEFINE_string(
+    "model_license", ConvertConfig.license, "Licence of the model, likewise; empty: it is left out."
+)
+
 
 def convert_config(model: str = "", output: str = "", num_classes: int = 0) -> ConvertConfig:
     """The stage's settings; the arguments are flags of the stand-alone command only."""
@@ -37,4 +49,7 @@ def convert_config(model: str = "", output: str = "", num_classes: int = 0) -> C
         output_type=OUTPUT_TYPE.value,
         seed=common.SEED.value,
         background_margin_steps=MARGIN.value,
+        author=AUTHOR.value,
+        version=VERSION.value,
+        license=LICENSE.value,
     )

@@ -52,3 +52,8 @@ def DEFINE_path(
     return flags.DEFINE(
         PathParser(), name, default, help, serializer=flags.ArgumentSerializer(), required=required
     )
+
+
+def DEFINE_multi_path(name: str, help: str) -> flags.FlagHolder:
+    """A flag that may be given several times; its value is the list of expanded paths, empty by default."""
+    return flags.DEFINE_multi(PathParser(), flags.ArgumentSerializer(), name, [], help)

@@ -13,7 +13,7 @@ ORDER = ("base", "space", "data", "network", "latency", "supernet", "train", "se
 COMMANDS = {
     "nas_tf": {"build_latency_table", "check_latency_table", "describe", "import_checkpoint", "pipeline"},
     "quant": {"audit", "finetune", "parity"},
-    "export": {"benchmark", "convert", "evaluate", "report", "table1"},
+    "export": {"benchmark", "convert", "evaluate", "predict", "report", "table1"},
 }
 # Rooms that hold a command of their name.
 MAINS = {"nas_tf.search.__main__", "nas_tf.train.__main__"}

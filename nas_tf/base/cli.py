@@ -17,13 +17,19 @@ from nas_tf.base.startup import quiet_tensorflow
 _HELP = ("h", "help", "helpshort", "helpfull", "helpxml", "help-xml")
 
 
-def run(main: Callable[[], None]) -> None:
+def run(main: Callable[..., None], takes_files: bool = False) -> None:
     """Parses flags and runs `main`; a `UserError` becomes one sentence and exit status 1.
 
     Output that nobody reads any more (`| head`) ends the command quietly, with the exit status that
     shells give for it; output that cannot be written (a full disk) is an error like others.
+
+    Args:
+      main: called without arguments.
+      takes_files: whether arguments may stand without a flag, before or after flags; `main` is then
+        called with their list.
     """
     streams.make_writable()
+    flags.FLAGS.set_gnu_getopt(takes_files)
     # TensorFlow's start-up chatter would bury the command's own first lines.
     quiet_tensorflow()
     # Depthwise convolutions two to three times as fast; TensorFlow's default on newer processors.
@@ -31,7 +37,7 @@ def run(main: Callable[[], None]) -> None:
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     _show_shared_flags_in_help()
     try:
-        app.run(lambda argv: _guarded(main, argv))
+        app.run(lambda argv: _guarded(main, argv, takes_files))
     except SystemExit as ended:
         # absl exits with 1 after showing help, but help that was asked for is a success.
         asked = any(argument.lstrip("-") in _HELP for argument in sys.argv[1:])
@@ -59,17 +65,17 @@ def print_facts(title: str, facts: dict[str, Any], next_command: str = "") -> No
     sys.stdout.flush()
 
 
-def _guarded(main: Callable[[], None], argv: list[str]) -> int:
+def _guarded(main: Callable[..., None], argv: list[str], takes_files: bool = False) -> int:
     if not flags.FLAGS["verbosity"].present:
         # absl's log would stand between the command's own. Here and not earlier, because absl sets
         # its level when the application starts.
         flags.FLAGS.verbosity = absl_logging.ERROR
     stopping.listen()
     try:
-        if len(argv) > 1:
+        if len(argv) > 1 and not takes_files:
             raise UserError(f"Unexpected argument {argv[1]!r}; flags are written --name=value.")
         _require_finite_flags()
-        main()
+        main(*([argv[1:]] if takes_files else []))
         # Here, where a refusal of the last lines still becomes a sentence.
         sys.stdout.flush()
     except UserError as error:

@@ -12,12 +12,11 @@ from tensorflow_datasets.core import read_only_builder
 from tensorflow_datasets.core.naming import parse_builder_name_kwargs
 
 from nas_tf.base.errors import UserError, require
-from nas_tf.data import class_names, order, splits
+from nas_tf.data import class_names, order, splits, unprepared
 from nas_tf.data.config import Part, as_part
 from nas_tf.data.decode import decode_rgb
 from nas_tf.data.sources import ArraySource, ImageSource
 
-INFO_FILE = "dataset_info.json"
 IN_MEMORY_BYTES = 1 << 30  # splits of small images up to this size are decoded once
 _SAMPLE = 16  # images per split, to learn the size of images that is not declared
 _CYCLE = 16  # files read at the same time
@@ -65,11 +64,10 @@ def open_name(dataset: str, data_dir: str = "", download: bool = False) -> Image
         # Without community datasets, whose list TFDS reads from the network.
         if str(name) not in tfds.list_builders(with_community_datasets=False):
             raise _unknown(dataset) from error
+        # TFDS itself would say so of archives only after it has begun.
         require(
-            download,
-            f"No prepared {dataset!r} in {data_dir or '~/tensorflow_datasets'!r} "
-            f"(looked for {name}/<version>/{INFO_FILE}); give --data_dir of a folder that "
-            "holds it, or --download to let TFDS fetch it.",
+            download and not unprepared.missing_archives(str(name), data_dir),
+            unprepared.explanation(dataset, str(name), data_dir),
         )
         builder = _downloaded(dataset, where)
     except (ValueError, OSError, KeyError, TypeError) as error:
@@ -108,6 +106,22 @@ class RecordSource(ImageSource):
 
     def ranges(self, split: str) -> list[splits.Range]:
         return splits.ranges(split, self._splits, self.name)
+
+    def evaluation_split(self, asked: str = "") -> str:
+        """As in `ImageSource`; refuses a split without labels now, and not after a training."""
+        split = super().evaluation_split(asked)
+        self.part_size(split)
+        try:
+            first = next(iter(self.labels_in_order(split)), 0)
+        except tf.errors.OpError:
+            return split  # said with its reason when the files are read
+        if first < 0:
+            others = ", ".join(name for name in self.split_names() if name != split)
+            raise UserError(
+                f"The split {split!r} of dataset {self.name!r} has no labels, so nothing can be evaluated on "
+                f"it; it also has {others or 'no other split'}."
+            )
+        return split
 
     def examples(self, part: str | Part) -> tf.data.Dataset:
         self.part_size(part)
@@ -265,9 +279,9 @@ def _split_info(infos, split: str, dataset: str):
 
 def _version_folders(folder: str) -> list[pathlib.Path]:
     path = pathlib.Path(folder)
-    if (path / INFO_FILE).is_file():
+    if (path / unprepared.INFO_FILE).is_file():
         return [path]
-    return sorted(info.parent for info in path.glob(f"*/{INFO_FILE}"))
+    return sorted(info.parent for info in path.glob(f"*/{unprepared.INFO_FILE}"))
 
 
 def _downloaded(dataset: str, where: dict[str, Any]) -> tfds.core.DatasetBuilder:

@@ -20,6 +20,7 @@ COMMANDS = (
     "export.evaluate",
     "export.benchmark",
     "export.table1",
+    "export.predict",
     "export.report",
 )
 # Rooms with a command of their name hold it in `__main__`.

@@ -14,6 +14,7 @@ from tests.commands.test_help import COMMANDS
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 BENCHMARKS = (
     "benchmarks.checkpoint_cost",
+    "benchmarks.evaluate_throughput",
     "benchmarks.latency_objectives",
     "benchmarks.most_macs",
     "benchmarks.quantization_loss",
@@ -23,13 +24,25 @@ BENCHMARKS = (
     "benchmarks.two_tables",
 )
 # Words that are not paths. A new string flag must be put here, or be defined by DEFINE_path.
-NO_PATHS = {"train_split", "eval_split", "split", "adb_serial", "adb_cpu_mask", "only", "also"}
+NO_PATHS = {
+    "train_split",
+    "eval_split",
+    "split",
+    "adb_serial",
+    "adb_cpu_mask",
+    "only",
+    "also",
+    "author",
+    "model_version",
+    "model_license",
+}
 PATHS = {
     "adb_path",
     "architecture",
     "benchmark_binary",
     "cache_dir",
     "checkpoint",
+    "compare_with",
     "config",
     "data_dir",
     "dataset",
@@ -57,7 +70,8 @@ importlib.import_module(sys.argv[1])
 ours = [f for module, row in flags.FLAGS.flags_by_module_dict().items() for f in row
         if module.split(".")[0] in ("nas_tf", "quant", "export", "flags", "benchmarks")]
 kinds = {f.name: f.flag_type() for f in ours}
-given = [f"--{name}={sys.argv[2]}" for name, kind in kinds.items() if kind == "path"]
+of_paths = [name for name, kind in kinds.items() if kind in ("path", "multi path")]
+given = [f"--{name}={sys.argv[2]}" for name in of_paths]
 if sys.argv[3]:
     with open(sys.argv[3], "w") as stream:
         stream.write("\\n".join(given))
@@ -65,7 +79,8 @@ if sys.argv[3]:
 for f in ours:  # other flags may stay as they are, even if they are required
     flags.FLAGS[f.name].validators.clear()
 flags.FLAGS(["command", *given])
-print(json.dumps([kinds, {name: flags.FLAGS[name].value for name in kinds if kinds[name] == "path"}]))
+values = {name: flags.FLAGS[name].value for name in of_paths}
+print(json.dumps([kinds, {name: v[0] if isinstance(v, list) else v for name, v in values.items()}]))
 """
 
 

@@ -1,0 +1,261 @@
+"""The model card: one Markdown page beside a `.tflite` that says what it is and what it was measured on."""
+
+import dataclasses
+import importlib.metadata
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from export import file_facts, labels, tflite_metadata
+from export.file_description import INPUT_RULES
+from export.report_facts import RunFacts, gather
+from export.tally import wilson
+from nas_tf.base import files
+from nas_tf.base.errors import require
+from nas_tf.base.run_folder import BENCHMARK, CONVERT, EVALUATE, FINETUNE, SEARCH, TRAIN, RunFolder
+from nas_tf.network import model_folder
+from nas_tf.space.architecture import in_words
+
+FILE_NAME = "model_card.md"
+# By which a card is known that may be written anew.
+MARK = "<!-- model card written by nas_tf; it is written anew with the file and with the report -->"
+_SHOWN_LABELS = 20
+_PACKAGES = ("tensorflow", "tf_keras", "tensorflow-model-optimization", "ai-edge-litert")
+
+
+def path_beside(output: pathlib.Path, alone: bool) -> pathlib.Path:
+    """Where the card of `output` lies; `alone`: see `labels.path_beside`."""
+    return output.parent / (FILE_NAME if alone else f"{output.stem}_{FILE_NAME}")
+
+
+def check_writable(path: pathlib.Path) -> None:
+    """Refuses to write over a file that is no card of ours."""
+    held = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else MARK
+    require(
+        held.startswith(MARK),
+        f"The file {str(path)!r} exists and is no model card of ours; name another --output or remove it.",
+    )
+
+
+def write(path: pathlib.Path, summary: dict[str, Any], workdir: str = "") -> None:
+    """Writes the card of a converted file.
+
+    Args:
+      path: the card.
+      summary: of the conversion; its `output` must be there.
+      workdir: the run folder, for what its stages measured so far; "" for none.
+    """
+    files.write_text(path, compose(summary, _run(workdir) if workdir else None))
+
+
+def _run(workdir: str) -> RunFacts:
+    """What the run's stages measured; how it was made only where the file is of this run's network."""
+    run, folder = gather(workdir), RunFolder(workdir)
+    converted = run.settings.get(CONVERT, {}).get("model")
+    own = [path for path in (folder.qat_model, folder.float_model) if path.exists()]
+    if any(model_folder.digest(path) == converted for path in own):
+        return run
+    measured = {stage: run.summaries[stage] for stage in (EVALUATE, BENCHMARK) if stage in run.summaries}
+    return dataclasses.replace(run, summaries=measured, settings={}, architecture=None)
+
+
+def update(workdir: str) -> pathlib.Path | None:
+    """Writes the card of a run's file anew; its path, or None where the run has no file."""
+    held = RunFolder(workdir).stage(CONVERT).summary()
+    if not held or "output" not in held:
+        return None
+    stage = RunFolder(workdir).stage(CONVERT).path
+    # By its name, where the run folder has moved since.
+    inside = stage / pathlib.Path(held["output"]).name
+    output = inside if inside.is_file() else pathlib.Path(held["output"])
+    if not output.is_file():
+        return None
+    path = path_beside(output, alone=output.parent == stage)
+    check_writable(path)
+    write(path, held | {"output": str(output)}, workdir)
+    return path
+
+
+def compose(summary: dict[str, Any], run: RunFacts | None) -> str:
+    """The page, from a conversion's summary and, if there is one, the run around it."""
+    output = pathlib.Path(summary["output"])
+    said = tflite_metadata.read(output)
+    title = f"# {said.name or output.stem}" + (f", version {said.version}" if said.version else "")
+    parts = (
+        f"{MARK}\n\n{title}",
+        said.description,
+        _section("File", _file(output, summary, said)),
+        _section("Input", _input(output, summary)),
+        _section("Output", _output(output, summary)),
+        _section("Accuracy", _accuracy(run)),
+        _section("Latency", _latency(run)),
+        _section("Data", _data(run)),
+        _section("How it was made", _made(summary, run)),
+        _section("Limits", _limits(summary, run)),
+    )
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _file(output: pathlib.Path, summary: dict[str, Any], said: tflite_metadata.Metadata) -> str:
+    rows = [
+        ("name", output.name),
+        ("size", f"{summary['bytes']:,} bytes"),
+        ("SHA-256", f"`{files.sha256(output)}`"),
+        ("author", said.author),
+        ("licence", said.license or "not stated"),
+    ]
+    return _table(("", ""), [(name, value) for name, value in rows if value])
+
+
+def _input(output: pathlib.Path, summary: dict[str, Any]) -> str:
+    tensor, facts = summary["input"], file_facts.read(output)
+    rows = [("tensor", f"{tensor['dtype']} {tensor['shape']}{_grid(tensor)}, RGB")]
+    if facts and facts.resize_size:
+        side = facts.crop_size or tensor["shape"][1]
+        rows += [
+            ("resize", f"short side to {facts.resize_size} pixels, {facts.resize_method}"),
+            ("crop", f"{side} × {side} pixels at the {facts.crop_place}"),
+        ]
+    rows.append(("values", f"{INPUT_RULES[tensor['dtype']]}, of pixels 0 to 255"))
+    return _table(("", ""), rows) + (
+        "\n\nThe accuracy below was measured with this resize. One without antialiasing, or one that "
+        "squashes the image to a square, gives the network other images, and other answers."
+    )
+
+
+def _output(output: pathlib.Path, summary: dict[str, Any]) -> str:
+    tensor = summary["output_tensor"]
+    names = labels.read_appended(output) or ()
+    words = labels.words_of(names) or names
+    shown = ", ".join(words[:_SHOWN_LABELS])
+    if len(words) > _SHOWN_LABELS:
+        shown += f", … ({len(words)} in all, see {labels.FILE_NAME} inside the file)"
+    rows = [
+        ("tensor", f"{tensor['dtype']} {tensor['shape']}{_grid(tensor)}"),
+        ("values", "logits; their softmax, after dequantization, are probabilities"),
+        ("classes", _escaped(shown)),
+    ]
+    if summary["background_source"] is not None:
+        rows.append(
+            ("background", "output 0; it belongs to no image and is there for label sets that begin with one")
+        )
+    return _table(("", ""), rows)
+
+
+def _accuracy(run: RunFacts | None) -> str:
+    evaluated = run.summaries.get(EVALUATE) if run else None
+    if not evaluated:
+        return "Not measured yet: `python -m export.evaluate`."
+    kinds = {"int8": "this file", "qat": "its simulation", "float": "the float network that it was made of"}
+    found = {label: evaluated[kind] for kind, label in kinds.items() if kind in evaluated}
+    rows = [
+        (label, *_shares(row), f"{row['num_examples']:,}", row.get("kernels") or "—")
+        for label, row in (found or {"this file": evaluated}).items()
+    ]
+    table = _table(("network", "top-1 (95 % interval)", "top-5", "images", "kernels"), rows)
+    note = f"Measured on `{evaluated['dataset']}`, split `{evaluated['split']}`."
+    if evaluated["background_class"]:
+        note += f" Images taken for background: {evaluated['background_predictions']}."
+    return f"{table}\n\n{note}{_weakest(evaluated)}"
+
+
+def _shares(row: dict[str, Any]) -> tuple[str, str]:
+    # From the counts, which summaries of earlier versions hold too.
+    low, high = wilson(round(row["top1"] * row["num_examples"]), row["num_examples"])
+    return f"{row['top1']:.2%} ({low:.2%} to {high:.2%})", f"{row['top5']:.2%}"
+
+
+def _weakest(evaluated: dict[str, Any]) -> str:
+    rows = sorted(evaluated.get("per_class") or [], key=lambda row: row["top1"])[:3]
+    if len(rows) < 3:
+        return ""
+    words = ", ".join(f"{_escaped(row['label'])} {row['top1']:.0%} of {row['examples']}" for row in rows)
+    return f" Weakest classes: {words}."
+
+
+def _latency(run: RunFacts | None) -> str:
+    timed = run.summaries.get(BENCHMARK) if run else None
+    if not run or not timed:
+        return "Not measured yet: `python -m export.benchmark`."
+    rows = [
+        ("median", f"{timed['median_ms']:.4g} ms for one image"),
+        ("device", f"{timed['device']}, {timed['num_threads']} thread(s)"),
+        ("runtime", f"{timed['runtime']}, {timed['kernels']} kernels"),
+    ]
+    target, predicted = (run.value(SEARCH, f"{key}_latency_ms") for key in ("target", "predicted"))
+    if target and predicted:
+        rows.append(("budget", f"{target:.4g} ms; predicted from the latency table: {predicted:.4g} ms"))
+    return _table(("", ""), rows)
+
+
+def _data(run: RunFacts | None) -> str:
+    settings = run.settings.get(TRAIN, {}).get("data") if run else None
+    if not run or not settings:
+        return "Not known to this file: it was converted outside of a run folder, or from imported weights."
+    images = run.value(TRAIN, "train_images")
+    counted = f", {images:,} images" if images else ""
+    rows = [("trained on", f"`{settings['dataset']}`, split `{settings['train_split']}`{counted}")]
+    if run.num_classes:
+        rows.append(("classes", f"{run.num_classes}"))
+    return _table(("", ""), rows)
+
+
+def _made(summary: dict[str, Any], run: RunFacts | None) -> str:
+    lines = []
+    if run and run.architecture:
+        searched = run.settings.get(SEARCH, {}).get("space")
+        origin = f"searched in the space `{searched}`" if searched else "given, not searched"
+        lines.append(f"Network: {in_words(run.architecture)}; {origin}.")
+    epochs = run.value(TRAIN, "epochs") if run else None
+    if epochs:
+        lines.append(f"Trained in float for {epochs} epochs.")
+    tuned = run.settings.get(FINETUNE, {}) if run else {}
+    if tuned:
+        lines.append(
+            f"Quantized to int8 with {tuned.get('calibration_images')} images to set the ranges and "
+            f"{tuned.get('steps')} steps of fine-tuning, weights and activations."
+        )
+    if "checked_images" in summary:
+        equal = summary["checked_snr_db"] is None
+        lines.append(
+            f"Compared with its network on {summary['checked_images']} synthetic images: "
+            + ("all logits are equal." if equal else f"logits within {summary['checked_snr_db']:.1f} dB.")
+        )
+    lines.append("Made with " + ", ".join(f"{n} {importlib.metadata.version(n)}" for n in _PACKAGES) + ".")
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _limits(summary: dict[str, Any], run: RunFacts | None) -> str:
+    lines = [
+        f"It knows its {summary['num_classes']} outputs and nothing else: to any other image it also gives "
+        "one of them.",
+        "Accuracy holds for images like those that it was measured on; no other data was looked at, nor how "
+        "errors fall on groups of people or things.",
+        "The interval is that of drawing so few images, and knows nothing of other cameras, light or places.",
+        "Kernels round differently: with others, some answers and the latency change.",
+    ]
+    if not (run and BENCHMARK in run.summaries and run.value(BENCHMARK, "backend") == "adb"):
+        lines.append("Its latency was not measured on a phone.")
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _grid(tensor: dict[str, Any]) -> str:
+    if "scale" not in tensor:
+        return ""
+    return f", scale {tensor['scale']:.6g}, zero point {tensor['zero_point']}"
+
+
+def _section(title: str, body: str) -> str:
+    return f"## {title}\n\n{body}" if body else ""
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def _escaped(text: str) -> str:
+    """A name that may hold anything, as plain words of a table's cell."""
+    for mark in "\\`*_[]<>|#":
+        text = text.replace(mark, f"\\{mark}")
+    return text
