@@ -61,5 +61,4 @@ def _held(path: pathlib.Path) -> float:
     held = files.read_json(path, "working time") if path.exists() else {}
     seconds = held.get("seconds") if isinstance(held, dict) else None
     # JSON's numbers have no end, and it knows NaN and infinity in Python's reading.
-    valid = isinstance(seconds, int | float) and 0 <= seconds <= _MOST_SECONDS
-    return float(seconds) if valid else 0.0
+    return float(seconds) if isinstance(seconds, int | float) and 0 <= seconds <= _MOST_SECONDS else 0.0
