@@ -40,8 +40,6 @@ def run_all(jobs: Sequence[Job], at_once: int) -> None:
     left = [job for job in jobs if not job.ended()]
     if not left:
         return
-    # Before the children load TensorFlow, which reads them once.
-    os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
     begun = time.monotonic()
     # Not forked: TensorFlow's threads do not survive that. A new process for each job frees its graphs.
     pool = concurrent.futures.ProcessPoolExecutor(
@@ -65,6 +63,8 @@ def run_all(jobs: Sequence[Job], at_once: int) -> None:
 
 def _begin(call: Callable[..., Any], arguments: tuple) -> None:
     """In the new process."""
+    # Before it loads TensorFlow, which reads them once.
+    os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
     # The parent's is inherited, and would be taken for a person's wish to see the rest.
     os.environ.pop("TF_CPP_MIN_LOG_LEVEL", None)
     quiet_tensorflow()

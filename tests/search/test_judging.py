@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from nas_tf.base.errors import UserError
 from nas_tf.search import run as search_run
 from nas_tf.search.derivation import most_probable
 from nas_tf.search.gates import log_probabilities
@@ -14,6 +15,7 @@ from nas_tf.search.judging import drawn_networks
 from nas_tf.search.objective import Resource
 from nas_tf.search.problem import check_problem
 from nas_tf.search.run import run_search
+from nas_tf.search.shared_weights import SharedWeights
 from tests.search.helpers import all_choices
 from tests.search.test_run import _schedule
 
@@ -68,3 +70,14 @@ def test_the_best_on_held_out_images_is_the_result(table, tmp_path, monkeypatch)
     listed = json.loads((tmp_path / "a/search/candidates.json").read_text())
     assert len(listed) == 3 and listed[0]["params"] == summary["params"]
     assert json.loads((tmp_path / "a/search/architecture.json").read_text()) == listed[0]["architecture"]
+
+
+def test_shared_weights_of_a_search_judge_as_it_did_itself(table, tmp_path):
+    config = _schedule(table, epochs=1)
+    summary = run_search(str(tmp_path), config)
+    shared = SharedWeights(str(tmp_path), config)
+    assert shared.top1_of(summary["architecture"]) == summary["top1"]
+    with pytest.raises(UserError, match="is not of the space 'micro'"):
+        shared.top1_of(summary["architecture"].replace("h64", "h72"))
+    with pytest.raises(UserError, match="is not of the space 'micro'"):
+        shared.top1_of("s8x2 1_3c8 4_3c16 h64")
