@@ -23,6 +23,7 @@ class PipelineConfig:
       table: how to build the latency table, unless `search.latency_table` names one.
       kernels_given: whether the devices' kernels were asked for; else those of the latency table,
         or of the run that is gone on with, are taken instead.
+      eval_kernels_given: whether those of the evaluation were; else it takes the benchmark's.
     """
 
     table: BuildConfig
@@ -35,3 +36,4 @@ class PipelineConfig:
     architecture: str = ""
     target_share: float = 0.0
     kernels_given: bool = False
+    eval_kernels_given: bool = False

@@ -112,7 +112,7 @@ def _by_kernels(facts: dict[str, Any]) -> str:
 
 
 def _with_kernels(workdir: str, config: PipelineConfig) -> PipelineConfig:
-    """One choice of kernels for the table that a search believes and for timing what it found."""
+    """One choice of kernels for the table that a search believes, and for timing and judging its result."""
     table, timed, given = config.table.device, config.benchmark.device, config.kernels_given
     if not given:
         table = keep_begun_kernels(table, workdir, TABLE)
@@ -127,6 +127,10 @@ def _with_kernels(workdir: str, config: PipelineConfig) -> PipelineConfig:
         config,
         table=dataclasses.replace(config.table, device=table),
         benchmark=dataclasses.replace(config.benchmark, device=timed),
+        evaluate=config.evaluate
+        if config.eval_kernels_given
+        # A begun evaluation keeps its own: earlier versions did not follow the benchmark.
+        else dataclasses.replace(config.evaluate, kernels=begun_kernels(workdir, EVALUATE) or timed.kernels),
     )
 
 

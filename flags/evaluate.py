@@ -28,11 +28,17 @@ EVAL_WORKERS = flags.DEFINE_integer(
 )
 EVAL_KERNELS = flags.DEFINE_enum(
     "eval_kernels",
-    EvaluateConfig.kernels,
+    None,
     KERNELS,
     "Kernels that a .tflite is evaluated with: XNNPACK's, which phones run, or TFLite's "
-    "built-in ones, which round a little differently.",
+    "built-in ones, which round a little differently. Default: xnnpack; in the pipeline those that the file "
+    "is timed with.",
 )
+
+
+def eval_kernels_given() -> bool:
+    """Whether --eval_kernels was given."""
+    return EVAL_KERNELS.value is not None
 
 
 def evaluate_config(model: str = "") -> EvaluateConfig:
@@ -43,5 +49,5 @@ def evaluate_config(model: str = "") -> EvaluateConfig:
         split=SPLIT.value,
         batch_size=EVAL_BATCH_SIZE.value,
         num_workers=EVAL_WORKERS.value,
-        kernels=EVAL_KERNELS.value,
+        kernels=EVAL_KERNELS.value or EvaluateConfig.kernels,
     )

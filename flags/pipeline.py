@@ -31,4 +31,5 @@ def pipeline_config() -> PipelineConfig:
         architecture=architecture.ARCHITECTURE.value or "",
         target_share=TARGET_SHARE.value,
         kernels_given=latency.kernels_given(),
+        eval_kernels_given=evaluate.eval_kernels_given(),
     )

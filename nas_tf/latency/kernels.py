@@ -13,7 +13,9 @@ from nas_tf.latency.table import LatencyTable
 def begun_kernels(workdir: str, stage: str) -> str:
     """Kernels in the settings of a stage that has begun; "" if it has not."""
     settings = RunFolder(workdir).stage(stage).settings() if workdir else None
-    device = settings.get("device") if isinstance(settings, dict) else None
+    settings = settings if isinstance(settings, dict) else {}
+    # An evaluation has no device, and its kernels stand alone.
+    device = settings.get("device", settings)
     kernels = device.get("kernels") if isinstance(device, dict) else None
     return kernels if kernels in KERNELS else ""
 

@@ -33,7 +33,7 @@ def table_of(kernels: str, path: str = "t.json") -> LatencyTable:
     return LatencyTable(identity, {key: Entry(1.0) for key in TINY.latency_specs(32, 10)}, path=path)
 
 
-def pipeline(table: str = "", given: str = "") -> pipeline_run.PipelineConfig:
+def pipeline(table: str = "", given: str = "", judged: str = "") -> pipeline_run.PipelineConfig:
     """Settings of a pipeline, as far as kernels go."""
     device = HostConfig(kernels=given) if given else HostConfig()
 
@@ -41,12 +41,14 @@ def pipeline(table: str = "", given: str = "") -> pipeline_run.PipelineConfig:
     class Search:
         latency_table: str
 
-    others = dict.fromkeys(("train", "finetune", "convert", "evaluate"))
+    others = dict.fromkeys(("train", "finetune", "convert"))
     return pipeline_run.PipelineConfig(
         table=BuildConfig("", device=device),
         search=Search(table),
         benchmark=BenchmarkConfig(device=device),
         kernels_given=bool(given),
+        evaluate=EvaluateConfig(None, kernels=judged) if judged else EvaluateConfig(None),
+        eval_kernels_given=bool(judged),
         **others,
     )
 
@@ -97,6 +99,26 @@ def test_a_table_that_names_no_kernels_leaves_the_default(capsys):
 def test_the_published_table_names_none(capsys):
     assert kernels_of_table(HostConfig(), False, load_table(PUBLISHED)) == HostConfig()
     assert "names no kernels" in capsys.readouterr().err
+
+
+def judged(workdir, config) -> str:
+    """Kernels of the evaluation."""
+    return pipeline_run._with_kernels(str(workdir), config).evaluate.kernels
+
+
+def test_an_evaluation_judges_with_the_kernels_that_are_timed(tmp_path):
+    assert judged(tmp_path, pipeline()) == "xnnpack"
+    assert judged(tmp_path, pipeline(given="builtin")) == "builtin"
+    assert judged(tmp_path, pipeline(given="builtin", judged="xnnpack")) == "xnnpack"
+    path = str(tmp_path / "t.json")
+    save_table(path, table_of("builtin"))
+    assert judged(tmp_path, pipeline(path)) == "builtin"
+
+
+def test_an_evaluation_that_has_begun_keeps_its_kernels(tmp_path):
+    (tmp_path / "evaluate").mkdir()
+    (tmp_path / "evaluate" / "settings.json").write_text(json.dumps({"kernels": "xnnpack", "split": ""}))
+    assert judged(tmp_path, pipeline(given="builtin")) == "xnnpack"
 
 
 def test_a_pipeline_times_with_the_kernels_of_the_table_it_was_given(tmp_path, capsys):
