@@ -8,7 +8,6 @@ keeps nothing when it is cut short starts again, its time too.
 """
 
 import contextlib
-import numbers
 import pathlib
 import time
 from collections.abc import Iterator
@@ -62,5 +61,6 @@ def _held(path: pathlib.Path) -> float:
     held = files.read_json(path, "working time") if path.exists() else {}
     seconds = held.get("seconds") if isinstance(held, dict) else None
     # JSON's numbers have no end, and it knows NaN and infinity in Python's reading.
-    valid = isinstance(seconds, numbers.Real) and 0 <= seconds <= _MOST_SECONDS
-    return float(seconds) if valid else 0.0
+    if isinstance(seconds, (int, float)) and 0 <= seconds <= _MOST_SECONDS:
+        return float(seconds)
+    return 0.0
