@@ -125,7 +125,7 @@ def _restructure_once(content: Any, rng: random.Random) -> Any:
     elif kind == 1 and isinstance(inside, dict):
         inside[rng.choice(("", "x", "k" * 5000, str(key) + "0", str(key)[:-1]))] = inside.pop(key)
     elif kind == 1:
-        inside.extend(copy.deepcopy(inside[:1]) * rng.choice((1, 2000)))
+        inside.extend(copy.deepcopy(inside[:1]) * rng.choice((1, 50)))
     elif kind == 2:
         other = rng.choice(containers)
         inside[key] = copy.deepcopy(other)
