@@ -1,7 +1,7 @@
 """Runs a pickle's instructions one by one, without Python's own unpickler.
 
 That one builds what it is told before anybody can look: a table as long as the largest number that
-an object is given, or hashes of tuples within tuples, of which forty bytes make work for years.
+an object is given, or hashes of tuples within tuples, of which some hundred bytes make work for years.
 Here an instruction that PyTorch's files do not need ends the reading, the table is a dict, keys
 are plain, numbers are short, and instructions are counted.
 

@@ -4,22 +4,21 @@ pytest tests/fuzz                            some hundred each, the same in ever
 NAS_TF_FUZZ=100000 pytest tests/fuzz -s      so many each, others in every run
 """
 
-import os
-
 from hypothesis import HealthCheck, settings
 
 from tests.fuzz import judge
+from tests.fuzz.run import EXAMPLES
 
-EXAMPLES = int(os.environ.get("NAS_TF_FUZZ", "0"))
-_COMMON = {
+settings.register_profile(
+    "gate",
+    max_examples=150,
+    derandomize=True,
     # Judged by processor time in `judge`, which does not count what other processes take.
-    "deadline": None,
-    "database": None,
-    "suppress_health_check": list(HealthCheck),
-}
-settings.register_profile("gate", max_examples=150, derandomize=True, **_COMMON)
-settings.register_profile("by_hand", max_examples=max(1, EXAMPLES), print_blob=True, **_COMMON)
-settings.load_profile("by_hand" if EXAMPLES else "gate")
+    deadline=None,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+settings.load_profile("gate")
 
 
 def pytest_terminal_summary(terminalreporter):

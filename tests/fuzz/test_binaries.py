@@ -7,7 +7,6 @@ import flatbuffers
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
-from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -18,6 +17,7 @@ from quant import flatbuffer
 from quant.audit_tflite import audit_flatbuffer
 from tests.fuzz.judge import judge
 from tests.fuzz.mutate import damaged
+from tests.fuzz.run import fuzz
 from tests.imported import torch_writer
 
 
@@ -41,7 +41,7 @@ def checkpoints() -> list[bytes]:
     return [write(content) for write in torch_writer.FORMATS.values() for content in contents]
 
 
-@given(content=damaged(checkpoints()))
+@fuzz(damaged(checkpoints()), st.binary(max_size=200))
 def test_checkpoint(folder, content):
     path = folder / "net.pth"
     path.write_bytes(content)
@@ -125,7 +125,7 @@ def test_the_valid_file_is_valid():
     assert [kernel.channels for kernel in audit.kernels] == [4, 4] and audit.unfused
 
 
-@given(content=damaged([tflite()]))
+@fuzz(damaged([tflite()]), st.binary(max_size=200))
 def test_tflite(content):
     model = judge("TFLite file", lambda: flatbuffer.parse(content))
     if model is not None:
@@ -145,7 +145,7 @@ def with_entries() -> bytes:
         return path.read_bytes()
 
 
-@given(content=damaged([with_entries()[len(tflite()) :]]))
+@fuzz(damaged([with_entries()[len(tflite()) :]]), st.binary(max_size=200))
 def test_appended_entries(folder, content):
     path = folder / "m.tflite"
     path.write_bytes(tflite() + content)
@@ -153,7 +153,7 @@ def test_appended_entries(folder, content):
     judge("entries of a TFLite file, others", lambda: archive.read(path, "other.txt", 100))
 
 
-@given(content=damaged([tflite()]))
+@fuzz(damaged([tflite()]), st.binary(max_size=200))
 def test_metadata(folder, content):
     path = folder / "d.tflite"
     path.write_bytes(content)
@@ -181,8 +181,8 @@ def images() -> list[bytes]:
     return contents
 
 
-@pytest.fixture(scope="module", name="_decoder")
-def decoder_fixture(folder):
+@pytest.fixture(scope="module", autouse=True)
+def _decoder(folder):
     """Loads TensorFlow and builds its graph, which is no part of an image's time."""
     for number, content in enumerate(images()):
         path = folder / f"{number}.jpg"
@@ -190,12 +190,12 @@ def decoder_fixture(folder):
         assert image_files.decoding_faults([path]) == [""]
 
 
-@pytest.mark.usefixtures("_decoder")
-@given(content=damaged(images()), number=st.integers(0, 2**40))
-def test_image(folder, content, number):
+@fuzz(damaged(images()), st.binary(max_size=200))
+def test_image(folder, content):
     path = folder / "image.jpg"
     path.write_bytes(content)
-    # The number stands for a time of change, by which looks are remembered.
+    # Stands for the time of change, by which looks are remembered.
+    number = hash(content)
     look = judge("image file, header", lambda: image_files._header(str(path), len(content), number))
     assert look.fault or look.width > 0
     if not look.fault:

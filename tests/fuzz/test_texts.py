@@ -3,9 +3,9 @@
 import functools
 import json
 import pathlib
+import random
 
 import pytest
-from hypothesis import given
 from hypothesis import strategies as st
 
 from nas_tf.base.clock import _held
@@ -19,7 +19,8 @@ from nas_tf.network.model_folder import read_description
 from nas_tf.space.published import MOBILENET_V4_CONV_SMALL, PROXYLESS_MOBILE, read_architecture
 from nas_tf.space.search_space import TINY
 from tests.fuzz.judge import judge
-from tests.fuzz.mutate import damaged, restructured
+from tests.fuzz.mutate import Make, anything, damaged, either, restructured
+from tests.fuzz.run import fuzz
 from tests.imported.test_proxyless_config import small_config
 
 IDENTITY = Identity("a phone", "host", "runtime 1", "xnnpack", 1, "int8", "tiny", 32, 1.0, 10)
@@ -45,10 +46,12 @@ def folder_fixture(tmp_path_factory):
     return tmp_path_factory.mktemp("fuzz")
 
 
-def as_json(contents: list) -> st.SearchStrategy[bytes]:
-    """Files of JSON: other structures, and other bytes."""
-    texts = restructured(contents).map(lambda c: json.dumps(c).encode())
-    return st.one_of(texts, texts, damaged([json.dumps(c, indent=1).encode() for c in contents]))
+def as_json(contents: list) -> tuple[Make, st.SearchStrategy[bytes]]:
+    """Files of JSON: other structures, other bytes, and anything."""
+    structures = restructured(contents)
+    texts = damaged([json.dumps(c, indent=1).encode() for c in contents])
+    made = either(lambda rng: json.dumps(structures(rng)).encode(), texts)
+    return made, anything().map(lambda c: json.dumps(c).encode())
 
 
 def _written(path: pathlib.Path, content: bytes) -> pathlib.Path:
@@ -56,7 +59,7 @@ def _written(path: pathlib.Path, content: bytes) -> pathlib.Path:
     return path
 
 
-@given(content=as_json([table_content()]))
+@fuzz(*as_json([table_content()]))
 def test_table_json(folder, content):
     path = _written(folder / "t.json", content)
     table = judge("latency table, JSON", lambda: load_table(path))
@@ -74,7 +77,7 @@ _YAML = "".join(
         "expanded_conv-input:16x16x8-output:16x16x8-expand:3-kernel:5-stride:1-idskip:1",
     )
 ).encode()
-_ODD_YAML = (
+_ODD = (
     "0x" + "f" * 6000,
     "1:" * 500 + "1",
     "1e999",
@@ -86,18 +89,17 @@ _ODD_YAML = (
 )
 
 
-@given(
-    content=damaged([_YAML])
-    | st.sampled_from(_ODD_YAML).map(lambda odd: _YAML.replace(b"1.5", odd.encode(), 1))
-    | st.sampled_from(_ODD_YAML).map(lambda odd: _YAML.replace(b"0.25", odd.encode(), 1))
-    | st.sampled_from(_ODD_YAML).map(lambda odd: _YAML.replace(b"3\n", odd.encode() + b"\n", 1))
-)
+def _odd_yaml(rng: random.Random) -> bytes:
+    return _YAML.replace(rng.choice((b"1.5", b"0.25", b"3\n")), rng.choice(_ODD).encode() + b"\n", 1)
+
+
+@fuzz(either(damaged([_YAML]), _odd_yaml))
 def test_table_yaml(folder, content):
     path = _written(folder / "t.yaml", content)
     judge("latency table, YAML", lambda: load_table(path))
 
 
-@given(content=as_json([network.to_json() for network in NETWORKS]))
+@fuzz(*as_json([network.to_json() for network in NETWORKS]))
 def test_architecture_json(folder, content):
     path = _written(folder / "a.json", content)
     network = judge("architecture, JSON", lambda: read_architecture(str(path)))
@@ -106,20 +108,24 @@ def test_architecture_json(folder, content):
         judge("architecture, used", lambda: (network.params(10), network.macs(32, 10)))
 
 
-@given(
-    text=damaged([network.to_string().encode() for network in NETWORKS]).map(
-        lambda content: content.decode("utf-8", "surrogateescape")
-    )
-    | st.text(alphabet="sc0123456789x_hFUCZ f", max_size=60)
-    | st.integers(1, 40_000).map(lambda n: "s8 " + "1_3c8 " * n + "h8")
+_STRINGS = damaged([network.to_string().encode() for network in NETWORKS])
+
+
+@fuzz(
+    either(
+        lambda rng: _STRINGS(rng).decode("utf-8", "surrogateescape"),
+        lambda rng: _STRINGS(rng).decode("utf-8", "surrogateescape"),
+        lambda rng: "s8 " + "1_3c8 " * rng.choice((1, 900, 1025, 40_000)) + "h8",
+    ),
+    st.text(alphabet="sc0123456789x_hFUCZ f", max_size=60),
 )
-def test_architecture_string(text):
-    network = judge("architecture, string", lambda: read_architecture(text))
-    if network is not None and " " in text:
+def test_architecture_string(content):
+    network = judge("architecture, string", lambda: read_architecture(content))
+    if network is not None and " " in content:
         assert read_architecture(network.to_string()) == network
 
 
-@given(content=as_json([small_config()]))
+@fuzz(*as_json([small_config()]))
 def test_published_config(folder, content):
     path = _written(folder / "c.json", content)
     judge("published configuration", lambda: read_config(str(path)))
@@ -139,7 +145,7 @@ _MODEL = {
 }
 
 
-@given(content=as_json([_MODEL]))
+@fuzz(*as_json([_MODEL]))
 def test_model_description(folder, content):
     _written(folder / "model.json", content)
     judge("model description", lambda: read_description(folder))
@@ -152,7 +158,7 @@ SETTINGS = {
 }
 
 
-@given(content=as_json([SETTINGS]))
+@fuzz(*as_json([SETTINGS]))
 def test_settings(folder, content):
     (folder / "run" / "train").mkdir(parents=True, exist_ok=True)
     _written(folder / "run" / "train" / "settings.json", content)
@@ -161,7 +167,7 @@ def test_settings(folder, content):
     )
 
 
-@given(content=as_json([{"top1": 0.5, "output": "a.tflite", "rows": [[1, 2.5]]}]))
+@fuzz(*as_json([{"top1": 0.5, "output": "a.tflite", "rows": [[1, 2.5]]}]))
 def test_summary(folder, content):
     _written(folder / "summary.json", content)
     judge("stage summary", lambda: StageFolder(folder).summary())
@@ -170,10 +176,10 @@ def test_summary(folder, content):
 _METRICS = b"".join(json.dumps({"epoch": i, "loss": 1.5, "rows": [1, 2]}).encode() + b"\n" for i in range(4))
 
 
-@given(
-    content=damaged([_METRICS])
-    | restructured([{"epoch": 3}]).map(lambda c: _METRICS + json.dumps(c).encode())
-)
+_LINES = restructured([{"epoch": 3}])
+
+
+@fuzz(either(damaged([_METRICS]), lambda rng: _METRICS + json.dumps(_LINES(rng)).encode()))
 def test_metrics(folder, content):
     _written(folder / METRICS_FILE, content)
     lines = judge("metrics", lambda: read_metrics(folder))
@@ -187,13 +193,13 @@ _PARTIAL = {
 }
 
 
-@given(content=as_json([_PARTIAL]))
+@fuzz(*as_json([_PARTIAL]))
 def test_unfinished_table(folder, content):
     path = _written(folder / "p.json", content)
     judge("unfinished latency table", lambda: PartialTable(path, IDENTITY).load())
 
 
-@given(content=as_json([{"seconds": 3.5}]))
+@fuzz(*as_json([{"seconds": 3.5}]))
 def test_working_time(folder, content):
     path = _written(folder / "seconds.json", content)
     judge("working time", lambda: _held(path))
