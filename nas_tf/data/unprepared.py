@@ -60,9 +60,7 @@ def _misplaced(name: str, folder: pathlib.Path) -> str:
     if name == "imagenet2012" and archives:
         manual = str(_manual(str(folder)))
         command = _command(name, str(folder))
-        return (
-            f"{' and '.join(archives)} lie in that folder: move to {manual!r} and run once: {command}"
-        )
+        return f"{' and '.join(archives)} lie in that folder: move to {manual!r} and run once: {command}"
     if any(folder.glob("n[0-9]*")) or any(folder.glob("*/n[0-9]*")):
         return f"the folder holds class folders of images: give it as --dataset={str(folder)!r}"
     return ""
