@@ -76,7 +76,7 @@ def run_convert(workdir: str, config: ConvertConfig) -> dict[str, Any]:
     stage = _open_stage(workdir, config, folder) if workdir else None
     output = _output(config, description, stage)
     if stage and stage.summary() is not None and _is_ours(stage, output):
-        return _held(stage, output)
+        return _held(stage, output, workdir)
     require(
         not output.exists() or _is_ours(stage, output),
         f"--output={str(output)!r} exists and was not written by this run; name another file or remove it.",
@@ -121,13 +121,17 @@ class _Beside(NamedTuple):
     card: pathlib.Path
 
 
-def _held(stage: StageFolder, output: pathlib.Path) -> dict[str, Any]:
+def _held(stage: StageFolder, output: pathlib.Path, workdir: str) -> dict[str, Any]:
     """The summary of a conversion that has ended."""
     # By the path of this call, which may name the folder in another way.
     held = stage.summary() or {}
     names = {key: held[key] for key in ("labels", "model_card") if key in held}
     beside = {key: str(output.parent / pathlib.Path(path).name) for key, path in names.items()}
-    return held | {"output": str(output), **beside}
+    held = held | {"output": str(output), **beside}
+    # The process may have been killed between summary and card.
+    if "model_card" in held and not pathlib.Path(held["model_card"]).exists():
+        model_card.write(pathlib.Path(held["model_card"]), held, workdir)
+    return held
 
 
 def _output(config: ConvertConfig, description: ModelDescription, stage: StageFolder | None) -> pathlib.Path:

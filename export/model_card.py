@@ -15,6 +15,7 @@ from nas_tf.base.errors import require
 from nas_tf.base.run_folder import BENCHMARK, CONVERT, EVALUATE, FINETUNE, SEARCH, TRAIN, RunFolder
 from nas_tf.network import model_folder
 from nas_tf.space.architecture import in_words
+from quant import flatbuffer
 
 FILE_NAME = "model_card.md"
 # By which a card is known that may be written anew.
@@ -85,7 +86,7 @@ def compose(summary: dict[str, Any], run: RunFacts | None) -> str:
         f"{MARK}\n\n{title}",
         said.description,
         _section("File", _file(output, summary, said)),
-        _section("Input", _input(output, summary)),
+        _section("Input", _input(output)),
         _section("Output", _output(output, summary)),
         _section("Accuracy", _accuracy(run)),
         _section("Latency", _latency(run)),
@@ -107,16 +108,17 @@ def _file(output: pathlib.Path, summary: dict[str, Any], said: tflite_metadata.M
     return _table(("", ""), [(name, value) for name, value in rows if value])
 
 
-def _input(output: pathlib.Path, summary: dict[str, Any]) -> str:
-    tensor, facts = summary["input"], file_facts.read(output)
-    rows = [("tensor", f"{tensor['dtype']} {tensor['shape']}{_grid(tensor)}, RGB")]
+def _input(output: pathlib.Path) -> str:
+    graph, facts = flatbuffer.read_file(output).main, file_facts.read(output)
+    tensor = graph.tensors[graph.inputs[0]]
+    rows = [("tensor", f"{_in_words(tensor)}, RGB")]
     if facts and facts.resize_size:
-        side = facts.crop_size or tensor["shape"][1]
+        side = facts.crop_size or tensor.shape[1]
         rows += [
             ("resize", f"short side to {facts.resize_size} pixels, {facts.resize_method}"),
             ("crop", f"{side} × {side} pixels at the {facts.crop_place}"),
         ]
-    rows.append(("values", f"{INPUT_RULES[tensor['dtype']]}, of pixels 0 to 255"))
+    rows.append(("values", f"{INPUT_RULES[tensor.dtype]}, of pixels 0 to 255"))
     return _table(("", ""), rows) + (
         "\n\nThe accuracy below was measured with this resize. One without antialiasing, or one that "
         "squashes the image to a square, gives the network other images, and other answers."
@@ -124,18 +126,18 @@ def _input(output: pathlib.Path, summary: dict[str, Any]) -> str:
 
 
 def _output(output: pathlib.Path, summary: dict[str, Any]) -> str:
-    tensor = summary["output_tensor"]
+    graph = flatbuffer.read_file(output).main
     names = labels.read_appended(output) or ()
     words = labels.words_of(names) or names
     shown = ", ".join(words[:_SHOWN_LABELS])
     if len(words) > _SHOWN_LABELS:
         shown += f", … ({len(words)} in all, see {labels.FILE_NAME} inside the file)"
     rows = [
-        ("tensor", f"{tensor['dtype']} {tensor['shape']}{_grid(tensor)}"),
+        ("tensor", _in_words(graph.tensors[graph.outputs[0]])),
         ("values", "logits; their softmax, after dequantization, are probabilities"),
         ("classes", _escaped(shown)),
     ]
-    if summary["background_source"] is not None:
+    if summary.get("background_source") is not None:
         rows.append(
             ("background", "output 0; it belongs to no image and is there for label sets that begin with one")
         )
@@ -239,10 +241,11 @@ def _limits(summary: dict[str, Any], run: RunFacts | None) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def _grid(tensor: dict[str, Any]) -> str:
-    if "scale" not in tensor:
-        return ""
-    return f", scale {tensor['scale']:.6g}, zero point {tensor['zero_point']}"
+def _in_words(tensor: flatbuffer.Tensor) -> str:
+    grid = ""
+    if len(tensor.scales):
+        grid = f", scale {float(tensor.scales[0]):.6g}, zero point {int(tensor.zero_points[0])}"
+    return f"{tensor.dtype} {list(tensor.shape)}{grid}"
 
 
 def _section(title: str, body: str) -> str:

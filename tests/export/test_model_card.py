@@ -70,6 +70,15 @@ def test_a_conversion_writes_it_and_says_what_is_not_known_yet(run):
     assert headings == ["File", "Input", "Output", "Accuracy", "Latency", "Data", "How it was made", "Limits"]
 
 
+def test_killed_before_the_card_the_same_command_writes_it(run, tmp_path):
+    root = tmp_path / "run"
+    shutil.copytree(run[0], root)
+    (root / "convert" / "model_card.md").unlink()
+    config = ConvertConfig(author="A. Maker", version="3", license="CC BY 4.0")
+    summary = run_convert(str(root), config)
+    assert summary["model_card"] == str(root / "convert" / "model_card.md") and "A. Maker" in text(root)
+
+
 def test_a_report_fills_in_what_was_measured(run, tmp_path):
     root = tmp_path / "moved"  # its summaries name the old place
     shutil.copytree(run[0], root)
