@@ -28,6 +28,8 @@ from nas_tf.base import cli, files
 from nas_tf.base.errors import require
 from nas_tf.base.run_folder import FINETUNE, PIPELINE, SEARCH, TABLE, TRAIN, RunFolder
 
+# Stages whose results a stage starts from.
+_NEEDS = {TABLE: (), SEARCH: (TABLE,), TRAIN: (), FINETUNE: (TRAIN,), PIPELINE: (TABLE,)}
 _COMMANDS = {
     TABLE: "nas_tf.build_latency_table",
     SEARCH: "nas_tf.search",
@@ -50,6 +52,7 @@ _SEARCH = (
     *("--search_held_out=0.2", "--gate_mode=full", "--search_min_crop_area=0.7"),
 )
 _TRAIN = ("--epochs=4", "--batch_size=32", "--dropout=0.1")
+_NETWORK = "s8x2 1_3c8 3_3c16x2 3_3c16 6_5c32x2 h64"
 _FINETUNE = ("--steps=60", "--finetune_calibration_images=128")
 
 
@@ -97,9 +100,9 @@ class _Trial:
 
     def _whole(self, workdir: pathlib.Path) -> float:
         """Makes what the stage needs and the stage itself; returns its time in seconds."""
-        order = (TABLE, SEARCH, TRAIN, FINETUNE)
-        for before in order[: order.index(self._stage)] if self._stage in order else (TABLE,):
-            self._start(workdir, before).wait()
+        for before in _NEEDS[self._stage]:
+            _, said = self._start(workdir, before).communicate()
+            require(RunFolder(workdir).stage(before).summary() is not None, said.decode()[-500:])
         target = workdir.with_name("whole_pipeline") if self._stage == PIPELINE else workdir
         record = target / f"{self._stage}.time.json"
         if not record.exists():
@@ -151,8 +154,8 @@ class _Trial:
         return True
 
     def _copy_inputs(self, whole: pathlib.Path, workdir: pathlib.Path) -> None:
-        needed = {SEARCH: (TABLE,), TRAIN: (SEARCH,), FINETUNE: (TRAIN,)}.get(self._stage, ())
-        for name in needed:
+        # The pipeline is given the table's path.
+        for name in _NEEDS[self._stage] if self._stage != PIPELINE else ():
             shutil.copytree(RunFolder(whole).stage(name).path, RunFolder(workdir).stage(name).path)
 
     def _start(self, workdir: pathlib.Path, stage: str) -> subprocess.Popen:
@@ -163,7 +166,7 @@ class _Trial:
         arguments = {
             TABLE: ("--space=tiny", "--resolution=16", "--num_classes=10", "--num_runs=20"),
             SEARCH: (*_DATA, *_SEARCH, *budget, *_OFTEN),
-            TRAIN: (*_DATA, *_TRAIN, *_OFTEN),
+            TRAIN: (*_DATA, *_TRAIN, f"--architecture={_NETWORK}", *_OFTEN),
             FINETUNE: (*_DATA[:3], *_FINETUNE, *_OFTEN),
             PIPELINE: (*_DATA, *_SEARCH, *_TRAIN, *_FINETUNE, *budget, *_OFTEN, "--num_runs=10"),
         }[stage]
