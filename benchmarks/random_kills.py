@@ -101,7 +101,7 @@ class _Trial:
     def _whole(self, workdir: pathlib.Path) -> float:
         """Makes what the stage needs and the stage itself; returns its time in seconds."""
         for before in _NEEDS[self._stage]:
-            _, said = self._start(workdir, before).communicate()
+            said = _ended(self._start(workdir, before))
             require(RunFolder(workdir).stage(before).summary() is not None, said.decode()[-500:])
         target = workdir.with_name("whole_pipeline") if self._stage == PIPELINE else workdir
         record = target / f"{self._stage}.time.json"
@@ -109,7 +109,7 @@ class _Trial:
             shutil.rmtree(RunFolder(target).stage(self._stage).path, ignore_errors=True)
             began = time.monotonic()
             process = self._start(target, self._stage)
-            _, said = process.communicate()
+            said = _ended(process)
             require(process.returncode == 0, f"The {self._stage} failed by itself: {said.decode()[-500:]}")
             files.write_json(record, {"seconds": time.monotonic() - began})
         return files.read_json(record, "time")["seconds"]
@@ -126,7 +126,7 @@ class _Trial:
                 self._found["kills" if number == signal.SIGKILL else "SIGTERMs"] += 1
             self._found["half-written files"] += len(half_written(workdir))
         process = self._start(workdir, self._stage)
-        _, said = process.communicate()
+        said = _ended(process)
         if process.returncode != 0:
             self._found["wrong endings"] += 1
             print(said.decode()[-500:], file=sys.stderr)
@@ -144,7 +144,7 @@ class _Trial:
             return False
         except subprocess.TimeoutExpired:
             process.send_signal(number)
-        _, said = process.communicate()
+        said = _ended(process)
         # A run that ends in the same moment ends well. Before the command has begun to listen, SIGTERM
         # ends it as it ends any program.
         expected = (0, -number, 128 + number) if number == signal.SIGTERM else (0, -number)
@@ -179,6 +179,15 @@ class _Trial:
             # Sums of several threads differ in their last bits, from run to run.
             env=os.environ | {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"},
         )
+
+
+def _ended(process: subprocess.Popen) -> bytes:
+    """What a command has said on its error stream by its end."""
+    try:
+        return process.communicate()[1]
+    except BaseException:  # this script itself is being ended: it leaves nobody behind
+        process.kill()
+        raise
 
 
 if __name__ == "__main__":
