@@ -44,7 +44,7 @@ _MIN_SHARE = flags.DEFINE_float(
     "min_share", 0.95, "Of the budget, which random networks use at least.", 0.0, 1.0
 )
 _RESOLUTIONS = flags.DEFINE_list("baseline_resolutions", ["32", "64"], "Of the published networks.")
-_PICTURE = paths.DEFINE_path("picture", "", "Also draw accuracy against latency: .svg, .png or .pdf.")
+_PLOT = paths.DEFINE_path("plot", "", "Also draw accuracy against latency: .svg, .png or .pdf.")
 
 _BASELINES = ("mobilenet_v2", "mobilenet_v4_conv_small")
 # Kept still: Adam moves a parameter by about its rate, so by nothing in some thousand steps.
@@ -342,8 +342,8 @@ def _print_table() -> None:
     ]
     print(evidence_table.markdown(rows))
     print(evidence_table.findings(rows, shared, [c["seconds"] for c in costs if c], SEARCHED, RANDOM))
-    if _PICTURE.value:
-        evidence_table.draw(_PICTURE.value, rows, _config().search.budget.latency_ms)
+    if _PLOT.value:
+        evidence_table.draw(_PLOT.value, rows, _config().search.budget.latency_ms)
 
 
 if __name__ == "__main__":
