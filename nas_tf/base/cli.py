@@ -1,5 +1,6 @@
 """What every command line does the same: start fast, fail in one sentence, print the result."""
 
+import errno
 import logging
 import math
 import os
@@ -14,6 +15,12 @@ from nas_tf.base import files, stopping, streams
 from nas_tf.base.errors import UserError, require
 from nas_tf.base.startup import quiet_tensorflow
 
+# What the disk, its rights and its limits refuse, wherever it happens: no fault of the program.
+_SURROUNDINGS = {
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EIO", "EMFILE", "ENFILE", "ENAMETOOLONG")
+    if hasattr(errno, name)
+}
 _HELP = ("h", "help", "helpshort", "helpfull", "helpxml", "help-xml")
 
 
@@ -85,6 +92,12 @@ def _guarded(main: Callable[..., None], argv: list[str], takes_files: bool = Fal
         return streams.BROKEN_PIPE
     except streams.OutputError as error:
         streams.say(f"error: {error.sentence()}")
+        return 1
+    except OSError as error:
+        if error.errno not in _SURROUNDINGS:
+            raise
+        named = f"{error.filename!r}: " if error.filename else ""
+        streams.say(f"error: {named}{error.strerror}.")
         return 1
     except KeyboardInterrupt:
         streams.say("\nStopped. The same command takes the work up where it was last saved.")

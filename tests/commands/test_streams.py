@@ -119,3 +119,14 @@ def test_a_folder_of_images_with_a_name_beyond_ascii(tmp_path):
     )
     assert done.returncode == 0, done.stderr.decode()
     assert (tmp_path / "ö" / "train" / "summary.json").exists()
+
+
+def test_what_the_disk_refuses_is_one_sentence_wherever_it_happens():
+    done = shell(ours("open('a' * 300, 'w')"))
+    assert done.returncode == 1
+    assert done.stderr.decode() == f"error: {'a' * 300!r}: File name too long.\n"
+
+
+def test_a_fault_of_the_program_still_shows_where_it_is():
+    done = shell(ours("open('not/there')"))
+    assert done.returncode == 1 and b"Traceback" in done.stderr
