@@ -8,6 +8,7 @@ setup(
     description="From a dataset and a phone's latency table to an int8 .tflite within budget",
     packages=find_packages(include=["nas_tf*", "quant*", "export*", "flags*"]),
     package_data={"flags": ["*.flags"], "export": ["*.txt"]},
+    entry_points={"console_scripts": ["nas-tf = nas_tf.__main__:main"]},
     python_requires=">=3.10,<3.14",
     install_requires=[
         "absl-py>=1.2,<2",

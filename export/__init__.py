@@ -1,1 +1,6 @@
 """From a fine-tuned network to a checked int8 file: convert, evaluate, benchmark, report."""
+
+import nas_tf as _nas_tf  # noqa: F401  (looks whether another package hides one of ours)
+
+# By which nas_tf knows this package from others of its name (nas_tf/base/neighbours.py).
+PART_OF = "nas_tf"

@@ -11,7 +11,14 @@ ROOT = pathlib.Path(__file__).parent.parent
 # Each room may import those before it.
 ORDER = ("base", "space", "data", "network", "latency", "supernet", "train", "search", "imported")
 COMMANDS = {
-    "nas_tf": {"build_latency_table", "check_latency_table", "describe", "import_checkpoint", "pipeline"},
+    "nas_tf": {
+        "__main__",
+        "build_latency_table",
+        "check_latency_table",
+        "describe",
+        "import_checkpoint",
+        "pipeline",
+    },
     "quant": {"audit", "finetune", "parity"},
     "export": {"benchmark", "convert", "evaluate", "predict", "report", "table1"},
 }

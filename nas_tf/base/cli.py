@@ -11,7 +11,7 @@ from typing import Any
 from absl import app, flags
 from absl import logging as absl_logging
 
-from nas_tf.base import files, stopping, streams
+from nas_tf.base import files, stopping, streams, subcommands
 from nas_tf.base.errors import UserError, require
 from nas_tf.base.startup import quiet_tensorflow
 
@@ -43,7 +43,12 @@ def run(main: Callable[..., None], takes_files: bool = False) -> None:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     _show_shared_flags_in_help()
+    show = subcommands.help_instead()
     try:
+        if show:
+            show()
+            sys.stdout.flush()
+            sys.exit(0)
         app.run(lambda argv: _guarded(main, argv, takes_files))
     except SystemExit as ended:
         # absl exits with 1 after showing help, but help that was asked for is a success.
@@ -68,7 +73,7 @@ def print_facts(title: str, facts: dict[str, Any], next_command: str = "") -> No
         shown = f"{value:.4g}" if isinstance(value, float) else value
         print(f"  {key:<{width}}  {shown}")
     if next_command:
-        print(f"next: {next_command}")
+        print(f"next: {subcommands.as_called(next_command)}")
     sys.stdout.flush()
 
 
@@ -86,7 +91,7 @@ def _guarded(main: Callable[..., None], argv: list[str], takes_files: bool = Fal
         # Here, where a refusal of the last lines still becomes a sentence.
         sys.stdout.flush()
     except UserError as error:
-        streams.say(f"error: {error}")
+        streams.say(f"error: {subcommands.as_called(str(error))}")
         return 1
     except BrokenPipeError:
         return streams.BROKEN_PIPE
