@@ -219,4 +219,5 @@ def search_config(latency_table: str = "") -> SearchConfig:
         checkpoint_minutes=saving.CHECKPOINT_MINUTES.value,
         keep_checkpoints=saving.KEEP_CHECKPOINTS.value,
         seed=common.SEED.value,
+        shards=compute.SHARDS.value,
     )

@@ -89,4 +89,5 @@ def train_config() -> TrainConfig:
         checkpoint_minutes=saving.CHECKPOINT_MINUTES.value,
         keep_checkpoints=saving.KEEP_CHECKPOINTS.value,
         seed=common.SEED.value,
+        shards=compute.SHARDS.value,
     )

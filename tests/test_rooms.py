@@ -9,7 +9,18 @@ from benchmarks import rooms
 
 ROOT = pathlib.Path(__file__).parent.parent
 # Each room may import those before it.
-ORDER = ("base", "space", "data", "network", "latency", "supernet", "train", "search", "imported")
+ORDER = (
+    "base",
+    "space",
+    "data",
+    "distribute",
+    "network",
+    "latency",
+    "supernet",
+    "train",
+    "search",
+    "imported",
+)
 COMMANDS = {
     "nas_tf": {"build_latency_table", "check_latency_table", "describe", "import_checkpoint", "pipeline"},
     "quant": {"audit", "finetune", "parity"},
