@@ -4,7 +4,6 @@ import dataclasses
 import sys
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
@@ -38,6 +37,7 @@ from nas_tf.space.published import read_architecture
 from nas_tf.train import chance, precision
 from nas_tf.train.accuracy import AccuracyCounter
 from nas_tf.train.config import TrainConfig, check_settings
+from nas_tf.train.counting import sum_counts
 from nas_tf.train.schedules import cosine, steps_per_epoch
 from nas_tf.train.weight_trainer import ADVICE, WeightTrainer
 
@@ -269,14 +269,6 @@ def _evaluate(job: _Job, trainer: WeightTrainer) -> AccuracyCounter:
     """Accuracy on the evaluation split, of which each process judges its share."""
     images = stopping.watched(batches.readable(job.source, job.evaluation_batches()))
     return sum_counts(trainer.evaluate(own_share(images, job.workers)), job.source.num_classes, job.workers)
-
-
-def sum_counts(counter: AccuracyCounter, num_classes: int, workers: Workers) -> AccuracyCounter:
-    """The counter with what all processes counted."""
-    if workers.count > 1:
-        rows = workers.gather(tf.constant(counter.counts(num_classes)[np.newaxis]))
-        counter.take_counts(np.sum(rows.numpy().astype(np.int64), axis=0))
-    return counter
 
 
 def _finish(job: _Job, trainer: WeightTrainer, stage: StageFolder) -> dict[str, Any]:
