@@ -34,6 +34,9 @@ def workers(config: DistributeConfig) -> Iterator[Workers]:
         yield ALONE
         return
     cluster, ours = _cluster(config)
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL") == "2":
+        # TensorFlow would say in lines of its own, too, that another process ended.
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     with launch.others(cluster) if ours else contextlib.nullcontext():
         facts = {"version of this program": _code(), "version of TensorFlow": _tensorflow_version()}
         channel = Channel(cluster, meet(cluster, facts, config.wait_seconds), config.lost_seconds)
