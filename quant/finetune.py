@@ -3,7 +3,7 @@
 python -m quant.finetune --workdir=runs/digits --dataset=digits --steps=300
 """
 
-from flags import common, compute, paths
+from flags import common, devices, paths
 from flags import finetune as finetune_flags
 from nas_tf.base import cli
 from nas_tf.base.errors import require
@@ -15,7 +15,7 @@ def main() -> None:
     """Runs the stage and prints its outcome."""
     require(bool(common.WORKDIR.value), "--workdir is required: the run folder for the result.")
     config = finetune_flags.finetune_config(MODEL.value)
-    with compute.workers() as workers:
+    with devices.workers() as workers:
         from quant.finetune_run import run_finetune
 
         summary = run_finetune(common.WORKDIR.value, config, workers)

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from typing import IO
 
@@ -14,7 +15,7 @@ from nas_tf.distribute.cluster import VARIABLE, Cluster
 
 # Set in the processes that this module starts: their --num_devices is done already.
 STARTED = "NAS_TF_STARTED"
-_END_SECONDS = 60.0
+_END_SECONDS, _FAILED_SECONDS = 60.0, 20.0
 _SHOWN_LINES = 15
 _LOOPBACK = "127.0.0.1"
 
@@ -71,6 +72,7 @@ def others(cluster: Cluster) -> Iterator[None]:
     the chief. None of them outlives the body for long.
     """
     running: list[tuple[subprocess.Popen, IO[bytes]]] = []
+    seconds = _END_SECONDS
     try:
         for rank in range(1, cluster.count):
             said = tempfile.TemporaryFile()
@@ -79,14 +81,19 @@ def others(cluster: Cluster) -> Iterator[None]:
             running.append((subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL,
                                              stdout=subprocess.DEVNULL, stderr=said), said))  # fmt: skip
         yield
+    except BaseException:
+        # They were told, unless one is frozen or they never met.
+        seconds = _FAILED_SECONDS
+        raise
     finally:
+        end = time.monotonic() + seconds
         for rank, (process, said) in enumerate(running, 1):
-            _see_end(cluster.name(rank), process, said)
+            _see_end(cluster.name(rank), process, said, max(0.0, end - time.monotonic()))
 
 
-def _see_end(name: str, process: subprocess.Popen, said: IO[bytes]) -> None:
+def _see_end(name: str, process: subprocess.Popen, said: IO[bytes], seconds: float) -> None:
     try:
-        process.wait(_END_SECONDS)
+        process.wait(seconds)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

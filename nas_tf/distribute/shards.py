@@ -40,7 +40,8 @@ class Shards:
             "divides it.",
         )
         self.count, self._workers, self._own = count, workers, count // workers.count
-        self._stop: Any = None
+        # Of the latest two sums: what was asked before.
+        self._stop: tuple[Any, Any] = (None, None)
 
     def require_divides(self, batch_size: int, what: str) -> None:
         """Raises `UserError` unless a batch can be cut into equal parts."""
@@ -78,12 +79,13 @@ class Shards:
         total = left[0]
         for vector in left[1:]:
             total += vector
-        self._stop = total[-1]
+        self._stop = (self._stop[1], total[-1])
         return total[:-1]
 
     def asked_to_stop(self) -> bool:
-        """Whether any process was asked to end before it took its latest step: the same answer in all."""
-        return self._stop is not None and float(self._stop) > 0
+        """Whether any process was asked to end before the latest sum but one: the same answer in all."""
+        # Not of the latest, for which a fast device would have to be waited for.
+        return self._stop[0] is not None and float(self._stop[0]) > 0
 
 
 def _levels(vectors: list[Any], count: int) -> list[Any]:

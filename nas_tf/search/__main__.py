@@ -6,7 +6,7 @@
 
 from absl import flags
 
-from flags import common, compute
+from flags import common, devices
 from flags import search as search_flags
 from nas_tf.base import cli
 
@@ -14,7 +14,7 @@ from nas_tf.base import cli
 def main() -> None:
     """Searches, or goes on with a search that was stopped."""
     workdir, config = common.WORKDIR.value, search_flags.search_config()
-    with compute.workers() as workers:
+    with devices.workers() as workers:
         # Not at the top: TensorFlow and NumPy come with them, and --help or a wrong flag would wait for that.
         from nas_tf.latency.slow_entries import slow_for_people
         from nas_tf.search.run import run_search

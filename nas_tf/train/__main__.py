@@ -6,7 +6,7 @@
 
 from absl import flags
 
-from flags import common, compute
+from flags import common, devices
 from flags import train as train_flags
 from nas_tf.base import cli
 
@@ -14,7 +14,7 @@ from nas_tf.base import cli
 def main() -> None:
     """Trains, or goes on with a run that was stopped."""
     workdir, config = common.WORKDIR.value, train_flags.train_config()
-    with compute.workers() as workers:
+    with devices.workers() as workers:
         # Not at the top: TensorFlow comes with it, and --help or a wrong flag would wait for that.
         from nas_tf.train.run import run_train
 
