@@ -162,8 +162,8 @@ HAND_PICKED = (
     HandPicked(
         "weight steps read the alpha images",
         "nas_tf/search/run.py",
-        r"_images\(problem, problem\.weight_part, start\)",
-        "_images(problem, problem.alpha_part, start)",
+        r"_images\(problem, problem\.weight_part, start, state\.shards\)",
+        "_images(problem, problem.alpha_part, start, state.shards)",
     ),
     HandPicked(
         "alpha steps read the weight images",

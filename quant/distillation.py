@@ -8,6 +8,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from nas_tf.data.preprocess import to_network_input
+from nas_tf.distribute.shards import Shards, pack, unpack
 from quant import int8
 from quant.accumulator import NEARLY_LEAST
 from quant.bias import least_scales
@@ -47,6 +48,7 @@ class FineTuner:
       shares: what the loss is made of.
       gains: layer → gains [channels] by which the student's output there is the teacher's
         multiplied (`quant.equalization`).
+      shards: the equal parts of a batch whose gradients, and ranges, are averaged.
     """
 
     def __init__(
@@ -55,8 +57,9 @@ class FineTuner:
         qat_model: keras.Model,
         shares: LossShares,
         gains: dict[str, np.ndarray] | None = None,
+        shards: Shards | None = None,
     ):
-        self._shares = shares
+        self._shares, self._shards = shares, shards or Shards(1)
         compared = _compared(teacher, qat_model)
         # One pass gives the logits and all inner tensors.
         self._teacher = keras.Model(
@@ -72,9 +75,21 @@ class FineTuner:
         # Gradients per int8 step are far smaller than Adam's usual epsilon, which would rule.
         self.optimizer = keras.optimizers.Adam(epsilon=1e-12, jit_compile=False)
         self.optimizer.build(self._moves)
+        trained = {id(weight) for weight in self._weights}
+        self._ranges = [v for v in qat_model.weights if id(v) not in trained and v.dtype.is_floating]
         # Without batch norm and dropout, `training` decides only whether ranges move.
         self._compiled = {
             moving: tf.function(lambda images, labels, moving=moving: self._step(images, labels, moving))
+            for moving in (False, True)
+        }
+        self._part = {
+            moving: tf.function(
+                lambda images, labels, moving=moving: self._part_of_step(images, labels, moving)
+            )
+            for moving in (False, True)
+        }
+        self._move = {
+            moving: tf.function(lambda total, moving=moving: self._move_by_sum(total, moving))
             for moving in (False, True)
         }
 
@@ -92,9 +107,39 @@ class FineTuner:
         """
         # Into its variable, so that a new rate does not trace the step anew.
         self.optimizer.learning_rate.assign(learning_rate)
-        return self._compiled[ranges_move](images, labels)
+        if self._shards.count == 1:
+            return self._compiled[ranges_move](images, labels)
+        part = self._part[ranges_move]
+        total = self._shards.sum(lambda images, labels, _: part(images, labels), images, labels)
+        return self._move[ranges_move](total)
 
     def _step(self, images: tf.Tensor, labels: tf.Tensor, ranges_move: bool) -> tf.Tensor:
+        loss, gradients = self._loss_and_gradients(images, labels, ranges_move)
+        self._apply(gradients)
+        return loss
+
+    def _part_of_step(self, images: tf.Tensor, labels: tf.Tensor, ranges_move: bool) -> tf.Tensor:
+        """Loss, gradients and, where they move, new ranges of one part; changes nothing."""
+        ranges = self._ranges if ranges_move else []
+        before = [tf.identity(variable) for variable in ranges]
+        loss, gradients = self._loss_and_gradients(images, labels, ranges_move)
+        # Quantizers move their ranges when they are called. They go back: the step moves them by what
+        # all parts found.
+        after = [tf.identity(variable) for variable in ranges]
+        for variable, value in zip(ranges, before, strict=True):
+            variable.assign(value)
+        return pack([loss, *gradients, *after])
+
+    def _move_by_sum(self, total: tf.Tensor, ranges_move: bool) -> tf.Tensor:
+        """The step that follows from the sum over all parts."""
+        ranges, mean = self._ranges if ranges_move else [], total / self._shards.count
+        found = unpack(mean[1:], [*self._weights, *ranges])
+        for variable, value in zip(ranges, found[len(self._weights) :], strict=True):
+            variable.assign(value)
+        self._apply(found[: len(self._weights)])
+        return mean[0]
+
+    def _loss_and_gradients(self, images: tf.Tensor, labels: tf.Tensor, ranges_move: bool):
         inputs = to_network_input(images)
         expected, *features = self._teacher(inputs, training=False)
         with tf.GradientTape() as tape:
@@ -103,7 +148,9 @@ class FineTuner:
             if self._shares.features:
                 wanted = [tensor * gain for tensor, gain in zip(features, self._gains, strict=True)]
                 loss += self._shares.features * feature_loss(wanted, found)
-        gradients = tape.gradient(loss, self._weights)
+        return loss, tape.gradient(loss, self._weights)
+
+    def _apply(self, gradients: list[tf.Tensor]) -> None:
         # With w = unit · u: dL/du = unit · dL/dw, and a move of u moves w by unit times it.
         self.optimizer.apply_gradients(
             [(g * unit, move) for g, unit, move in zip(gradients, self._units, self._moves, strict=True)]
@@ -112,7 +159,6 @@ class FineTuner:
             weight.assign_add(unit * move)
             move.assign(tf.zeros_like(move))
         keep_full_range(self._kernels, self._least)
-        return loss
 
 
 def distillation_loss(teacher: tf.Tensor, student: tf.Tensor, labels: tf.Tensor, share: float) -> tf.Tensor:

@@ -3,7 +3,7 @@
 python -m quant.finetune --workdir=runs/digits --dataset=digits --steps=300
 """
 
-from flags import common, paths
+from flags import common, devices, paths
 from flags import finetune as finetune_flags
 from nas_tf.base import cli
 from nas_tf.base.errors import require
@@ -15,9 +15,12 @@ def main() -> None:
     """Runs the stage and prints its outcome."""
     require(bool(common.WORKDIR.value), "--workdir is required: the run folder for the result.")
     config = finetune_flags.finetune_config(MODEL.value)
-    from quant.finetune_run import run_finetune
+    with devices.workers() as workers:
+        from quant.finetune_run import run_finetune
 
-    summary = run_finetune(common.WORKDIR.value, config)
+        summary = run_finetune(common.WORKDIR.value, config, workers)
+    if workers.rank:
+        return
     facts = {
         key: summary[key]
         for key in (

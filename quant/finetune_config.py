@@ -31,6 +31,7 @@ class FinetuneConfig:
       checkpoint_minutes: between checkpoints within an epoch; layers are rounded faster.
       keep_checkpoints: how many are kept.
       seed: of the order and augmentation of images.
+      shards: equal parts of a batch, each computed apart; processes share them.
     """
 
     data: DataConfig
@@ -57,6 +58,7 @@ class FinetuneConfig:
     checkpoint_minutes: float = 10.0
     keep_checkpoints: int = KEPT_CHECKPOINTS
     seed: int = 0
+    shards: int = 1
 
 
 def check_settings(config: FinetuneConfig) -> None:

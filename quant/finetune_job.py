@@ -15,6 +15,8 @@ from nas_tf.data.class_names import ClassList, Matching, match_dataset
 from nas_tf.data.opening import open_config
 from nas_tf.data.overview import check_disjoint
 from nas_tf.data.sources import ImageSource
+from nas_tf.distribute.shards import Shards
+from nas_tf.distribute.workers import ALONE, Workers
 from nas_tf.network import model_folder
 from nas_tf.network.model_folder import ModelDescription
 from nas_tf.train.schedules import steps_per_epoch
@@ -32,6 +34,7 @@ class FinetuneJob:
       float_model: the network as it was trained.
       matching: which of the network's classes is which of the dataset's. The network keeps its
         own order, and the dataset's labels are turned into it.
+      shards: how processes share a step.
     """
 
     config: FinetuneConfig
@@ -41,6 +44,7 @@ class FinetuneJob:
     source: ImageSource
     eval_split: str
     matching: Matching
+    shards: Shards
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -78,6 +82,7 @@ class FinetuneJob:
             config.seed,
             start_step,
             resize_size=resize_size,
+            rows=self.shards.rows(config.batch_size),
         )
         order = np.array(self.matching.order, np.int64)
         dataset = dataset.map(lambda images, labels: (images, tf.gather(order, labels)))
@@ -91,13 +96,15 @@ class FinetuneJob:
             yield images, order[labels.numpy()]
 
 
-def check(workdir: str, config: FinetuneConfig) -> FinetuneJob:
+def check(workdir: str, config: FinetuneConfig, workers: Workers = ALONE) -> FinetuneJob:
     """Opens the model and the images, and refuses what does not fit.
 
     Raises:
       UserError: see `quant.finetune_run.run_finetune`.
     """
     check_settings(config)
+    shards = Shards(config.shards, workers)
+    shards.require_divides(config.batch_size, "--finetune_batch_size")
     folder = config.model or str(RunFolder(workdir).float_model)
     float_model, description = model_folder.load_float_model(folder)
     source = open_config(config.data)
@@ -112,7 +119,7 @@ def check(workdir: str, config: FinetuneConfig) -> FinetuneJob:
         f"--resize_size={config.data.resize_size} is not what the model in {folder!r} "
         f"was made with: {description.resize_size}.",
     )
-    return FinetuneJob(config, folder, float_model, description, source, eval_split, matching)
+    return FinetuneJob(config, folder, float_model, description, source, eval_split, matching, shards)
 
 
 def _require_class_count(

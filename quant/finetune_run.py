@@ -18,11 +18,18 @@ from nas_tf.base import stopping
 from nas_tf.base.checkpoints import RunCheckpoint
 from nas_tf.base.clock import Clock
 from nas_tf.base.finite import require_finite
-from nas_tf.base.metric_log import MetricLog
 from nas_tf.base.progress import Progress
-from nas_tf.base.run_folder import FINETUNE, StageFolder, open_stage
+from nas_tf.base.run_folder import FINETUNE, StageFolder
 from nas_tf.data.config import NEWER
 from nas_tf.data.preprocess import to_network_input
+from nas_tf.distribute.shared_run import (
+    SharedCheckpoint,
+    agree_on_images,
+    ended_summary,
+    open_shared_stage,
+    shared_log,
+)
+from nas_tf.distribute.workers import ALONE, Workers, output
 from nas_tf.network import model_folder
 from nas_tf.train import schedules
 from quant import bias, calibration, ranges, scheme
@@ -46,12 +53,13 @@ _ADVICE = (
 )
 
 
-def run_finetune(workdir: str, config: FinetuneConfig) -> dict[str, Any]:
+def run_finetune(workdir: str, config: FinetuneConfig, workers: Workers = ALONE) -> dict[str, Any]:
     """Fine-tunes the float model with fake quantizers; resumes after a kill.
 
     Args:
       workdir: run folder; the result is `<workdir>/finetune/model`.
       config: what to do.
+      workers: the processes that share the steps; all of them call this.
 
     Returns:
       The summary: float_top1, qat_top1, agreement, snr_db, steps, seconds, model, inserted.
@@ -59,22 +67,28 @@ def run_finetune(workdir: str, config: FinetuneConfig) -> dict[str, Any]:
     Raises:
       UserError: no float model, a dataset that does not fit it, or other settings there.
     """
-    job = check(workdir, config)
-    stage = open_stage(workdir, FINETUNE, job.settings(), NEWER)
-    summary = stage.summary()
+    job = check(workdir, config, workers)
+    stage = open_shared_stage(workdir, FINETUNE, job.settings(), NEWER | {"shards": 1}, workers)
+    agree_on_images(job.source, config.data.train_split, workers)
+    summary = ended_summary(stage, workers)
     if summary is None:
-        summary = _finetune(job, stage)
-        stage.write_summary(summary)
+        summary = _finetune(job, stage, workers)
+        if workers.rank == 0:
+            stage.write_summary(summary)
     return summary
 
 
-def _finetune(job: FinetuneJob, stage: StageFolder) -> dict[str, Any]:
+def _finetune(job: FinetuneJob, stage: StageFolder, workers: Workers) -> dict[str, Any]:
     """All of the stage's work but its summary file."""
     clock = Clock()
     size = job.image_size
     images = calibration.read_images(job.source, job.config, *size)
     networks = _quantize(job, images)
-    _Training(job, networks, images, stage, clock).run()
+    # All that follows is in units of these.
+    workers.copy_from_chief([*networks.float_model.weights, *networks.quantized.weights])
+    _Training(job, networks, images, stage, clock, workers).run()
+    if workers.rank:
+        return {}
     # As the file will hold them: what is compared below is what will be converted.
     rounded = bias.round_to_grid(networks.quantized)
     model_folder.save_model(stage.model, networks.quantized, quantized_description(job.description))
@@ -129,15 +143,17 @@ class _Training:
         images: CalibrationImages,
         stage: StageFolder,
         clock: Clock,
+        workers: Workers,
     ):
         self._job, self._networks, self._images, self._stage = job, networks, images, stage
+        self._workers = workers
         # The teacher is the network given: an equalized one clips what calibration did not show.
         teacher, _ = rewrite(job.float_model, snap_borders=False)
         shares = LossShares(job.config.distillation, job.config.features)
-        self._tuner = FineTuner(teacher, networks.quantized, shares, networks.gains)
+        self._tuner = FineTuner(teacher, networks.quantized, shares, networks.gains, job.shards)
         # Of the steps since the last line of the log.
         self._losses = tf.Variable(tf.zeros([self._interval()]), trainable=False)
-        self._checkpoint = RunCheckpoint(
+        self._saved = RunCheckpoint(
             stage.path,
             _ADVICE,
             clock,
@@ -147,6 +163,7 @@ class _Training:
             optimizer=self._tuner.optimizer,
             losses=self._losses,
         )
+        self._checkpoint = SharedCheckpoint(self._saved, workers, job.shards)
         self._layers = len(kernel_ranges(networks.quantized))
 
     def run(self) -> None:
@@ -155,7 +172,10 @@ class _Training:
         self._checkpoint.require_room()
         with stopping.held_back():
             if count < self._layers and self._job.config.rounding != "nearest":
-                self._round(count)
+                # One layer after the other, which is the chief's alone; the others wait for its kernels.
+                if self._workers.rank == 0:
+                    self._round(count)
+                self._checkpoint.copy_from_chief()
             done = max(0, count - self._layers)
             if done < self._job.config.steps:
                 self._train(done)
@@ -164,7 +184,7 @@ class _Training:
         """Rounds the layers after the first `done`, saving now and then and at the end."""
 
         def after_layer(count: int) -> None:
-            self._checkpoint.after_step(count, count == self._layers, _SAVE_SECONDS)
+            self._saved.after_step(count, count == self._layers, _SAVE_SECONDS)
 
         inputs, pictures = self._images.spread(_RECONSTRUCTION_IMAGES)
         reconstruct(
@@ -183,8 +203,8 @@ class _Training:
         # The first step in which ranges stay as they are.
         frozen_from = round(config.steps * (1.0 - config.frozen_share))
         steps = range(done, config.steps)
-        log = MetricLog(self._stage.path, done // interval)
-        with Progress(FINETUNE, config.steps, done) as progress:
+        log = shared_log(self._stage, done // interval, self._workers)
+        with Progress(FINETUNE, config.steps, done, output(self._workers)) as progress:
             # Not strict, for the batches never end; `steps` do.
             for step, (images, labels) in zip(steps, self._job.training_batches(done), strict=False):
                 if step % interval == 0:

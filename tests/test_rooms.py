@@ -9,7 +9,18 @@ from benchmarks import rooms
 
 ROOT = pathlib.Path(__file__).parent.parent
 # Each room may import those before it.
-ORDER = ("base", "space", "data", "network", "latency", "supernet", "train", "search", "imported")
+ORDER = (
+    "base",
+    "space",
+    "data",
+    "distribute",
+    "network",
+    "latency",
+    "supernet",
+    "train",
+    "search",
+    "imported",
+)
 COMMANDS = {
     "nas_tf": {
         "__main__",

@@ -84,6 +84,14 @@ class RunCheckpoint:
             self._files.seal(step, self._keep)
         self._saved_at, self._saved_step = time.monotonic(), step
 
+    def bring_up_to_date(self) -> None:
+        """Puts state that is not in variables into them, as a save does."""
+        self._before_save()
+
+    def variables(self) -> list[tf.Variable]:
+        """Everything that a checkpoint holds but its count, step and time, as it stands in variables."""
+        return _variables(tf.train.Checkpoint(**self._trackables))
+
     def due(self, seconds: float) -> bool:
         """Whether that long has passed since the latest save, or since the state was restored."""
         return time.monotonic() - self._saved_at >= seconds
@@ -213,6 +221,9 @@ def _as_os_error(error: Exception) -> Exception:
 
 def _size(checkpoint: tf.train.Checkpoint) -> int:
     """Bytes of the values that a checkpoint would hold."""
+    return sum(v.dtype.size * v.shape.num_elements() for v in _variables(checkpoint))
+
+
+def _variables(checkpoint: tf.train.Checkpoint) -> list[tf.Variable]:
     tracked = tf.train.TrackableView(checkpoint).descendants()
-    variables = (item for item in tracked if isinstance(item, tf.Variable))
-    return sum(variable.dtype.size * variable.shape.num_elements() for variable in variables)
+    return [item for item in tracked if isinstance(item, tf.Variable)]

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from nas_tf.base.errors import UserError, require
-from nas_tf.data import augment, preprocess
+from nas_tf.data import augment, order, preprocess
 from nas_tf.data.config import Augmentation, Part, default_resize_size
 from nas_tf.data.sources import ArraySource, ImageSource
 
@@ -62,6 +62,7 @@ def training_batches(
     seed: int,
     start_step: int = 0,
     resize_size: int = 0,
+    rows: order.Rows | None = None,
 ) -> tf.data.Dataset:
     """Whole batches of augmented images for ever.
 
@@ -69,8 +70,11 @@ def training_batches(
     uninterrupted one sees from there on. Without a random crop, images are prepared as for
     evaluation (`resize_size` matters only then) and flipped and coloured afterwards.
 
+    Args:
+      rows: of each batch, for one of several processes that share it; None for all.
+
     Returns:
-      Dataset of (uint8 [batch_size, resolution, resolution, 3], int64 [batch_size]).
+      Dataset of (uint8 [batch_size, resolution, resolution, 3], int64 [batch_size]), or of `rows`.
     """
     _check_batch_size(batch_size)
     size = image_size(source, resolution, resize_size)
@@ -91,17 +95,23 @@ def training_batches(
         batches = batches.enumerate(start_step).map(
             lambda count, batch: view(*batch, count, batch_size, augment.view_batch)
         )
+        if rows is not None:
+            stop = rows.first + rows.size
+            batches = batches.map(
+                lambda images, labels: (images[rows.first : stop], labels[rows.first : stop])
+            )
     else:
-        start = start_step * batch_size
+        # Views are drawn from an image's count in the whole stream, whoever reads it.
+        kept = rows or order.Rows(0, batch_size, batch_size)
         examples = (
-            source.endless(part, seed, start)
-            .enumerate(start)
+            source.endless(part, seed, start_step * batch_size, rows)
+            .enumerate(start_step * kept.size)
             .map(
-                lambda count, example: view(*example, count, 1, augment.view_image),
+                lambda place, example: view(*example, kept.count_of(place), 1, augment.view_image),
                 num_parallel_calls=tf.data.AUTOTUNE,
             )
         )
-        batches = examples.batch(batch_size, drop_remainder=True)
+        batches = examples.batch(kept.size, drop_remainder=True)
     return batches.prefetch(tf.data.AUTOTUNE)
 
 

@@ -1,10 +1,36 @@
 """Orders of images that depend on a seed and a count alone."""
 
+from typing import NamedTuple
+
 import numpy as np
 import tensorflow as tf
 
 # Seed of orders that are fixed once and for all: every run sees the same splits.
 FIXED_ORDER_SEED = 20190708
+
+
+class Rows(NamedTuple):
+    """Some rows of every batch: of `batch_size` ones `size` from `first` on."""
+
+    first: int
+    size: int
+    batch_size: int
+
+    def count_of(self, place: tf.Tensor) -> tf.Tensor:
+        """How many images came before the one that is `place`-th among these rows."""
+        return place // self.size * self.batch_size + self.first + place % self.size
+
+
+def only(dataset: tf.data.Dataset, rows: Rows | None, start: int) -> tf.data.Dataset:
+    """Of a stream whose first item has the place `start`, the items of some rows; None: all."""
+    if rows is None:
+        return dataset
+
+    def wanted(count, item):
+        place = count % rows.batch_size
+        return (place >= rows.first) & (place < rows.first + rows.size)
+
+    return dataset.enumerate(start).filter(wanted).map(lambda count, item: item)
 
 
 def counts(start: int) -> tf.data.Dataset:

@@ -131,13 +131,15 @@ class RecordSource(ImageSource):
         records = self._in_order(Part(split)).map(lambda r: self._parse(r)["label"])
         return records.as_numpy_iterator()
 
-    def endless(self, part: str | Part, seed: int, start: int = 0) -> tf.data.Dataset:
+    def endless(
+        self, part: str | Part, seed: int, start: int = 0, rows: order.Rows | None = None
+    ) -> tf.data.Dataset:
         part, size = as_part(part), self.part_size(part)
         if part.positions is not None and not part.complement:
             records = self._kept(part, seed, start, size)
         else:
             records = self._shuffled(part, seed, start, size)
-        return records.map(self._decode, num_parallel_calls=tf.data.AUTOTUNE)
+        return order.only(records, rows, start).map(self._decode, num_parallel_calls=tf.data.AUTOTUNE)
 
     def _kept(self, part: Part, seed: int, start: int, size: int) -> tf.data.Dataset:
         """A few chosen images, kept in memory as they are encoded, shuffled perfectly."""

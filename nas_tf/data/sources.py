@@ -62,11 +62,13 @@ class ImageSource(abc.ABC):
         """Labels in the fixed order, without decoding the images."""
 
     @abc.abstractmethod
-    def endless(self, part: str | Part, seed: int, start: int = 0) -> tf.data.Dataset:
+    def endless(
+        self, part: str | Part, seed: int, start: int = 0, rows: order.Rows | None = None
+    ) -> tf.data.Dataset:
         """(image, label) for ever, every image once per epoch, each epoch in its own order.
 
         The order is a function of `seed` alone; the first image is the one that comes
-        after `start` others.
+        after `start` others. With `rows`, others than these are left out, undecoded.
         """
 
     def explain(self, error: Exception) -> UserError:
@@ -136,9 +138,12 @@ class IndexedSource(ImageSource):
         read = self._reader(part)
         return tf.data.Dataset.range(self.part_size(part)).map(read, num_parallel_calls=tf.data.AUTOTUNE)
 
-    def endless(self, part: str | Part, seed: int, start: int = 0) -> tf.data.Dataset:
+    def endless(
+        self, part: str | Part, seed: int, start: int = 0, rows: order.Rows | None = None
+    ) -> tf.data.Dataset:
         size, read = self.part_size(part), self._reader(part)
-        indices = order.counts(start).map(lambda count: order.shuffled_index(count, size, seed))
+        places = order.only(order.counts(start), rows, start)
+        indices = places.map(lambda count: order.shuffled_index(count, size, seed))
         return indices.map(read, num_parallel_calls=tf.data.AUTOTUNE)
 
     def _reader(self, part: str | Part):

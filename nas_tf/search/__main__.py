@@ -6,19 +6,22 @@
 
 from absl import flags
 
-from flags import common
+from flags import common, devices
 from flags import search as search_flags
 from nas_tf.base import cli
 
 
 def main() -> None:
     """Searches, or goes on with a search that was stopped."""
-    # Not at the top: TensorFlow and NumPy come with them, and --help or a wrong flag would wait for that.
-    from nas_tf.latency.slow_entries import slow_for_people
-    from nas_tf.search.run import run_search
+    workdir, config = common.WORKDIR.value, search_flags.search_config()
+    with devices.workers() as workers:
+        # Not at the top: TensorFlow and NumPy come with them, and --help or a wrong flag would wait for that.
+        from nas_tf.latency.slow_entries import slow_for_people
+        from nas_tf.search.run import run_search
 
-    workdir = common.WORKDIR.value
-    summary = run_search(workdir, search_flags.search_config())
+        summary = run_search(workdir, config, workers)
+    if workers.rank:
+        return
     # The table's slow candidates as a sentence each.
     shown = {name: value for name, value in summary.items() if name != "slow_entries"} | slow_for_people(
         summary

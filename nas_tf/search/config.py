@@ -69,6 +69,7 @@ class SearchConfig:
         the best is the result; 1: the most probable one, as it is. See `nas_tf.search.judging`.
       checkpoint_minutes: between checkpoints; the end of an epoch always is one.
       keep_checkpoints: how many are kept.
+      shards: equal parts of a batch, each normalized by itself; processes share them.
     """
 
     data: DataConfig
@@ -97,3 +98,4 @@ class SearchConfig:
     checkpoint_minutes: float = 10.0
     keep_checkpoints: int = KEPT_CHECKPOINTS
     seed: int = 0
+    shards: int = 1

@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from nas_tf.distribute.shards import Shards, pack
 from nas_tf.network.losses import cross_entropy
 from nas_tf.search import gates
 from nas_tf.search.objective import Resource
@@ -40,15 +41,28 @@ class Reinforce:
         labels: tf.Tensor,
         p: np.ndarray,
         rng: np.random.Generator,
+        shards: Shards | None = None,
     ) -> tuple[float, np.ndarray]:
-        """(mean cross-entropy, gradient in alpha); moves the baseline."""
+        """(mean cross-entropy, gradient in alpha); moves the baseline.
+
+        Args:
+          shards: the parts of the batch that are normalized apart, of which these images are this
+            process's; None: one part.
+        """
         choices = [gates.sample(rng, p) for _ in range(NUM_NETWORKS)]
+        shards = shards or Shards(1)
         losses, rewards = [], []
         for choice in choices:
             # By the batch's statistics: a path's moving averages are those of many different networks.
-            loss, hits = cross_entropy(supernet(images, choice, training=True), labels)
-            losses.append(float(loss))
-            rewards.append(self.reward(float(hits) / len(labels), choice))
+            def found_on(images, labels, _, choice=choice):
+                return pack(cross_entropy(supernet(images, choice, training=True), labels))
+
+            if shards.count == 1:
+                loss, hits = found_on(images, labels, 0)
+            else:
+                loss, hits = shards.sum(found_on, images, labels)
+            losses.append(float(loss) / shards.count)
+            rewards.append(self.reward(float(hits) / shards.whole(len(labels)), choice))
         return float(np.mean(losses)), self.policy_gradient(choices, rewards, p)
 
     def policy_gradient(self, choices: list[np.ndarray], rewards: list[float], p: np.ndarray) -> np.ndarray:

@@ -12,10 +12,20 @@ from nas_tf.base.checkpoints import RunCheckpoint
 from nas_tf.base.clock import Clock
 from nas_tf.base.metric_log import MetricLog
 from nas_tf.base.progress import Progress
-from nas_tf.base.run_folder import SEARCH, RunFolder, StageFolder, open_stage
+from nas_tf.base.run_folder import SEARCH, RunFolder, StageFolder
 from nas_tf.data import batches
 from nas_tf.data.config import NEWER, NO_AUGMENTATION, Part
 from nas_tf.data.preprocess import to_network_input
+from nas_tf.distribute.shards import Shards
+from nas_tf.distribute.shared_run import (
+    NoLog,
+    SharedCheckpoint,
+    agree_on_images,
+    ended_summary,
+    open_shared_stage,
+    shared_log,
+)
+from nas_tf.distribute.workers import ALONE, Workers, output, own_share
 from nas_tf.latency.slow_entries import slow_entries
 from nas_tf.search import gates
 from nas_tf.search.config import SearchConfig
@@ -26,6 +36,7 @@ from nas_tf.space.architecture import in_words
 from nas_tf.space.operations.zero import ZERO
 from nas_tf.train import chance
 from nas_tf.train.accuracy import AccuracyCounter
+from nas_tf.train.counting import sum_counts
 from nas_tf.train.schedules import cosine
 
 _SHOW_EVERY = 10  # steps between looks at the figures
@@ -43,11 +54,17 @@ _NEWER = {
     **NEWER,
     "max_gate_paths": SearchConfig.max_gate_paths,
     "judged_networks": SearchConfig.judged_networks,
+    "shards": SearchConfig.shards,
 }
 
 
-def run_search(workdir: str, config: SearchConfig) -> dict[str, Any]:
+def run_search(workdir: str, config: SearchConfig, workers: Workers = ALONE) -> dict[str, Any]:
     """Searches, or goes on where a killed search stopped.
+
+    Args:
+      workdir: run folder, which all processes have to see.
+      config: what to do.
+      workers: the processes that share the work; all of them call this.
 
     Returns:
       The summary: `architecture` (short string), `predicted_latency_ms`,
@@ -58,16 +75,32 @@ def run_search(workdir: str, config: SearchConfig) -> dict[str, Any]:
       UserError: see `check_problem`; or the folder holds another run.
     """
     problem = check_problem(as_begun(workdir, config))
-    stage = open_stage(workdir, SEARCH, _settings(problem), _NEWER | _BEFORE)
-    summary = stage.summary()
+    _check_shards(problem, workers)
+    stage = open_shared_stage(workdir, SEARCH, _settings(problem), _NEWER | _BEFORE, workers)
+    agree_on_images(problem.source, config.data.train_split, workers)
+    summary = ended_summary(stage, workers)
     if summary is None:
         clock = Clock()
-        _say_what_is_dropped(problem)
-        state = SearchState(problem)
+        if workers.rank == 0:
+            _say_what_is_dropped(problem)
+        state = SearchState(problem, workers)
         _search(problem, state, stage, clock)
         summary = _finish(problem, state, stage) | {"seconds": clock.seconds()}
-        stage.write_summary(summary)
+        if workers.rank == 0:
+            stage.write_summary(summary)
     return summary
+
+
+def _check_shards(problem: SearchProblem, workers: Workers) -> None:
+    shards = Shards(problem.config.shards, workers)
+    for part in (problem.weight_part, problem.alpha_part):
+        # Smaller than --search_batch_size where the part has fewer images.
+        shards.require_divides(_batch_size(problem, part), "A batch of the search")
+
+
+def _batch_size(problem: SearchProblem, part: Part) -> int:
+    # A batch larger than its part would hold the same image twice.
+    return min(problem.config.schedule.batch_size, problem.source.part_size(part))
 
 
 def as_begun(workdir: str, config: SearchConfig) -> SearchConfig:
@@ -134,17 +167,20 @@ def alpha_steps_before(problem: SearchProblem, step: int) -> int:
 
 def _search(problem: SearchProblem, state: SearchState, stage: StageFolder, clock: Clock) -> None:
     config, epoch_steps = problem.config, problem.steps_per_epoch
-    checkpoint = RunCheckpoint(
+    workers = state.workers
+    saved = RunCheckpoint(
         stage.path, WEIGHT_ADVICE, clock, config.keep_checkpoints, state.pack, **state.trackables()
     )
+    checkpoint = SharedCheckpoint(saved, workers, state.shards)
     start = checkpoint.restore()
     if start:
         state.unpack()
-    log = MetricLog(stage.path, resume_epoch=start // epoch_steps)
-    weight_images = _images(problem, problem.weight_part, start)
-    alpha_images = _images(problem, problem.alpha_part, alpha_steps_before(problem, start))
-    with stopping.held_back(), Progress(SEARCH, problem.total_steps, start) as progress:
-        if log.lacks_epoch_before(start, epoch_steps):
+    log = shared_log(stage, start // epoch_steps, workers)
+    weight_images = _images(problem, problem.weight_part, start, state.shards)
+    alpha_images = _images(problem, problem.alpha_part, alpha_steps_before(problem, start), state.shards)
+    shown_on = output(workers)
+    with stopping.held_back(), Progress(SEARCH, problem.total_steps, start, shown_on) as progress:
+        if workers.chief_says(log.lacks_epoch_before(start, epoch_steps)):
             with checkpoint.saved_if_stopped(start):
                 _end_epoch(problem, state, log, progress, start)
         for step in range(start, problem.total_steps):
@@ -173,21 +209,21 @@ def _step(
         state.alpha_step(step, *next(alpha_images))
 
 
-def _images(problem: SearchProblem, part: Part, start_step: int) -> Iterator:
+def _images(problem: SearchProblem, part: Part, start_step: int, shards: Shards) -> Iterator:
     """Endless batches of a part from a step on. Alpha sees images as evaluation does."""
     config = problem.config
     augmentation = config.augmentation if part is problem.weight_part else NO_AUGMENTATION
-    size = problem.source.part_size(part)
-    # A batch larger than its part would hold the same image twice.
+    size = _batch_size(problem, part)
     dataset = batches.training_batches(
         problem.source,
         part,
-        min(config.schedule.batch_size, size),
+        size,
         config.resolution,
         augmentation,
         config.seed,
         start_step,
         config.data.resize_size,
+        shards.rows(size),
     )
     return batches.readable(problem.source, dataset)
 
@@ -198,7 +234,7 @@ def _shown(state: SearchState) -> dict[str, float]:
 
 
 def _end_epoch(
-    problem: SearchProblem, state: SearchState, log: MetricLog, progress: Progress, done: int
+    problem: SearchProblem, state: SearchState, log: MetricLog | NoLog, progress: Progress, done: int
 ) -> None:
     """The epoch's line, on disk and for the eye."""
     epoch = done // problem.steps_per_epoch - 1
@@ -247,10 +283,10 @@ def _held_out(problem: SearchProblem, state: SearchState, choice: np.ndarray) ->
     accuracy = AccuracyCounter()
     # Whole batches only: a last one of few images would be normalized by next to nothing.
     whole = batches.readable(problem.source, dataset.take(number // size))
-    for images, labels in stopping.watched(whole):
+    for images, labels in own_share(stopping.watched(whole), state.workers):
         logits = state.supernet(to_network_input(images), choice, training=True)
         accuracy.add(np.asarray(logits, np.float32), np.asarray(labels))
-    return accuracy
+    return sum_counts(accuracy, problem.source.num_classes, state.workers)
 
 
 def _finish(problem: SearchProblem, state: SearchState, stage: StageFolder) -> dict[str, Any]:
@@ -258,6 +294,9 @@ def _finish(problem: SearchProblem, state: SearchState, stage: StageFolder) -> d
     log_p = gates.log_probabilities(state.parameters.values())
     choices = problem.derive(log_p, count=problem.config.num_candidates)
     choices = _best_first(problem, state, log_p, choices)
+    accuracy = _held_out(problem, state, choices[0])
+    if state.workers.rank:
+        return {}
     candidates = [_facts(problem, log_p, choice) for choice in choices]
     files.write_json(stage.candidates, candidates)
     _say_what_stays_unused(problem, choices[0])
@@ -266,7 +305,6 @@ def _finish(problem: SearchProblem, state: SearchState, stage: StageFolder) -> d
     figures = state.figures()
     # The summary has it as a short string; the files above have it whole.
     del candidates[0]["architecture"]
-    accuracy = _held_out(problem, state, choices[0])
     warning = _collapsed(problem, log_p) or chance.warning(_HELD_OUT, accuracy, _LEARN_MORE)
     for text in warning.values():
         _say(f"WARNING: {text}")
@@ -316,7 +354,7 @@ def _best_first(
         return choices
     drawn = drawn_networks(lambda p: problem.derive(p)[0], log_p, config.judged_networks, config.seed)
     accuracies: list[float] = []
-    with Progress(f"{SEARCH}: judge", len(drawn)) as progress:
+    with Progress(f"{SEARCH}: judge", len(drawn), stream=output(state.workers)) as progress:
         for choice in drawn:
             accuracies.append(held_out_accuracy(problem, state, choice))
             progress.update(len(accuracies), top1=accuracies[-1], best=max(accuracies))

@@ -8,6 +8,8 @@ import tf_keras as keras
 
 from nas_tf.base.finite import require_finite
 from nas_tf.data.preprocess import to_network_input
+from nas_tf.distribute.shards import Shards
+from nas_tf.distribute.workers import ALONE, Workers
 from nas_tf.search import gates
 from nas_tf.search.architecture_parameters import ArchitectureParameters
 from nas_tf.search.objective import IN_LOSS, Objective, reference_scale
@@ -49,11 +51,13 @@ class _AlphaLoss(NamedTuple):
 class SearchState:
     """Supernet, alpha, optimizers, multipliers and an epoch's sums.
 
-    Draws depend on (seed, step) alone, so no random state has to be kept.
+    Draws depend on (seed, step) alone, so no random state has to be kept, and several processes
+    sample the same networks.
     """
 
-    def __init__(self, problem: SearchProblem):
+    def __init__(self, problem: SearchProblem, workers: Workers = ALONE):
         config = problem.config
+        self.workers, self.shards = workers, Shards(config.shards, workers)
         keras.utils.set_random_seed(config.seed)  # of the supernet's initial weights
         self.supernet = _make_supernet(problem)
         self._steps = make_steps(self.supernet)
@@ -114,9 +118,10 @@ class SearchState:
             active,
             rate,
             self._config.schedule.label_smoothing,
+            self.shards,
         )
         require_finite({"search's training loss": loss}, step, WEIGHT_ADVICE)
-        self._add(weight_steps=1, loss=loss, hits=hits, images=len(labels))
+        self._add(weight_steps=1, loss=loss, hits=hits, images=self.shards.whole(len(labels)))
         # At the end of the last tied step and not before the next one: held-out accuracy at the
         # epoch's end already runs the freed candidates.
         if step + 1 == self._tied_steps:
@@ -149,10 +154,10 @@ class SearchState:
     ) -> _AlphaLoss:
         """The loss and its gradient in alpha by the configured algorithm; moves REINFORCE's baseline."""
         if self._config.algorithm == "reinforce":
-            loss, gradient = self.reinforce.gradient(self.supernet, images, labels, p, rng)
+            loss, gradient = self.reinforce.gradient(self.supernet, images, labels, p, rng, self.shards)
             return _AlphaLoss(loss, gradient, self.parameters.offered, p)
         involved, active = self._draw_gates(p, rng)
-        loss, _, gate_gradient = gate_gradients(self._steps, images, labels, involved, active)
+        loss, _, gate_gradient = gate_gradients(self._steps, images, labels, involved, active, self.shards)
         if self._config.algorithm == "random":
             gate_gradient = _without_information(gate_gradient, rng)
         involved_p = gates.renormalised(p, involved)

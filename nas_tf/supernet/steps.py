@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 import tensorflow as tf
 
+from nas_tf.distribute.shards import Shards, pack, unpack
 from nas_tf.supernet.eager_steps import EagerSteps
 from nas_tf.supernet.graph_steps import GraphSteps
 from nas_tf.supernet.paths import Path
@@ -50,19 +51,36 @@ def weight_step(
     active: Sequence[int],
     learning_rate: float,
     smoothing: float = 0.1,
+    shards: Shards | None = None,
 ) -> tuple[float, float]:
     """One step of the weights of the network with candidates `active`.
 
     Args:
       images: float32 [N, H, W, 3]; labels: int64 [N].
+      shards: the parts of the batch that are normalized apart, of which these images are this
+        process's; None: one part.
 
     Returns:
-      (loss, correct predictions) before the step.
+      (loss, correct predictions) before the step, of the whole batch.
     """
     paths = steps.supernet.active_paths(active)
-    loss, hits, gradients, moved = steps.weight_gradients(
-        images, labels, active, smoothing, optimizer.weight_decay
-    )
+
+    def found_on(images, labels):
+        return steps.weight_gradients(images, labels, active, smoothing, optimizer.weight_decay)
+
+    def packed(images, labels, _):
+        loss, hits, gradients, moved = found_on(images, labels)
+        return pack([loss, hits, *gradients, *moved])
+
+    if shards is None or shards.count == 1:
+        loss, hits, gradients, moved = found_on(images, labels)
+    else:
+        total = shards.sum(packed, images, labels)
+        # Correct predictions are counted, all else is a mean of means.
+        hits, mean = total[1], total / shards.count
+        loss, vectors = mean[0], [path.trained for path in paths] + [path.statistics for path in paths]
+        found = unpack(mean[2:], vectors)
+        gradients, moved = found[: len(paths)], found[len(paths) :]
     rate = tf.constant(learning_rate, tf.float32)
     for path, gradient, statistics in zip(paths, gradients, moved, strict=True):
         optimizer.update_path(path, gradient, rate)
@@ -77,6 +95,7 @@ def gate_gradients(
     labels: tf.Tensor,
     involved: np.ndarray,
     active: Sequence[int],
+    shards: Shards | None = None,
 ) -> tuple[float, float, np.ndarray]:
     """∂L/∂g of the involved gates at the binary gates `active`; nothing is assigned.
 
@@ -85,13 +104,23 @@ def gate_gradients(
 
     Args:
       involved: bool [blocks, candidates].
+      shards: as of `weight_step`.
 
     Returns:
       (loss: plain cross-entropy, correct predictions, float64 [blocks, candidates] with 0 for
       gates not involved and for ZeroOp).
     """
-    loss, hits, found = steps.gate_gradients(images, labels, involved, active)
-    gradients = np.zeros(involved.shape)
-    for (b, k), value in found.items():
-        gradients[b, k] = float(value)
-    return float(loss), float(hits), gradients
+
+    def found_on(images, labels):
+        loss, hits, found = steps.gate_gradients(images, labels, involved, active)
+        gradients = np.zeros(involved.shape)
+        for (b, k), value in found.items():
+            gradients[b, k] = float(value)
+        return float(loss), float(hits), gradients
+
+    if shards is None or shards.count == 1:
+        return found_on(images, labels)
+    # Gradients of gates are float32, so nothing is lost by the vector.
+    total = shards.sum(lambda *part: pack([np.float32(x) for x in found_on(*part[:2])]), images, labels)
+    loss, hits, *gradients = total.numpy().astype(np.float64)
+    return loss / shards.count, hits, np.reshape(gradients, involved.shape) / shards.count

@@ -6,19 +6,21 @@
 
 from absl import flags
 
-from flags import common
+from flags import common, devices
 from flags import train as train_flags
 from nas_tf.base import cli
 
 
 def main() -> None:
     """Trains, or goes on with a run that was stopped."""
-    # Not at the top: TensorFlow comes with it, and --help or a wrong flag would wait for that.
-    from nas_tf.train.run import run_train
+    workdir, config = common.WORKDIR.value, train_flags.train_config()
+    with devices.workers() as workers:
+        # Not at the top: TensorFlow comes with it, and --help or a wrong flag would wait for that.
+        from nas_tf.train.run import run_train
 
-    workdir = common.WORKDIR.value
-    summary = run_train(workdir, train_flags.train_config())
-    cli.print_facts("trained", summary, f"python -m quant.finetune --workdir={workdir}")
+        summary = run_train(workdir, config, workers)
+    if workers.rank == 0:
+        cli.print_facts("trained", summary, f"python -m quant.finetune --workdir={workdir}")
 
 
 if __name__ == "__main__":

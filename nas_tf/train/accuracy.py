@@ -25,6 +25,16 @@ class AccuracyCounter:
         counts = np.bincount(labels, minlength=self.num_classes)
         self._of_class = counts + self._of_class if self._of_class.size else counts
 
+    def counts(self, num_classes: int) -> np.ndarray:
+        """All of it as float32 [3 + classes], exact up to 2²⁴ images."""
+        of_class = self._of_class if self._of_class.size else np.zeros(num_classes, np.int64)
+        return np.array([self.examples, self._top1, self._top5, *of_class], np.float32)
+
+    def take_counts(self, counts: np.ndarray) -> None:
+        """The opposite of `counts`, such as of their sum over processes."""
+        self.examples, self._top1, self._top5, *of_class = map(int, counts)
+        self.num_classes, self._of_class = len(of_class), np.array(of_class, np.int64)
+
     @property
     def right(self) -> int:
         """Images whose label has the largest logit."""

@@ -45,6 +45,7 @@ class TrainConfig:
       checkpoint_minutes: between checkpoints; the end of an epoch always is one.
       keep_checkpoints: how many are kept.
       seed: of initialization, order, augmentation and dropout.
+      shards: equal parts of a batch, each normalized by itself; processes share them.
     """
 
     data: DataConfig
@@ -62,6 +63,7 @@ class TrainConfig:
     checkpoint_minutes: float = 10.0
     keep_checkpoints: int = KEPT_CHECKPOINTS
     seed: int = 0
+    shards: int = 1
 
 
 def check_settings(config: TrainConfig) -> None:

@@ -13,19 +13,31 @@ from nas_tf.base.clock import Clock
 from nas_tf.base.errors import require
 from nas_tf.base.metric_log import MetricLog
 from nas_tf.base.progress import Progress
-from nas_tf.base.run_folder import TRAIN, RunFolder, StageFolder, open_stage
+from nas_tf.base.run_folder import TRAIN, RunFolder, StageFolder
 from nas_tf.data import batches
 from nas_tf.data import config as data_config
 from nas_tf.data.class_names import ClassList, Matching, match_dataset
 from nas_tf.data.opening import open_config
 from nas_tf.data.overview import check_disjoint
 from nas_tf.data.sources import ImageSource
+from nas_tf.distribute.shards import Shards
+from nas_tf.distribute.shared_run import (
+    NoLog,
+    SharedCheckpoint,
+    agree_on_images,
+    ended_summary,
+    open_shared_stage,
+    shared_log,
+)
+from nas_tf.distribute.workers import ALONE, Workers, output, own_share
 from nas_tf.network.build import build_network
 from nas_tf.network.model_folder import ModelDescription, load_float_model, read_description, save_model
 from nas_tf.space.architecture import Architecture, from_json
 from nas_tf.space.published import read_architecture
 from nas_tf.train import chance, precision
+from nas_tf.train.accuracy import AccuracyCounter
 from nas_tf.train.config import TrainConfig, check_settings
+from nas_tf.train.counting import sum_counts
 from nas_tf.train.schedules import cosine, steps_per_epoch
 from nas_tf.train.weight_trainer import ADVICE, WeightTrainer
 
@@ -41,6 +53,7 @@ class _Job:
     Attributes:
       steps_per_epoch, total_steps: optimizer steps.
       matching: which of the initial model's classes is which of the dataset's; None without one.
+      workers, shards: the processes, and how they share a step.
     """
 
     config: TrainConfig
@@ -50,6 +63,8 @@ class _Job:
     architecture: Architecture
     steps_per_epoch: int
     matching: Matching | None
+    workers: Workers
+    shards: Shards
 
     @property
     def total_steps(self) -> int:
@@ -72,6 +87,7 @@ class _Job:
             config.seed,
             start_step,
             self.size.resize_size,
+            self.shards.rows(config.batch_size),
         )
 
     def evaluation_batches(self) -> tf.data.Dataset:
@@ -81,8 +97,13 @@ class _Job:
         )
 
 
-def run_train(workdir: str, config: TrainConfig) -> dict[str, Any]:
+def run_train(workdir: str, config: TrainConfig, workers: Workers = ALONE) -> dict[str, Any]:
     """Trains the network, or goes on where a killed run stopped.
+
+    Args:
+      workdir: run folder, which all processes have to see.
+      config: what to do.
+      workers: the processes that share the work; all of them call this.
 
     Returns:
       The summary: `top1`, `top5` (shares) on the evaluation split, `epochs`, `seconds`, …
@@ -90,16 +111,18 @@ def run_train(workdir: str, config: TrainConfig) -> dict[str, Any]:
     Raises:
       UserError: bad settings, unusable images, or a folder that holds another run.
     """
-    job = _check(workdir, config)
-    stage = open_stage(workdir, TRAIN, _settings(job), _newer(job))
-    summary = stage.summary()
+    job = _check(workdir, config, workers)
+    stage = open_shared_stage(workdir, TRAIN, _settings(job), _newer(job), workers)
+    agree_on_images(job.source, config.data.train_split, workers)
+    summary = ended_summary(stage, workers)
     if summary is None:
         clock = Clock()
         with precision.policy(config.weights.mixed_precision):
             trainer = _trainer(job)
             _train(job, trainer, stage, clock)
             summary = _finish(job, trainer, stage) | {"seconds": clock.seconds()}
-        stage.write_summary(summary)
+        if workers.rank == 0:
+            stage.write_summary(summary)
     return summary
 
 
@@ -116,8 +139,10 @@ def find_architecture(workdir: str, value: str, width_multiplier: float) -> Arch
     return from_json(files.read_json(path, "architecture"), f"architecture {str(path)!r}")
 
 
-def _check(workdir: str, config: TrainConfig) -> _Job:
+def _check(workdir: str, config: TrainConfig, workers: Workers) -> _Job:
     check_settings(config)
+    shards = Shards(config.shards, workers)
+    shards.require_divides(config.batch_size, "--batch_size")
     architecture = find_architecture(workdir, config.architecture, config.width_multiplier)
     source = open_config(config.data)
     # Before the stage holds these settings: other flags may be what a refusal asks for.
@@ -129,7 +154,7 @@ def _check(workdir: str, config: TrainConfig) -> _Job:
     check_disjoint(source, ("train_split", config.data.train_split), ("eval_split", eval_split))
     steps = steps_per_epoch(source.part_size(config.data.train_split), config.batch_size)
     size = batches.image_size(source, config.resolution, config.data.resize_size)
-    return _Job(config, source, eval_split, size, architecture, steps, matching)
+    return _Job(config, source, eval_split, size, architecture, steps, matching, workers, shards)
 
 
 def _settings(job: _Job) -> dict[str, Any]:
@@ -154,7 +179,7 @@ def _newer(job: _Job) -> dict[str, Any]:
     blocks = tuple(dataclasses.replace(block, shortcut=None) for block in job.architecture.blocks)
     decided = dataclasses.replace(job.architecture, blocks=blocks).blocks
     shortcuts = {f"architecture.blocks.{index}.shortcut": b.shortcut for index, b in enumerate(decided)}
-    return data_config.NEWER | shortcuts
+    return data_config.NEWER | shortcuts | {"shards": 1}
 
 
 def _trainer(job: _Job) -> WeightTrainer:
@@ -164,7 +189,7 @@ def _trainer(job: _Job) -> WeightTrainer:
     model = build_network(job.architecture, config.resolution, job.source.num_classes)
     if config.initial_model:
         _start_from(config.initial_model, model, job)
-    return WeightTrainer(model, config.weights, config.seed)
+    return WeightTrainer(model, config.weights, config.seed, job.shards)
 
 
 def match_initial(config: TrainConfig, source: ImageSource) -> Matching:
@@ -196,12 +221,14 @@ def _start_from(folder: str, model: keras.Model, job: _Job) -> None:
 def _train(job: _Job, trainer: WeightTrainer, stage: StageFolder, clock: Clock) -> None:
     """Runs the steps that are left."""
     config, epoch_steps = job.config, job.steps_per_epoch
-    checkpoint = RunCheckpoint(stage.path, ADVICE, clock, config.keep_checkpoints, **trainer.trackables())
+    saved = RunCheckpoint(stage.path, ADVICE, clock, config.keep_checkpoints, **trainer.trackables())
+    checkpoint = SharedCheckpoint(saved, job.workers, job.shards)
     start = checkpoint.restore()
-    log = MetricLog(stage.path, resume_epoch=start // epoch_steps)
+    log = shared_log(stage, start // epoch_steps, job.workers)
     images = batches.readable(job.source, job.training_batches(start))
-    with stopping.held_back(), Progress(TRAIN, job.total_steps, start) as progress:
-        if log.lacks_epoch_before(start, epoch_steps):
+    shown_on = output(job.workers)
+    with stopping.held_back(), Progress(TRAIN, job.total_steps, start, shown_on) as progress:
+        if job.workers.chief_says(log.lacks_epoch_before(start, epoch_steps)):
             with checkpoint.saved_if_stopped(start):
                 _end_epoch(job, trainer, log, progress, start)
         for step in range(start, job.total_steps):
@@ -221,7 +248,9 @@ def _train(job: _Job, trainer: WeightTrainer, stage: StageFolder, clock: Clock) 
     log.close()
 
 
-def _end_epoch(job: _Job, trainer: WeightTrainer, log: MetricLog, progress: Progress, done: int) -> None:
+def _end_epoch(
+    job: _Job, trainer: WeightTrainer, log: MetricLog | NoLog, progress: Progress, done: int
+) -> None:
     epoch = done // job.steps_per_epoch - 1
     figures = trainer.figures()
     if (epoch + 1) % job.config.eval_every == 0 or done == job.total_steps:
@@ -236,14 +265,18 @@ def _end_epoch(job: _Job, trainer: WeightTrainer, log: MetricLog, progress: Prog
     progress.note(f"epoch {epoch + 1}/{job.config.epochs}", **figures)
 
 
-def _evaluate(job: _Job, trainer: WeightTrainer):
-    return trainer.evaluate(stopping.watched(batches.readable(job.source, job.evaluation_batches())))
+def _evaluate(job: _Job, trainer: WeightTrainer) -> AccuracyCounter:
+    """Accuracy on the evaluation split, of which each process judges its share."""
+    images = stopping.watched(batches.readable(job.source, job.evaluation_batches()))
+    return sum_counts(trainer.evaluate(own_share(images, job.workers)), job.source.num_classes, job.workers)
 
 
 def _finish(job: _Job, trainer: WeightTrainer, stage: StageFolder) -> dict[str, Any]:
     config, source = job.config, job.source
     with trainer.averaged():
         accuracy = _evaluate(job, trainer)
+        if job.workers.rank:
+            return {}
         save_model(
             stage.model,
             trainer.model,

@@ -33,6 +33,7 @@ NO_PATHS = {
     "adb_cpu_mask",
     "only",
     "also",
+    "num_devices",
     "author",
     "model_version",
     "model_license",

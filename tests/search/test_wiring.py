@@ -53,7 +53,7 @@ class Recorder:
         patch.setattr(search_state, "weight_step", self.weight_step)
         patch.setattr(search_state, "gate_gradients", self.gate_gradients)
 
-    def weight_step(self, steps, optimizer, images, labels, active, rate, smoothing):
+    def weight_step(self, steps, optimizer, images, labels, active, rate, smoothing, shards):
         self.calls.append(
             {
                 "kind": "weight",
@@ -67,13 +67,13 @@ class Recorder:
         )
         if not self._work:
             return 1.0, 0.0
-        return self._weight(steps, optimizer, images, labels, active, rate, smoothing)
+        return self._weight(steps, optimizer, images, labels, active, rate, smoothing, shards)
 
-    def gate_gradients(self, steps, images, labels, involved, active):
+    def gate_gradients(self, steps, images, labels, involved, active, shards):
         result = (
             (1.0, 0.0, np.zeros(involved.shape))
             if not self._work
-            else self._gates(steps, images, labels, involved, active)
+            else self._gates(steps, images, labels, involved, active, shards)
         )
         self.calls.append(
             {

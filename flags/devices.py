@@ -1,0 +1,56 @@
+"""Flags of how many processes share a run's steps, and in how many parts."""
+
+import contextlib
+
+from absl import flags
+
+from nas_tf.distribute.config import DISTRIBUTIONS, DistributeConfig
+from nas_tf.distribute.workers import Workers
+from nas_tf.train.config import TrainConfig
+
+SHARDS = flags.DEFINE_integer(
+    "shards",
+    TrainConfig.shards,
+    "Equal parts of each batch that are computed apart, as if each stood on a device of its own: each is "
+    "normalized by itself, and gradients are averaged. A setting of the run; processes share the parts.",
+    lower_bound=1,
+    upper_bound=65536,
+)
+DISTRIBUTION = flags.DEFINE_enum(
+    "distribution",
+    DistributeConfig.distribution,
+    DISTRIBUTIONS,
+    "off: one process. multi_worker: several, one for each device, which --num_devices starts on this "
+    "machine or TF_CONFIG names; their number divides --shards. tpu is refused.",
+)
+NUM_DEVICES = flags.DEFINE_string(
+    "num_devices",
+    DistributeConfig.num_devices,
+    "With --distribution=multi_worker: processes to start on this machine, a number or auto (one for each "
+    "GPU).",
+)
+WORKER_WAIT_SECONDS = flags.DEFINE_float(
+    "worker_wait_seconds",
+    DistributeConfig.wait_seconds,
+    "How long processes wait for each other at the start.",
+)
+WORKER_LOST_SECONDS = flags.DEFINE_float(
+    "worker_lost_seconds",
+    DistributeConfig.lost_seconds,
+    "A process that the others do not hear of for so long is lost, and ends the run in all of them.",
+)
+
+
+def workers() -> contextlib.AbstractContextManager[Workers]:
+    """The processes of the run."""
+    # Here, since only commands that run need it.
+    from nas_tf.distribute import start
+
+    return start.workers(
+        DistributeConfig(
+            distribution=DISTRIBUTION.value,
+            num_devices=NUM_DEVICES.value,
+            wait_seconds=WORKER_WAIT_SECONDS.value,
+            lost_seconds=WORKER_LOST_SECONDS.value,
+        )
+    )
