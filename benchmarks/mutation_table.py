@@ -13,6 +13,7 @@ TESTS = {
     "nas_tf/search/state.py": (*_SEARCH, "tests/search/test_run.py"),
     "nas_tf/search/packing.py": ("tests/search/test_packing.py", "tests/search/test_run.py"),
     "nas_tf/search/dropping.py": ("tests/search/test_dropping.py",),
+    "nas_tf/search/outcome.py": ("tests/search/test_outcome.py",),
     "nas_tf/search/projection.py": ("tests/search/test_projection.py",),
     "nas_tf/search/problem.py": (
         "tests/search/test_derivation*.py",

@@ -20,6 +20,7 @@ from export.pipeline_config import PipelineConfig
 from nas_tf.base.run_folder import (
     BENCHMARK,
     CONVERT,
+    DOUBTS,
     EVALUATE,
     FINETUNE,
     PIPELINE,
@@ -37,8 +38,8 @@ from nas_tf.search.config import SearchConfig
 # Of each stage's summary, what the pipeline's own summary repeats.
 KEY_FIGURES = {
     TABLE: ("device", "kernels", "entries", "output"),
-    SEARCH: ("predicted_latency_ms", "target_latency_ms", "kernels", "steps"),
-    TRAIN: ("top1", "top5", "params", "macs"),
+    SEARCH: ("predicted_latency_ms", "target_latency_ms", "kernels", "steps", *DOUBTS),
+    TRAIN: ("top1", "top5", "params", "macs", *DOUBTS),
     FINETUNE: ("float_top1", "qat_top1", "steps"),
     CONVERT: ("output", "bytes", "background_margin_steps"),
     EVALUATE: ("top1", "top5", "num_examples", "background_predictions", "kernels"),
@@ -103,6 +104,17 @@ def facts_for_people(summary: dict[str, Any]) -> dict[str, Any]:
         "file": f"{summary[CONVERT]['output']} ({summary[CONVERT]['bytes']:,} bytes)",
         "report": summary["report"],
         "seconds": round(summary["seconds"]),
+        **_doubts(summary),
+    }
+
+
+def _doubts(summary: dict[str, Any]) -> dict[str, str]:
+    stages = {name: facts for name, facts in summary.items() if isinstance(facts, dict)}
+    return {
+        f"{stage}, {doubt.replace('_', ' ')}": facts[doubt]
+        for stage, facts in stages.items()
+        for doubt in DOUBTS
+        if doubt in facts
     }
 
 

@@ -5,7 +5,7 @@ from export.report_facts import RunFacts, gather
 from export.tally import wilson
 from nas_tf.base import files
 from nas_tf.base.interpreter import KERNELS
-from nas_tf.base.run_folder import SEARCH, TABLE, RunFolder
+from nas_tf.base.run_folder import DOUBTS, SEARCH, TABLE, RunFolder
 from nas_tf.space.architecture import in_words, skipped
 from nas_tf.space.search_space import find_space
 
@@ -27,6 +27,7 @@ def write_report(workdir: str) -> str:
     body = "".join(
         (
             _headline(facts),
+            _doubts(facts),
             _accuracy(facts),
             _confusion(facts),
             _architecture(facts),
@@ -67,6 +68,19 @@ def _headline(facts: RunFacts) -> str:
     if size is not None:
         tiles.append(report_page.tile(f"{size / 1024:,.0f} KiB", "int8 file"))
     return f'<div class="tiles">{"".join(tiles)}</div>' if tiles else ""
+
+
+def _doubts(facts: RunFacts) -> str:
+    """What stages say against their own results, and what to change."""
+    rows = [
+        (stage, summary[key][:1].upper() + summary[key][1:] + ".")
+        for stage, summary in facts.summaries.items()
+        for key in DOUBTS
+        if key in summary
+    ]
+    return report_page.section(
+        "What to doubt", report_page.table(("stage", "what, and what to change"), rows)
+    )
 
 
 def _drop(facts: RunFacts) -> float | None:

@@ -30,6 +30,8 @@ FINETUNE, CONVERT, EVALUATE, BENCHMARK = "finetune", "convert", "evaluate", "ben
 # In the order in which they run; the pipeline runs them all and keeps its own summary beside theirs.
 STAGES = (TABLE, SEARCH, TRAIN, FINETUNE, CONVERT, EVALUATE, BENCHMARK)
 PIPELINE = "pipeline"
+# Keys of summaries that hold a sentence against a result, with what to change; only where there is one.
+DOUBTS = ("warning", "not_converged", "unused_budget")
 # So that a checkpoint which turns out to be bad has good ones beside it.
 KEPT_CHECKPOINTS = 3
 

@@ -243,5 +243,8 @@ def _divide(source: ImageSource, config: SearchConfig) -> tuple[Part, Part]:
     try:
         weight_part, alpha_part = hold_out(source, split, number)
     except UserError as error:
-        raise UserError(f"--search_held_out={held_out:g}: {error}") from error
+        # The default is ImageNet's; what fits a split of another size is a share.
+        raise UserError(
+            f"--search_held_out={held_out:g}: {error} Of these images, --search_held_out=0.2 is a fifth."
+        ) from error
     return weight_part, alpha_part

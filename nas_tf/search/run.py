@@ -30,6 +30,7 @@ from nas_tf.latency.slow_entries import slow_entries
 from nas_tf.search import gates
 from nas_tf.search.config import SearchConfig
 from nas_tf.search.judging import drawn_networks
+from nas_tf.search.outcome import not_converged, unused_budget
 from nas_tf.search.problem import SearchProblem, check_problem
 from nas_tf.search.state import WEIGHT_ADVICE, SearchState
 from nas_tf.space.architecture import in_words
@@ -299,13 +300,13 @@ def _finish(problem: SearchProblem, state: SearchState, stage: StageFolder) -> d
         return {}
     candidates = [_facts(problem, log_p, choice) for choice in choices]
     files.write_json(stage.candidates, candidates)
-    _say_what_stays_unused(problem, choices[0])
     best = problem.architecture(choices[0])
     files.write_json(stage.architecture, best.to_json())
     figures = state.figures()
     # The summary has it as a short string; the files above have it whole.
     del candidates[0]["architecture"]
     warning = _collapsed(problem, log_p) or chance.warning(_HELD_OUT, accuracy, _LEARN_MORE)
+    warning |= _doubts(problem, log_p, choices[0])
     for text in warning.values():
         _say(f"WARNING: {text}")
     return {
@@ -364,14 +365,12 @@ def _best_first(
     return [best, *others][: len(choices)]
 
 
-def _say_what_stays_unused(problem: SearchProblem, choice: np.ndarray) -> None:
-    latency = problem.resources[0]
-    used, wanted = latency.of(choice) / latency.limit, problem.least_share
-    if used < wanted * (1 - 1e-6):  # not by the solver's rounding alone
-        _say(
-            f"no network uses {wanted:.0%} of the budget or more, as --min_budget_share asks; "
-            f"{used:.1%} is used"
-        )
+def _doubts(problem: SearchProblem, log_p: np.ndarray, choice: np.ndarray) -> dict[str, str]:
+    latency, config = problem.resources[0], problem.config
+    slowest = latency.range(problem.offered)[1]
+    return not_converged(log_p, problem.offered) | unused_budget(
+        latency.of(choice), latency.limit, slowest, problem.least_share, config.derive
+    )
 
 
 def _facts(problem: SearchProblem, log_p: np.ndarray, choice: np.ndarray) -> dict[str, Any]:

@@ -87,5 +87,7 @@ def test_the_papers_networks_have_a_preset(row):
         others = {key: value for key, value in others.items() if key not in ("space", "gate_mode")}
     assert values == others | own
     head = path.read_text().split("--workdir")[0]
-    assert f"Published: {row.float_top1} % float and {row.int8_top1} % int8 top-1, {row.published_ms} ms" in head
+    assert (
+        f"Published: {row.float_top1} % float and {row.int8_top1} % int8 top-1, {row.published_ms} ms" in head
+    )
     assert f"nas-tf pipeline --preset={name} --data_dir=..." in head

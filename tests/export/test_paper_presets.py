@@ -1,4 +1,4 @@
-"""The presets of the paper's Table 1, one with a search and one without, through all stages for a few steps."""
+"""Presets of the paper's Table 1, one with a search and one without, through all stages for a few steps."""
 
 import json
 import subprocess
@@ -20,7 +20,6 @@ _SHORT = (
     "--finetune_calibration_images=16",
     "--num_runs=5",
 )
-# The sample has one image of a class, so that none can be held out of each.
 _SHORT_SEARCH = (
     "--target_latency_ms=0",
     "--target_latency_share=0.5",
@@ -34,7 +33,11 @@ _SHORT_SEARCH = (
 
 def run(module, *arguments):
     done = subprocess.run(
-        [sys.executable, "-m", module, *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=False
+        [sys.executable, "-m", module, *arguments],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     return done.stdout

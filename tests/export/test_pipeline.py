@@ -62,6 +62,13 @@ def refusal(*arguments):
     "arguments,message",
     [
         (["--dataset=no_such_set"], "no_such_set"),
+        # The default is for ImageNet; 30 % of the digits are fewer.
+        (
+            ["--search_held_out=5000"],
+            "--search_held_out=5000: Cannot hold out 5000 of the 431 images of 'train[:30%]'; allowed: at "
+            "least 1, and fewer than all; a number below 1 is a share. Of these images, "
+            "--search_held_out=0.2 is a fifth.",
+        ),
         (["--train_split=lesson"], "lesson"),
         (["--train_split=train[:80%]", "--eval_split=train[50%:]"], "--eval_split='train[50%:]' share 432"),
         (

@@ -169,3 +169,21 @@ def test_a_folder_without_stages_is_refused(tmp_path):
     with pytest.raises(UserError, match="is not a folder"):
         write_report(str(tmp_path / "none"))
     assert not (tmp_path / "report.html").exists()
+
+
+def test_doubts_of_stages_are_shown_with_what_to_change(run):
+    assert "What to doubt" not in read(write_report(str(run)))[0].text
+    for stage, doubts in (
+        ("search", {"not_converged": "in 3 of 4 blocks <x>; use y", "unused_budget": "half of it; use z"}),
+        ("train", {"warning": "top-1 is not above guessing; train longer"}),
+    ):
+        path = run / stage / "summary.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | doubts))
+    text = read(write_report(str(run)))[0].text
+    assert "What to doubt" in text
+    for said in (
+        "In 3 of 4 blocks <x>; use y.",
+        "Half of it; use z.",
+        "Top-1 is not above guessing; train longer.",
+    ):
+        assert said in text

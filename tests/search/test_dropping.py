@@ -147,9 +147,12 @@ def test_a_target_that_nothing_holds_is_said(skewed, tmp_path, capsys):
         f"at the target of {target:g}; use a lower --target_latency_ms\n"
     ) in said
     used = summary["predicted_latency_ms"] / target
-    assert (
-        f"no network uses 95% of the budget or more, as --min_budget_share asks; {used:.1%} is used" in said
+    unused = summary["unused_budget"]
+    assert unused.startswith(
+        f"no network uses 95% of the budget or more, as --min_budget_share asks; {used:.1%} is used"
     )
+    assert f"the slowest network of the space takes {slowest:.4g} ms, so use a larger --space" in unused
+    assert f"search: WARNING: {unused}\n" in said
 
 
 @pytest.mark.parametrize("mode", ["full", "two"])
