@@ -211,8 +211,8 @@ HAND_PICKED = (
     HandPicked(
         "alpha batches start anew after a restart",
         "nas_tf/search/run.py",
-        r"problem\.alpha_part, alpha_steps_before\(problem, start\)\)",
-        "problem.alpha_part, 0)",
+        r"problem\.alpha_part, alpha_steps_before\(problem, start\), state\.shards\)",
+        "problem.alpha_part, 0, state.shards)",
     ),
     HandPicked(
         "no decay",

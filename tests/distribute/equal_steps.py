@@ -85,7 +85,12 @@ def train(member: Member, count: int, steps: int):
         for step in range(steps):
             subject.step(*own(shards), step, 0.1)
 
-    return work, lambda: [*subject.model.variables, *subject._average.averages, subject._sums]
+    def found():
+        # Neither a new step nor a new rate may be traced anew.
+        assert {f.experimental_get_tracing_count() for f in (subject._part, subject._move)} <= {0, 1}
+        return [*subject.model.variables, *subject._average.averages, subject._sums]
+
+    return work, found
 
 
 def search(member: Member, count: int, steps: int, table: str, alpha: bool, **settings):
@@ -116,7 +121,8 @@ def search(member: Member, count: int, steps: int, table: str, alpha: bool, **se
 
 
 def _variables(trackable) -> list[tf.Variable]:
-    tracked = tf.train.TrackableView(tf.train.Checkpoint(t=trackable)).descendants()
+    root = tf.train.Checkpoint(t=trackable)  # which a view does not keep
+    tracked = tf.train.TrackableView(root).descendants()
     return [item for item in tracked if isinstance(item, tf.Variable) and item.name != "save_counter:0"]
 
 
