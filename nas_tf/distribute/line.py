@@ -68,6 +68,8 @@ class Line:
         reason = "it ended"
         try:
             self._receive_all()
+        except ConnectionError:
+            pass  # what a process that was killed leaves in place of an end
         except TimeoutError:
             reason = f"nothing was heard of it for {self._lost_seconds:g} seconds"
         except (OSError, ValueError) as error:
