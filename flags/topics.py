@@ -55,6 +55,7 @@ TITLES = {
     "pipeline": "The pipeline as a whole",
     "compute": "Computing",
     "saving": "Saving",
+    "devices": "Several devices",
     "common": "The run",
 }
 _OF_THE_COMMAND = "This command"

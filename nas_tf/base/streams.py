@@ -1,9 +1,10 @@
 """Standard output and error of a command, whatever they are connected to: as other Unix tools behave."""
 
+import contextlib
 import io
 import os
 import sys
-from typing import Any
+from collections.abc import Iterator
 
 # What shells give a program that a closed pipe ended: 128 + SIGPIPE.
 BROKEN_PIPE = 141
@@ -17,17 +18,32 @@ class OutputError(OSError):
         return f"Cannot write to the standard output: {self.strerror}."
 
 
-class _Output(io.FileIO):
-    """A descriptor whose errors are known as those of the output."""
+class _Output(io.TextIOWrapper):
+    """A stream whose errors are known as those of the output.
 
-    def write(self, data: Any) -> int:
-        """As `io.FileIO.write`."""
-        try:
-            return super().write(data)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise OutputError(error.errno, error.strerror) from error
+    Of text and not of the descriptor below it: a signal that arrived in a `write` of ours there, after the
+    data had gone out, would leave the data in the buffer to be written once more.
+    """
+
+    def write(self, text: str) -> int:
+        """As `io.TextIOWrapper.write`."""
+        with _known_as_output():
+            return super().write(text)
+
+    def flush(self) -> None:
+        """As `io.TextIOWrapper.flush`."""
+        with _known_as_output():
+            super().flush()
+
+
+@contextlib.contextmanager
+def _known_as_output() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(error.errno, error.strerror) from error
 
 
 def make_writable() -> None:
@@ -90,8 +106,8 @@ def _tell_output_apart() -> None:
     stream.flush()
     # Detached, or the old one would be closed, and the descriptor with it.
     descriptor = stream.detach().fileno()
-    raw = io.BufferedWriter(_Output(descriptor, "w", closefd=False))
-    sys.stdout = sys.__stdout__ = io.TextIOWrapper(raw, **settings)  # type: ignore[misc,arg-type]
+    raw = io.BufferedWriter(io.FileIO(descriptor, "w", closefd=False))
+    sys.stdout = sys.__stdout__ = _Output(raw, **settings)  # type: ignore[misc,arg-type]
 
 
 def _require_utf8_names() -> None:

@@ -24,7 +24,8 @@ def open_source(
       UserError: no such dataset, or its data is missing or unusable.
     """
     require(bool(dataset), "--dataset is empty; give a TFDS name, a folder, or 'digits'.")
-    is_folder = pathlib.Path(dataset).is_dir()
+    # The bare name is always scikit-learn's; as a path (./digits) it is a folder.
+    is_folder = dataset != "digits" and pathlib.Path(dataset).is_dir()
     if is_folder and not prepared.is_prepared(dataset):
         return folder.open_folder(dataset, max_bad_images)
     require(

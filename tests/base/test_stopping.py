@@ -14,10 +14,11 @@ import sys, time
 from nas_tf.base import cli, stopping
 
 def main():
-    print("begun", flush=True)
     if sys.argv[-1] == "--verbosity=-1":
+        print("begun", flush=True)
         time.sleep(60)
     with stopping.held_back():
+        print("begun", flush=True)
         for step in range(60000):
             time.sleep(0.001)
             if stopping.asked():

@@ -229,11 +229,11 @@ def test_other_settings_with_long_names_are_named_in_short(tmp_path):
 
 
 @pytest.mark.parametrize("line", [b"\xff\xfe", b"[1]", b"3", b"[" * 100_000, b'{"epoch": '])
-def test_metrics_are_read_up_to_a_line_that_is_none(tmp_path, line):
+def test_metrics_are_read_without_a_line_that_is_none(tmp_path, line):
     from nas_tf.base.metric_log import METRICS_FILE, read_metrics
 
     (tmp_path / METRICS_FILE).write_bytes(b'{"epoch": 0}\n' + line + b'\n{"epoch": 2}\n')
-    assert read_metrics(tmp_path) == [{"epoch": 0}]
+    assert read_metrics(tmp_path) == [{"epoch": 0}, {"epoch": 2}]
 
 
 def test_an_image_whose_header_says_more_than_it_can_hold(tmp_path):

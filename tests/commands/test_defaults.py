@@ -46,7 +46,8 @@ else:  # imported by the command when it runs, with TensorFlow
 command = importlib.import_module(command)
 flags.FLAGS([command.__name__, *arguments])
 try:
-    command.main()
+    # Which images are seen is no flag.
+    command.main(*([["a.jpg"]] if command.__name__ == "export.predict" else []))
 except Reached:
     print(json.dumps([sorted(compared), differing]))
 """
@@ -70,12 +71,15 @@ COMMANDS = {
     "evaluate": ("export.evaluate", "export.evaluate_run:run_evaluate", "--workdir=w"),
     "benchmark": ("export.benchmark", "export.benchmark_run:run_benchmark", "--workdir=w"),
     "table1": ("export.table1", "export.table1_run:run_table1", "--output=t.json"),
+    "devices": ("nas_tf.train.__main__", "nas_tf.distribute.start:workers", "--workdir=w"),
+    "predict": ("export.predict", "export.predict_run:predict", "--model=m"),
     "phone": ("export.benchmark", "export.benchmark_run:run_benchmark", "--workdir=w", *ADB),
 }
 # A phone's rounds are turns of several inferences: other numbers for the same flags.
 ON_A_PHONE = ("TimingConfig.",)
-# Placeholders: the pipeline asks the dataset and itself.
+# Placeholders: the pipeline asks the dataset and itself. A prediction cannot do without a model.
 OF_THE_PIPELINE = ("BuildConfig.num_classes: flag 1,",)
+ALLOWED = {"pipeline": OF_THE_PIPELINE, "phone": ON_A_PHONE, "predict": ("PredictConfig.model: flag 'm',",)}
 
 
 @pytest.fixture(scope="module", name="compared")
@@ -103,7 +107,7 @@ def _compared():
 def test_a_flag_that_is_not_given_means_the_configurations_default(compared, command):
     names, differing = compared[command]
     assert len(names) > 3
-    allowed = OF_THE_PIPELINE if command == "pipeline" else ON_A_PHONE if command == "phone" else ()
+    allowed = ALLOWED.get(command, ())
     assert [text for text in differing if not text.startswith(allowed)] == []
 
 

@@ -291,6 +291,8 @@ def _without_notes(path):
     from export import labels
 
     names, content = labels.read_appended(path), path.read_bytes()
+    # Metadata of another name are none.
+    content = content.replace(b"TFLITE_METADATA", b"OTHERS_METADATA")
     path.write_bytes(content[: content.index(b"PK\x03\x04")])
     labels.append(path, names)
 

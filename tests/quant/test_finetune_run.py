@@ -355,9 +355,9 @@ def test_the_teacher_is_the_network_given_and_its_features_have_the_students_gai
     class Recording(finetune_run.FineTuner):
         """Keeps what it is given."""
 
-        def __init__(self, teacher, qat_model, shares, gains):
+        def __init__(self, teacher, qat_model, shares, gains, *rest):
             seen.update(teacher=teacher, gains=gains)
-            super().__init__(teacher, qat_model, shares, gains)
+            super().__init__(teacher, qat_model, shares, gains, *rest)
 
     equalize = finetune_run.equalize
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from nas_tf.distribute.workers import ALONE
 from nas_tf.search.config import SearchSchedule
 from nas_tf.search.problem import check_problem
 from nas_tf.search.run import alpha_steps_before, held_out_accuracy
@@ -31,7 +32,9 @@ def test_the_accuracy_is_that_of_whole_batches_of_held_out_images(table, batch_s
     assert len(held_out) == 21
     for answer in (0, 3):
         net = _Constant(answer)
-        found = held_out_accuracy(problem, types.SimpleNamespace(supernet=net), np.array([1, 2]))
+        found = held_out_accuracy(
+            problem, types.SimpleNamespace(supernet=net, workers=ALONE), np.array([1, 2])
+        )
         assert found == pytest.approx(np.mean(held_out[:counted] == answer))
         size = min(batch_size, 21)
         # Network input, (0 − 128) / 128 where an image is black; normalized by the batch.

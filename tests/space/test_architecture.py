@@ -121,7 +121,9 @@ def test_wrong_number_of_operations_is_refused():
 
 
 def test_unknown_space_is_refused():
-    with pytest.raises(UserError, match="Unknown search space 'huge'; allowed: full, small, tiny"):
+    with pytest.raises(
+        UserError, match="Unknown search space 'huge'; allowed: full, small, small_universal, tiny"
+    ):
         find_space("huge")
 
 
