@@ -68,6 +68,9 @@ def strangers(home: pathlib.Path = _HOME) -> list[pathlib.Path]:
 
     Empty where nas_tf runs out of its repository, since then nothing tells which files are ours.
     """
+    # What setuptools leaves there lists the files of the last install, not those that were added since.
+    if (home / "setup.py").exists():
+        return []
     try:
         distribution = importlib.metadata.distribution("nas_tf")
     except importlib.metadata.PackageNotFoundError:

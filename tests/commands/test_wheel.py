@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import zipfile
 
 import pytest
@@ -129,3 +130,28 @@ def test_the_quickstart_of_an_installed_wheel(run, tmp_path):
     audit = run("audit", f"--model={model}")
     assert audit.returncode == 0, audit.stderr[-2000:]
     assert os.listdir(tmp_path) == ["runs"]
+
+
+def test_a_file_that_is_new_in_the_repository_is_no_strangers(tmp_path):
+    """Even where a list of an earlier install lies beside it, as after `pip install --editable`."""
+    (tmp_path / "export").mkdir()
+    (tmp_path / "export" / "new.py").write_text("", encoding="utf-8")
+    listed = tmp_path / "nas_tf.egg-info"
+    listed.mkdir()
+    (listed / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: nas_tf\nVersion: 1\n", encoding="utf-8")
+    (listed / "SOURCES.txt").write_text("export/old.py\n", encoding="utf-8")
+    code = (
+        "import pathlib, sys; home = pathlib.Path(sys.argv[1]); sys.path.insert(0, str(home)); "
+        "from nas_tf.base import neighbours; print(len(neighbours.strangers(home.resolve())))"
+    )
+    for setup, found in ((False, "1"), (True, "0")):
+        if setup:
+            (tmp_path / "setup.py").write_text("", encoding="utf-8")
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(tmp_path)],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.strip() == found

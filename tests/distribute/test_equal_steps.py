@@ -36,6 +36,7 @@ def require_equal(found: dict) -> None:
         assert of["1 of 1"] != of["1 of 4"], kind
 
 
+@pytest.mark.slow
 def test_two_and_four_processes_equal_one_bit_for_bit():
     require_equal(digests(4))
 

@@ -144,7 +144,7 @@ def test_shares_add_up_to_the_weight(inputs):
         np.testing.assert_allclose(shares[:, :, channel], weight[:, :, channel], rtol=1e-6)
 
 
-@pytest.mark.parametrize("space", ["universal", "small_universal"])
+@pytest.mark.parametrize("space", [pytest.param("universal", marks=pytest.mark.slow), "small_universal"])
 @pytest.mark.parametrize("training", [True, False])
 def test_with_several_forms_each_candidate_computes_what_it_began_as(space, training):
     net = _supernet(space, 32, 0.35)
