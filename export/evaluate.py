@@ -12,27 +12,13 @@ from absl import flags
 from export.evaluate_config import EvaluateConfig
 from export.evaluate_run import facts_for_people, run_comparison, run_evaluate
 from export.model_accuracy import evaluate_model
-from flags import common, paths
+from flags import common, model_input, paths
 from flags.evaluate import evaluate_config
 from nas_tf.base import cli, files
 from nas_tf.base.errors import require
 
 _MODEL = paths.DEFINE_path(
     "model", "", "A .tflite file, or a model folder of ours. Default: <workdir>/convert/model_int8.tflite."
-)
-_MEAN = flags.DEFINE_list(
-    "input_mean",
-    list(EvaluateConfig.input_mean),
-    "Of a .tflite's input, x = (pixel - mean) / std, pixels 0 to 255: one number, "
-    "or three separated by commas. Default: what the file says; pixels for integer inputs.",
-)
-_STD = flags.DEFINE_list("input_std", list(EvaluateConfig.input_std), "See --input_mean.")
-_RESOLUTION = flags.DEFINE_integer(
-    "resolution",
-    EvaluateConfig.resolution,
-    "Side in pixels of a .tflite's input, where the file leaves it open.",
-    lower_bound=0,
-    upper_bound=4096,
 )
 _COMPARE = paths.DEFINE_path(
     "compare_with",
@@ -53,9 +39,9 @@ def main() -> None:
     require(bool(workdir or _MODEL.value), "Give --model or --workdir.")
     config = dataclasses.replace(
         evaluate_config(_MODEL.value),
-        input_mean=tuple(_MEAN.value),
-        input_std=tuple(_STD.value),
-        resolution=_RESOLUTION.value,
+        input_mean=tuple(model_input.MEAN.value),
+        input_std=tuple(model_input.STD.value),
+        resolution=model_input.RESOLUTION.value,
     )
     if _COMPARE.value:
         summary = run_comparison(workdir or "", config, _COMPARE.value, _other(config))

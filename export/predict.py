@@ -8,26 +8,13 @@ Images are prepared as in evaluation; a .tflite of ours carries labels, resize, 
 from absl import flags
 
 from export.predict_run import PredictConfig, predict, table_for_people
-from flags import paths
+from flags import model_input, paths
 from nas_tf.base import cli, files
 from nas_tf.base.errors import require
 
 _MODEL = paths.DEFINE_path("model", "", "A .tflite file, or a model folder of ours.")
 _TOP = flags.DEFINE_integer(
     "top", PredictConfig.top, "How many labels of each image.", lower_bound=1, upper_bound=1_000_000
-)
-_MEAN = flags.DEFINE_list(
-    "input_mean",
-    list(PredictConfig.input_mean),
-    "Of a .tflite's input that does not say: x = (pixel - mean) / std, pixels 0 to 255.",
-)
-_STD = flags.DEFINE_list("input_std", list(PredictConfig.input_std), "See --input_mean.")
-_RESOLUTION = flags.DEFINE_integer(
-    "resolution",
-    PredictConfig.resolution,
-    "Side in pixels of a .tflite's input, where the file leaves it open.",
-    lower_bound=0,
-    upper_bound=4096,
 )
 _RESIZE_SIZE = flags.DEFINE_integer(
     "resize_size",
@@ -47,9 +34,9 @@ def main(images: list[str]) -> None:
         model=_MODEL.value,
         top=_TOP.value,
         resize_size=_RESIZE_SIZE.value,
-        input_mean=tuple(_MEAN.value),
-        input_std=tuple(_STD.value),
-        resolution=_RESOLUTION.value,
+        input_mean=tuple(model_input.MEAN.value),
+        input_std=tuple(model_input.STD.value),
+        resolution=model_input.RESOLUTION.value,
     )
     summary = predict(images, config)
     if _OUTPUT.value:

@@ -51,6 +51,7 @@ TITLES = {
     "train": "Training",
     "finetune": "Quantization-aware fine-tuning",
     "convert": "Conversion",
+    "model_input": "The input of a file",
     "evaluate": "Evaluation",
     "pipeline": "The pipeline as a whole",
     "compute": "Computing",

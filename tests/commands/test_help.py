@@ -5,28 +5,11 @@ import sys
 
 import pytest
 
-COMMANDS = (
-    "nas_tf.pipeline",
-    "nas_tf.build_latency_table",
-    "nas_tf.check_latency_table",
-    "nas_tf.search",
-    "nas_tf.train",
-    "nas_tf.describe",
-    "nas_tf.import_checkpoint",
-    "quant.finetune",
-    "quant.audit",
-    "quant.parity",
-    "export.convert",
-    "export.evaluate",
-    "export.benchmark",
-    "export.table1",
-    "export.predict",
-    "export.report",
-)
+from nas_tf.base import subcommands
+
+COMMANDS = subcommands.MODULES
 # Rooms with a command of their name hold it in `__main__`.
-MODULES = tuple(
-    f"{name}.__main__" if name in ("nas_tf.search", "nas_tf.train") else name for name in COMMANDS
-)
+MODULES = tuple(map(subcommands.main_module, COMMANDS))
 
 # Runs a command with --help in this process and then looks at what was imported.
 _PROBE = """
