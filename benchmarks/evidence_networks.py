@@ -1,7 +1,6 @@
 """Which networks a search is compared with: random ones of its budget, and published ones scaled to it."""
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -80,11 +79,3 @@ def widest_within(times_ms: dict[float, float], limit_ms: float) -> float:
         f"Even the narrowest version takes {min(times_ms.values()):.4g} ms, more than {limit_ms:.4g}.",
     )
     return max(fitting)
-
-
-def groups_of(networks: Sequence[Network]) -> dict[str, list[Network]]:
-    """Group → its networks, in the order in which groups first come."""
-    found: dict[str, list[Network]] = {}
-    for network in networks:
-        found.setdefault(network.group, []).append(network)
-    return found

@@ -1,7 +1,7 @@
 """The table, the findings and the picture of searched networks beside others."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -82,9 +82,7 @@ def findings(
       search_seconds: of every search.
       searched, control: groups: of the networks found, and of the random ones.
     """
-    by_group: dict[str, list[Row]] = {}
-    for r in rows:
-        by_group.setdefault(r.network.group, []).append(r)
+    by_group = _by_group(rows)
     means = {group: [float(np.mean(r.top1)) for r in members] for group, members in by_group.items()}
     lines = ["", "Means over networks of their means over seeds, with 95 % intervals:"]
     lines += [
@@ -132,11 +130,7 @@ def draw(path: str, rows: Sequence[Row], budget_ms: float) -> None:
     figure = Figure(figsize=(7, 5), layout="constrained")
     axes = figure.subplots()
     axes.axvline(budget_ms, color="grey", linewidth=1, linestyle=":", label="budget")
-    groups: dict[str, list[Row]] = {}
-    for r in rows:
-        if r.measured_ms:
-            groups.setdefault(r.network.group, []).append(r)
-    for group, members in groups.items():
+    for group, members in _by_group(r for r in rows if r.measured_ms).items():
         axes.scatter(
             [r.measured_ms for r in members], [100 * np.mean(r.top1) for r in members], s=22, label=group
         )
@@ -144,6 +138,13 @@ def draw(path: str, rows: Sequence[Row], budget_ms: float) -> None:
     axes.legend(fontsize="small")
     with files.replacing(path) as temporary:
         figure.savefig(temporary)
+
+
+def _by_group(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for r in rows:
+        found.setdefault(r.network.group, []).append(r)
+    return found
 
 
 def _percent(value: Interval) -> str:

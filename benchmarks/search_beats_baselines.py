@@ -16,7 +16,6 @@ MobileNetV4-Conv-S at the width whose measured time is the budget, at each of `-
 """
 
 import dataclasses
-import json
 import pathlib
 from typing import Any
 
@@ -329,7 +328,7 @@ def _num_classes() -> int:
 
 def _print_table() -> None:
     """Also with what has not ended: the rows that are there."""
-    times = json.loads(path.read_text()) if (path := _folder() / "times.json").exists() else {}
+    times = files.read_json(path, "times") if (path := _folder() / "times.json").exists() else {}
     rows = [
         evidence_table.row(n, [_network_folder(n, s) for s in n.seeds], times.get(n.name))
         for n in _networks()

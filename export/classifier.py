@@ -9,13 +9,12 @@ import numpy as np
 from export import input_scaling, labels
 from export.evaluate_config import EvaluateConfig
 from nas_tf.base.errors import require
+from nas_tf.latency.tilting import softmax
 from nas_tf.network import model_folder
 
 
 def _softmax(scores: np.ndarray) -> np.ndarray:
-    from scipy.special import softmax
-
-    return softmax(scores.astype(np.float64), axis=1)
+    return softmax(scores.astype(np.float64))
 
 
 class Classifier(NamedTuple):

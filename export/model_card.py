@@ -31,11 +31,15 @@ def path_beside(output: pathlib.Path, alone: bool) -> pathlib.Path:
 
 def check_writable(path: pathlib.Path) -> None:
     """Refuses to write over a file that is no card of ours."""
-    held = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else MARK
     require(
-        held.startswith(MARK),
+        _may_write(path),
         f"The file {str(path)!r} exists and is no model card of ours; name another --output or remove it.",
     )
+
+
+def _may_write(path: pathlib.Path) -> bool:
+    held = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else MARK
+    return held.startswith(MARK)
 
 
 def write(path: pathlib.Path, summary: dict[str, Any], workdir: str = "") -> None:
@@ -61,7 +65,7 @@ def _run(workdir: str) -> RunFacts:
 
 
 def update(workdir: str) -> pathlib.Path | None:
-    """Writes the card of a run's file anew; its path, or None where the run has no file."""
+    """Writes the card of a run's file anew; its path, or None where there is no file, or a card of others."""
     held = RunFolder(workdir).stage(CONVERT).summary()
     if not held or "output" not in held:
         return None
@@ -71,8 +75,11 @@ def update(workdir: str) -> pathlib.Path | None:
     output = inside if inside.is_file() else pathlib.Path(held["output"])
     if not output.is_file():
         return None
-    path = path_beside(output, alone=output.parent == stage)
-    check_writable(path)
+    # As the conversion named it, which versions before did not.
+    named = held.get("model_card") or path_beside(output, alone=output.parent == stage)
+    path = output.parent / pathlib.Path(named).name
+    if not _may_write(path):
+        return None
     write(path, held | {"output": str(output)}, workdir)
     return path
 

@@ -42,8 +42,8 @@ def write_report(workdir: str) -> str:
     name = facts.architecture.name if facts.architecture else ""
     words = in_words(facts.architecture) if facts.architecture else "no architecture yet"
     path = RunFolder(facts.workdir).report
-    model_card.update(workdir)
     files.write_text(path, report_page.page(f"Run {facts.workdir.name}", f"{name}  {words}".strip(), body))
+    model_card.update(workdir)
     return str(path)
 
 

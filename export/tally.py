@@ -31,6 +31,7 @@ class Tally:
         self._labels: list[np.ndarray] = []
         self._answers: list[np.ndarray] = []
         self._ranks: list[np.ndarray] = []
+        self._hits = 0
         self.examples = 0
 
     def add(self, scores: np.ndarray, labels: np.ndarray) -> None:
@@ -39,7 +40,10 @@ class Tally:
 
         self._labels.append(labels.astype(np.int32))
         self._answers.append(self._classes[scores.argmax(axis=1)].astype(np.int32))
-        self._ranks.append(ranks(scores, self._outputs[labels]).astype(np.int32))
+        rank = ranks(scores, self._outputs[labels]).astype(np.int32)
+        self._ranks.append(rank)
+        # Counted as they come, since progress shows it after every batch.
+        self._hits += int(np.sum(rank < 1))
         self.examples += len(labels)
 
     @property
@@ -60,7 +64,7 @@ class Tally:
     @property
     def top1(self) -> float:
         """Share of images that are `right`; nan before any."""
-        return self._share(1)
+        return self._hits / self.examples if self.examples else float("nan")
 
     def _share(self, places: int) -> float:
         return float(np.mean(_joined(self._ranks) < places)) if self.examples else float("nan")

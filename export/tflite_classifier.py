@@ -7,7 +7,6 @@ import threading
 from typing import Any
 
 import numpy as np
-from scipy.special import softmax
 
 from export import file_facts, tflite_metadata
 from export.input_scaling import InputTensor, Normalization, decide
@@ -16,6 +15,7 @@ from nas_tf.base.errors import require
 from nas_tf.base.interpreter import DEFAULT_KERNELS, open_interpreter, require_kernels
 from nas_tf.data.class_names import are_numbers
 from nas_tf.latency.host import usable_cores
+from nas_tf.latency.tilting import softmax
 from quant import flatbuffer
 
 _TYPES = ("uint8", "int8", "float32")
@@ -110,7 +110,7 @@ class TFLiteClassifier:
         """Probabilities [N, num_outputs] of class scores: their softmax, unless the file ends in one."""
         # A float output has no scale.
         real = (scores.astype(np.float64) - self._zero_point) * (self._scale or 1.0)
-        return real if self._ends_in_softmax else softmax(real, axis=1)
+        return real if self._ends_in_softmax else softmax(real)
 
     def close(self) -> None:
         """Ends the threads."""

@@ -9,7 +9,6 @@ nas-tf presets                    the presets
 import difflib
 import runpy
 import sys
-from importlib import metadata
 
 from nas_tf.base import neighbours, streams, subcommands
 from nas_tf.base.errors import UserError
@@ -42,6 +41,8 @@ def _answer(arguments: list[str]) -> int | None:
     if name in _HELP:
         _print_commands()
     elif name == "--version":
+        from importlib import metadata
+
         print(f"nas_tf {metadata.version('nas_tf')}")
     elif name == "presets":
         _print_presets()

@@ -5,7 +5,6 @@ current one with `python -m`, or one of PYTHONPATH. And two distributions with a
 installed into the same folder, where the later one writes over the other without a word.
 """
 
-import importlib.metadata
 import importlib.util
 import pathlib
 import sys
@@ -71,9 +70,12 @@ def strangers(home: pathlib.Path = _HOME) -> list[pathlib.Path]:
     # What setuptools leaves there lists the files of the last install, not those that were added since.
     if (home / "setup.py").exists():
         return []
+    # Here and in `_owners`: it takes as long to load as all else that every command checks.
+    from importlib import metadata
+
     try:
-        distribution = importlib.metadata.distribution("nas_tf")
-    except importlib.metadata.PackageNotFoundError:
+        distribution = metadata.distribution("nas_tf")
+    except metadata.PackageNotFoundError:
         return []
     listed = {file.as_posix() for file in distribution.files or () if file.parts[0] in NAMES}
     if not listed or pathlib.Path(str(distribution.locate_file(""))).resolve() != home:
@@ -106,6 +108,8 @@ def _origin(name: str) -> pathlib.Path | None:
 
 
 def _owners(name: str) -> str:
-    owners = importlib.metadata.packages_distributions().get(name, [])
+    from importlib import metadata
+
+    owners = metadata.packages_distributions().get(name, [])
     others = sorted(set(owners) - {"nas_tf", "nas-tf"})
     return f"the distribution {others[0]!r}" if others else "something else"

@@ -104,10 +104,8 @@ def _tell_output_apart() -> None:
         "write_through": stream.write_through,
     }
     stream.flush()
-    # Detached, or the old one would be closed, and the descriptor with it.
-    descriptor = stream.detach().fileno()
-    raw = io.BufferedWriter(io.FileIO(descriptor, "w", closefd=False))
-    sys.stdout = sys.__stdout__ = _Output(raw, **settings)  # type: ignore[misc,arg-type]
+    # Detached, or the old one would close what is below. That stays as it is: with `python -u` unbuffered.
+    sys.stdout = sys.__stdout__ = _Output(stream.detach(), **settings)  # type: ignore[misc,arg-type]
 
 
 def _require_utf8_names() -> None:
