@@ -13,7 +13,8 @@ _PROBE = """
 import importlib, json, pkgutil
 import flags as shared
 for found in pkgutil.iter_modules(shared.__path__):
-    importlib.import_module("flags." + found.name)
+    if found.name != "model_input":  # takes no fractions, and its --resolution is another than flags.space's
+        importlib.import_module("flags." + found.name)
 from absl import flags
 from nas_tf.base import cli
 from nas_tf.base.errors import UserError
