@@ -1,5 +1,6 @@
 """Timing one file with TFLite's built-in kernels and with XNNPACK in turns: which is faster, by how much."""
 
+import dataclasses
 import pathlib
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -137,10 +138,10 @@ def _verdict(summary: dict[str, Any]) -> str:
 
 
 def warm(config: BenchmarkConfig) -> Any:
-    """On this machine a second run at each turn: the first finds the caches full of the other's."""
+    """On this machine a second run at each turn at least: the first finds the caches full of the other's."""
     device = config.device
     if isinstance(device, HostConfig):
-        return HostConfig(device.num_threads, device.kernels, invokes=2)
+        return dataclasses.replace(device, invokes=max(2, device.invokes))
     return device
 
 

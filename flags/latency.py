@@ -26,6 +26,14 @@ NUM_RUNS = flags.DEFINE_integer(
     lower_bound=3,
     upper_bound=100_000,
 )
+INVOKES = flags.DEFINE_integer(
+    "invokes",
+    HostConfig.invokes,
+    "Runs of a model each time that it is its turn on this machine. Of several the first, which finds the "
+    "caches full of other models, is not counted, as on a phone. 1: only such first runs are counted.",
+    lower_bound=1,
+    upper_bound=1000,
+)
 EXTRA_SECONDS = flags.DEFINE_float(
     "latency_extra_seconds",
     TimingConfig.max_extra_seconds,
@@ -111,7 +119,7 @@ def device_config(allow_both: bool = False) -> DeviceConfig:
     given = KERNELS_FLAG.value
     kernels = DEFAULT_KERNELS if given is None or given == BOTH else given
     if BACKEND.value == "host":
-        return HostConfig(num_threads=NUM_THREADS.value, kernels=kernels)
+        return HostConfig(NUM_THREADS.value, kernels, INVOKES.value)
     return AdbConfig(
         binary=BINARY.value,
         serial=ADB_SERIAL.value,

@@ -1,4 +1,4 @@
-"""Which kernels a run measures with: those asked for, else those that its table was measured with."""
+"""How a run measures: with the kernels asked for, else as its table was measured."""
 
 import dataclasses
 import sys
@@ -7,6 +7,7 @@ from nas_tf.base.errors import require
 from nas_tf.base.interpreter import KERNELS
 from nas_tf.base.run_folder import BENCHMARK, SEARCH, TABLE, RunFolder
 from nas_tf.latency.devices import DeviceConfig
+from nas_tf.latency.host import HostConfig
 from nas_tf.latency.table import LatencyTable
 
 
@@ -73,7 +74,18 @@ def kernels_of_table(device: DeviceConfig, given: bool, table: LatencyTable) -> 
     )
     if kernels != device.kernels:
         _say(f"The latency table {table.path!r} is of {kernels} kernels; files are timed with them too.")
-    return dataclasses.replace(device, kernels=kernels)
+    return _with_invokes_of(table, dataclasses.replace(device, kernels=kernels))
+
+
+def _with_invokes_of(table: LatencyTable, device: DeviceConfig) -> DeviceConfig:
+    """A table of first runs, as tables that do not say how they were measured are, judges first runs."""
+    if not isinstance(device, HostConfig) or table.identity.backend != "host":
+        return device
+    own = table.identity.details.get("invokes", 1)
+    if not isinstance(own, int) or (own > 1) == (device.invokes > 1):
+        return device
+    _say(f"The latency table {table.path!r} was measured with --invokes={own}; files are timed so too.")
+    return dataclasses.replace(device, invokes=max(1, own))
 
 
 def _say(sentence: str) -> None:

@@ -86,7 +86,11 @@ print(json.dumps([kinds, {name: v[0] if isinstance(v, list) else v for name, v i
 """
 
 
-@pytest.mark.parametrize("in_flagfile", [False, True], ids=["arguments", "flagfile"])
+# Each is a process that loads a command; what a flag file holds is parsed in one place for all of them.
+@pytest.mark.parametrize(
+    "in_flagfile",
+    [pytest.param(False, id="arguments"), pytest.param(True, id="flagfile", marks=pytest.mark.slow)],
+)
 @pytest.mark.parametrize("module", (*COMMANDS, *BENCHMARKS))
 def test_every_path_of_every_command(module, in_flagfile, tmp_path):
     done = subprocess.run(

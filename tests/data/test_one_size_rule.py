@@ -57,7 +57,9 @@ def pixels(dataset):
     return sorted(image.tobytes() for images, _ in dataset for image in images.numpy())
 
 
-@pytest.mark.parametrize("resolution", [16, 32, 48, 96])
+@pytest.mark.parametrize(
+    "resolution", [16, pytest.param(32, marks=pytest.mark.slow), pytest.param(48, marks=pytest.mark.slow), 96]
+)
 def test_streamed_as_in_memory(root, source, resolution):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prepared, "IN_MEMORY_BYTES", 1 << 30)

@@ -27,9 +27,10 @@ from quant.parity_config import ParityConfig
 PUBLISHED = pathlib.Path(__file__).resolve().parents[3] / "shared/data/proxylessnas/mobile_trim.yaml"
 
 
-def table_of(kernels: str, path: str = "t.json") -> LatencyTable:
-    """One millisecond an entry."""
-    identity = Identity("a cpu", "host", "runtime 1", kernels, 1, "int8", "tiny", 32, 1.0, 10)
+def table_of(kernels: str, path: str = "t.json", **details) -> LatencyTable:
+    """One millisecond per entry."""
+    details = {"invokes": HostConfig.invokes} | details
+    identity = Identity("a cpu", "host", "runtime 1", kernels, 1, "int8", "tiny", 32, 1.0, 10, details)
     return LatencyTable(identity, {key: Entry(1.0) for key in TINY.latency_specs(32, 10)}, path=path)
 
 
@@ -79,6 +80,22 @@ def test_a_table_is_checked_with_its_own_kernels(capsys):
     assert "'t.json' is of builtin kernels; files are timed with them too." in capsys.readouterr().err
     assert kernels_of_table(HostConfig(), False, table_of("xnnpack")) == HostConfig()
     assert not capsys.readouterr().err
+
+
+def test_a_table_of_first_runs_judges_first_runs(capsys):
+    """Weights out of the cache or in it: the same files differ by a factor of two."""
+    # Tables of earlier versions do not say it, and are of first runs.
+    for details in ({"invokes": 1}, {"invokes": None}):
+        table = table_of("xnnpack", **details)
+        if details["invokes"] is None:
+            del table.identity.details["invokes"]
+        assert kernels_of_table(HostConfig(), False, table) == HostConfig(invokes=1)
+        assert "was measured with --invokes=1; files are timed so too." in capsys.readouterr().err
+    # More warm runs, or fewer, are the same measure.
+    assert kernels_of_table(HostConfig(), False, table_of("xnnpack", invokes=9)) == HostConfig()
+    assert kernels_of_table(HostConfig(invokes=1), False, table_of("xnnpack")) == HostConfig(
+        invokes=HostConfig.invokes
+    )
 
 
 def test_other_kernels_than_the_tables_are_refused():

@@ -138,9 +138,17 @@ def test_timing_here(caches, kernels):
     assert fields["runtime"].startswith("ai-edge-litert ")
 
 
+def test_the_run_that_finds_the_caches_full_of_others_is_not_counted(caches, monkeypatch):
+    runs = iter([9.0, 1.0, 8.0])
+    monkeypatch.setattr(HostDevice, "_invoke_ms", lambda self, interpreter: next(runs))
+    models = {"network": whole(caches["int8"])}
+    assert HostDevice(HostConfig()).time_round(models) == {"network": [1.0]}
+    assert HostDevice(HostConfig(invokes=1)).time_round(models) == {"network": [8.0]}
+
+
 def test_time_of_other_processes_is_not_counted(caches, monkeypatch):
     """Preempted for a second: the thread's own time is taken."""
-    device = HostDevice(HostConfig())
+    device = HostDevice(HostConfig(invokes=1))
     models = {"network": whole(caches["int8"])}
     device.time_round(models)
     ticks, preemptions = iter([0.0, 1.0]), iter([3, 4])

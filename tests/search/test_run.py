@@ -97,7 +97,7 @@ def test_a_finished_run_is_returned_at_once(table, finished, monkeypatch):
     assert run_search(str(finished[0]), _config(table)) == finished[1]
 
 
-@pytest.mark.parametrize("kill_at", [2, 3 * STEPS - 1])
+@pytest.mark.parametrize("kill_at", [pytest.param(2, marks=pytest.mark.slow), 3 * STEPS - 1])
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(table, finished, tmp_path, monkeypatch, kill_at):
     step = SearchState.weight_step
 
@@ -160,7 +160,7 @@ def test_settings_of_older_runs_still_fit(table, finished, tmp_path):
         run_search(str(tmp_path / "run"), ignoring)
 
 
-@pytest.mark.parametrize("kill_at", [STEPS - 1, STEPS])
+@pytest.mark.parametrize("kill_at", [pytest.param(STEPS - 1, marks=pytest.mark.slow), STEPS])
 def test_a_run_killed_where_candidates_are_set_free_goes_on(table, tmp_path, monkeypatch, kill_at):
     config = _schedule(table, tied_epochs=1, epochs=1)
     config = dataclasses.replace(config, checkpoint_minutes=0.0)
@@ -308,7 +308,9 @@ def _files(workdir) -> list:
     ]
 
 
-@pytest.mark.parametrize("step", [2, STEPS, 3 * STEPS])
+@pytest.mark.parametrize(
+    "step", [pytest.param(2, marks=pytest.mark.slow), STEPS, pytest.param(3 * STEPS, marks=pytest.mark.slow)]
+)
 def test_sigterm_saves_first_and_loses_no_step(table, finished, tmp_path, monkeypatch, sigterm, step):
     original, taken = SearchState.weight_step, []
 
@@ -328,7 +330,9 @@ def test_sigterm_saves_first_and_loses_no_step(table, finished, tmp_path, monkey
     assert _files(tmp_path) == _files(finished[0])
 
 
-@pytest.mark.parametrize("name", ["ckpt-21.index", "ckpt-21.data-00000-of-00001"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("ckpt-21.index", marks=pytest.mark.slow), "ckpt-21.data-00000-of-00001"]
+)
 def test_a_damaged_checkpoint_costs_its_steps_and_nothing_else(table, finished, tmp_path, capsys, name):
     shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
     (tmp_path / "search/summary.json").unlink()

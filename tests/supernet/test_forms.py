@@ -70,7 +70,15 @@ def _involved(space, two: bool, active) -> np.ndarray:
 @SPACES
 @pytest.mark.parametrize("two", [False, True])
 # The first block has no ZeroOp, so its candidates are numbered otherwise.
-@pytest.mark.parametrize("active", [(0, 1, 4), (1, 2, 0), (4, 5, 3), (2, 4, 5)])
+@pytest.mark.parametrize(
+    "active",
+    [
+        (0, 1, 4),
+        pytest.param((1, 2, 0), marks=pytest.mark.slow),
+        pytest.param((4, 5, 3), marks=pytest.mark.slow),
+        (2, 4, 5),
+    ],
+)
 def test_gate_gradients_of_the_graph_are_those_of_path_after_path(batch, active, two, space):
     net = _supernet(space)
     involved = _involved(space, two, active)
@@ -81,7 +89,7 @@ def test_gate_gradients_of_the_graph_are_those_of_path_after_path(batch, active,
 
 
 @SPACES
-@pytest.mark.parametrize("active", [(0, 1, 4), (1, 2, 0), (4, 5, 3)])
+@pytest.mark.parametrize("active", [(0, 1, 4), (1, 2, 0), pytest.param((4, 5, 3), marks=pytest.mark.slow)])
 def test_weight_steps_of_the_graph_are_those_of_path_after_path(batch, active, space):
     nets = []
     for kind in (GraphSteps, EagerSteps):
@@ -134,7 +142,15 @@ STRIDED = dataclasses.replace(UNIVERSAL, stages=(Stage(16, 3, 2),))
 
 
 @pytest.mark.parametrize("space", [UNIVERSAL, STRIDED], ids=["stride 1", "stride 2"])
-@pytest.mark.parametrize("active", [(0, 4, 5), (2, 2, 0), (3, 0, 2), (1, 5, 4)])
+@pytest.mark.parametrize(
+    "active",
+    [
+        (0, 4, 5),
+        pytest.param((2, 2, 0), marks=pytest.mark.slow),
+        (3, 0, 2),
+        pytest.param((1, 5, 4), marks=pytest.mark.slow),
+    ],
+)
 def test_a_sampled_network_computes_what_the_compact_one_does(batch, space, active):
     """Each path's weights into the Keras network: same logits, so same layers in the same order."""
     net = _supernet(space)
