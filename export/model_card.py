@@ -1,7 +1,6 @@
 """The model card: one Markdown page beside a `.tflite` that says what it is and what it was measured on."""
 
 import dataclasses
-import importlib.metadata
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -9,8 +8,8 @@ from typing import Any
 from export import file_facts, labels, tflite_metadata
 from export.file_description import INPUT_RULES
 from export.report_facts import RunFacts, gather
-from export.tally import wilson
-from nas_tf.base import files
+from export.tally import top1_interval
+from nas_tf.base import files, run_history
 from nas_tf.base.errors import require
 from nas_tf.base.run_folder import BENCHMARK, CONVERT, EVALUATE, FINETUNE, SEARCH, TRAIN, RunFolder
 from nas_tf.network import model_folder
@@ -21,7 +20,6 @@ FILE_NAME = "model_card.md"
 # By which a card is known that may be written anew.
 MARK = "<!-- model card written by nas_tf; it is written anew with the file and with the report -->"
 _SHOWN_LABELS = 20
-_PACKAGES = ("tensorflow", "tf_keras", "tensorflow-model-optimization", "ai-edge-litert")
 
 
 def path_beside(output: pathlib.Path, alone: bool) -> pathlib.Path:
@@ -169,8 +167,7 @@ def _accuracy(run: RunFacts | None) -> str:
 
 
 def _shares(row: dict[str, Any]) -> tuple[str, str]:
-    # From the counts, which summaries of earlier versions hold too.
-    low, high = wilson(round(row["top1"] * row["num_examples"]), row["num_examples"])
+    low, high = top1_interval(row)
     return f"{row['top1']:.2%} ({low:.2%} to {high:.2%})", f"{row['top5']:.2%}"
 
 
@@ -230,8 +227,14 @@ def _made(summary: dict[str, Any], run: RunFacts | None) -> str:
             f"Compared with its network on {summary['checked_images']} synthetic images: "
             + ("all logits are equal." if equal else f"logits within {summary['checked_snr_db']:.1f} dB.")
         )
-    lines.append("Made with " + ", ".join(f"{n} {importlib.metadata.version(n)}" for n in _PACKAGES) + ".")
+    lines.append("Made with " + ", ".join(f"{n} {v}" for n, v in _versions(run).items()) + ".")
     return "\n".join(f"- {line}" for line in lines)
+
+
+def _versions(run: RunFacts | None) -> dict[str, str]:
+    """Of the conversion, whoever writes the card anew later; of this process where that is not known."""
+    noted = [line for line in run_history.read(run.workdir) if line["stage"] == CONVERT] if run else []
+    return noted[-1]["versions"] if noted else run_history.versions()
 
 
 def _limits(summary: dict[str, Any], run: RunFacts | None) -> str:

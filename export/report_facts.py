@@ -8,7 +8,7 @@ from typing import Any
 from nas_tf.base import files
 from nas_tf.base.errors import require
 from nas_tf.base.metric_log import read_metrics
-from nas_tf.base.run_folder import SEARCH, STAGES, RunFolder, StageFolder
+from nas_tf.base.run_folder import CONVERT, SEARCH, STAGES, RunFolder, StageFolder
 from nas_tf.network.model_folder import DESCRIPTION_FILE, WEIGHTS_FILE, read_description
 from nas_tf.space.architecture import Architecture, from_json
 
@@ -40,6 +40,15 @@ class RunFacts:
         for key in keys:
             found = found.get(key) if isinstance(found, dict) else None
         return found
+
+    @property
+    def converted_file(self) -> pathlib.Path | None:
+        """The run's `.tflite`, also where the run folder has moved since; None where there is none."""
+        written = self.value(CONVERT, "output")
+        if not isinstance(written, str):
+            return None
+        inside = RunFolder(self.workdir).stage(CONVERT).path / pathlib.Path(written).name
+        return next((path for path in (inside, pathlib.Path(written)) if path.is_file()), None)
 
 
 def gather(workdir: str) -> RunFacts:

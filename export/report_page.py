@@ -4,27 +4,37 @@ import html
 from collections.abc import Sequence
 from typing import Any
 
+_BAR_PIXELS = 160
 _STYLE = """
-:root { color-scheme: light; }
-body { font: 15px/1.5 system-ui, sans-serif; color: #1d2129; background: #f5f6f8; margin: 0; }
+:root { color-scheme: light dark; --text: #1d2129; --soft: #5b6472; --page: #f5f6f8; --box: #fff;
+  --line: #e2e5ea; --code: #eef0f4; --good: #0a7d4f; --bad: #b3261e; --bar: #56b4e9; }
+@media (prefers-color-scheme: dark) { :root { --text: #e4e7ec; --soft: #9aa4b2; --page: #14171c;
+  --box: #1d2128; --line: #323842; --code: #282d36; --good: #4cc38a; --bad: #ff8f87; --bar: #2f7fb0; } }
+body { font: 15px/1.5 system-ui, sans-serif; color: var(--text); background: var(--page); margin: 0; }
 main { max-width: 1120px; margin: 0 auto; padding: 28px 20px 60px; }
 h1 { font-size: 26px; margin: 0 0 2px; } h2 { font-size: 18px; margin: 0 0 10px; }
-.sub { color: #5b6472; margin: 0 0 20px; overflow-wrap: anywhere; }
-section { background: #fff; border: 1px solid #e2e5ea; border-radius: 10px; padding: 18px 20px;
+.sub { color: var(--soft); margin: 0 0 20px; overflow-wrap: anywhere; }
+section { background: var(--box); border: 1px solid var(--line); border-radius: 10px; padding: 18px 20px;
   margin: 16px 0; overflow-x: auto; }
-section svg { max-width: 100%; height: auto; }
+/* Drawings have dark lines: on white in both modes. */
+section svg, .figure { background: #fff; border-radius: 8px; } section svg { max-width: 100%; height: auto; }
+.figure { overflow-x: auto; } .figure svg { max-width: none; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(165px, 1fr)); gap: 12px; }
-.tile { background: #fff; border: 1px solid #e2e5ea; border-radius: 10px; padding: 12px 16px; }
-.tile b { display: block; font-size: 24px; font-weight: 650; } .tile span { color: #5b6472; }
-.good b { color: #0a7d4f; } .bad b { color: #b3261e; }
+.tile { background: var(--box); border: 1px solid var(--line); border-radius: 10px; padding: 12px 16px; }
+.tile b { display: block; font-size: 24px; font-weight: 650; } .tile span { color: var(--soft); }
+.good b { color: var(--good); } .bad b { color: var(--bad); }
 table { border-collapse: collapse; } td, th { padding: 5px 16px 5px 0; text-align: left;
-  border-bottom: 1px solid #eceef2; vertical-align: top; } th { color: #5b6472; font-weight: 600; }
+  border-bottom: 1px solid var(--line); vertical-align: top; } th { color: var(--soft); font-weight: 600; }
 td.n { text-align: right; font-variant-numeric: tabular-nums; }
-.tag { font-size: 12px; color: #5b6472; background: #eef0f4; border-radius: 6px; padding: 1px 7px;
+.tag { font-size: 12px; color: var(--soft); background: var(--code); border-radius: 6px; padding: 1px 7px;
   white-space: nowrap; }
-code, pre { font: 13px/1.5 ui-monospace, monospace; background: #eef0f4; border-radius: 6px; }
+code, pre { font: 13px/1.5 ui-monospace, monospace; background: var(--code); border-radius: 6px; }
 code { padding: 1px 5px; } pre { padding: 10px 14px; white-space: pre-wrap; overflow-wrap: anywhere; }
-.note { color: #5b6472; font-size: 13.5px; margin: 8px 0 0; }
+.note { color: var(--soft); font-size: 13.5px; margin: 8px 0 0; }
+details { margin: 10px 0 0; } summary { cursor: pointer; color: var(--soft); }
+.bar { display: inline-block; height: 9px; background: var(--bar); border-radius: 3px; margin-right: 8px; }
+@media (max-width: 600px) { main { padding: 16px 10px 40px; } section { padding: 14px 12px; }
+  td, th { padding-right: 10px; } }
 """
 
 
@@ -68,12 +78,29 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     return f"<table><tr>{head}</tr>{body}</table>"
 
 
+def details(title: str, body: str) -> str:
+    """What only some readers want, folded away."""
+    return f"<details><summary>{html.escape(title)}</summary>{body}</details>" if body else ""
+
+
+class Html(str):
+    """A cell's content that is HTML already."""
+
+
+def bar(value: float, largest: float, label: str) -> Html:
+    """A number as a bar, at most 160 pixels long, with its label."""
+    width = round(_BAR_PIXELS * value / largest) if largest > 0 else 0
+    return Html(f'<span class="bar" style="width:{width}px"></span>{html.escape(label)}')
+
+
 def commands(lines: Sequence[str]) -> str:
     """Commands to copy."""
     return f"<pre>{html.escape(chr(10).join(lines))}</pre>"
 
 
 def _cell(header: str, content: Any) -> str:
+    if isinstance(content, Html):
+        return f"<td>{content}</td>"
     text = html.escape(str(content))
     if header == "source":
         return f'<td><span class="tag">{text}</span></td>'

@@ -1,8 +1,17 @@
 """Composes the report of a run folder from what its stages wrote."""
 
-from export import model_card, report_confusion, report_drawing, report_figures, report_page
+from export import (
+    model_card,
+    report_choice,
+    report_confusion,
+    report_drawing,
+    report_figures,
+    report_origin,
+    report_page,
+    report_quantization,
+)
 from export.report_facts import RunFacts, gather
-from export.tally import wilson
+from export.tally import top1_interval
 from nas_tf.base import files
 from nas_tf.base.interpreter import KERNELS
 from nas_tf.base.run_folder import DOUBTS, SEARCH, TABLE, RunFolder
@@ -30,12 +39,17 @@ def write_report(workdir: str) -> str:
             _doubts(facts),
             _accuracy(facts),
             _confusion(facts),
+            report_quantization.quantization(facts),
+            report_origin.data(facts),
+            report_origin.preprocessing(facts),
             _architecture(facts),
+            report_choice.choice(facts),
             _latency(facts),
             _sizes(facts),
             _search(facts),
             _training(facts),
             _stages(facts),
+            report_origin.repeat(facts),
             _next(facts),
         )
     )
@@ -115,8 +129,7 @@ def _accuracy(facts: RunFacts) -> str:
 
 
 def _interval(result: dict) -> str:
-    """Of top-1, from the counts, which older summaries hold too."""
-    low, high = wilson(round(result["top1"] * result["num_examples"]), result["num_examples"])
+    low, high = top1_interval(result)
     return f"{low:.2%} to {high:.2%}"
 
 

@@ -147,6 +147,11 @@ def wilson(hits: int, count: int) -> tuple[float, float]:
     return max(0.0, min(low, share)), min(1.0, max(high, share))
 
 
+def top1_interval(result: dict[str, Any]) -> tuple[float, float]:
+    """Of an evaluation's summary, from its counts, which summaries of earlier versions hold too."""
+    return wilson(round(result["top1"] * result["num_examples"]), result["num_examples"])
+
+
 def paired_difference(first: np.ndarray, second: np.ndarray) -> dict[str, Any]:
     """How two models compare that answered the same images.
 

@@ -11,7 +11,7 @@ from typing import Any
 from absl import app, flags
 from absl import logging as absl_logging
 
-from nas_tf.base import files, stopping, streams, subcommands
+from nas_tf.base import files, run_history, stopping, streams, subcommands
 from nas_tf.base.errors import UserError, require
 from nas_tf.base.startup import quiet_tensorflow
 
@@ -83,6 +83,7 @@ def _guarded(main: Callable[..., None], argv: list[str], takes_files: bool = Fal
         # its level when the application starts.
         flags.FLAGS.verbosity = absl_logging.ERROR
     stopping.listen()
+    run_history.begin()
     try:
         if len(argv) > 1 and not takes_files:
             raise UserError(f"Unexpected argument {argv[1]!r}; flags are written --name=value.")

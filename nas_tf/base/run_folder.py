@@ -8,6 +8,7 @@
       convert/model_int8.tflite, or model_float32.tflite, with labels.txt
       evaluate/, benchmark/, pipeline/
       report.html
+      history.jsonl             which commands worked on it, with their versions
 
     <workdir>/<stage>/settings.json   what the stage was asked to do; written first
     <workdir>/<stage>/summary.json    what came out; written last, so it marks completion
@@ -21,7 +22,7 @@ import os
 import pathlib
 from typing import Any
 
-from nas_tf.base import files
+from nas_tf.base import files, run_history
 from nas_tf.base.errors import UserError, require
 from nas_tf.base.lock import hold
 
@@ -200,6 +201,8 @@ def open_stage(
         files.write_json(folder.settings_path, settings)
     else:
         _refuse_other_settings(folder.path, newer | _flat(held), _flat(settings))
+    if not folder.summary_path.exists():  # else nothing is done any more
+        run_history.note(workdir, stage)
     return folder
 
 
