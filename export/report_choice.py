@@ -1,5 +1,6 @@
 """Why this network: each block's candidates, how probable the search found them and what they cost."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from export import report_page
@@ -19,35 +20,35 @@ def choice(facts: RunFacts) -> str:
     if space is None or facts.architecture is None or not probabilities:
         return ""
     choices = space.choices(settings.get("resolution", 224))
-    costs = next((cost[2] for cost in settings.get("costs", []) if cost[0] == _LATENCY), None)
-    operations = facts.architecture.blocks[1:]  # the first is no choice
-    if not len(choices) == len(probabilities) == len(operations):
+    names = [[operation.name for operation in block.operations] for block in choices]
+    taken = [block.operation.name for block in facts.architecture.blocks[1:]]  # the first is no choice
+    if not len(names) == len(probabilities) == len(taken):
+        return ""
+    if any(own not in block for own, block in zip(taken, names, strict=True)):
         return ""  # the run's network is another than the search's
-    lines = []
-    largest = max((max(block) for block in costs), default=0.0) if costs else 0.0
-    for index, (block, shares) in enumerate(zip(choices, probabilities, strict=True)):
-        names = [operation.name for operation in block.operations]
-        taken = operations[index].operation.name
-        if taken not in names:
-            return ""
-        own = names.index(taken)
-        others = sorted((k for k in range(len(names)) if k != own), key=lambda k: -shares[k])
-        cells: list[Any] = [index + 1, taken, f"{shares[own]:.0%}", _runner_up(names, shares, others)]
-        if costs:
-            cells.append(report_page.bar(costs[index][own], largest, f"{costs[index][own]:.4g} ms"))
-        lines.append(cells)
-    header = ["block", "taken", "probability", "most probable other"] + (
-        ["latency, from the table"] if costs else []
-    )
+    lines = [
+        [number, own, *_shares(block.index(own), block, shares)]
+        for number, (own, block, shares) in enumerate(zip(taken, names, probabilities, strict=True), start=1)
+    ]
+    header = ["block", "taken", "probability", "most probable other"]
+    costs = next((cost[2] for cost in settings.get("costs", []) if cost[0] == _LATENCY), None)
+    if costs:
+        own_ms = [row[block.index(own)] for row, block, own in zip(costs, names, taken, strict=True)]
+        bars = [report_page.bar(ms, max(own_ms), f"{ms:.4g} ms") for ms in own_ms]
+        lines = [[*line, bar] for line, bar in zip(lines, bars, strict=True)]
+        header.append("latency, from the table")
     note = (
         "Probabilities at the end of the search. What is taken is the most probable network within the "
-        "budget, so a block may hold a less probable candidate where the budget leaves no more."
+        "budget that uses it, so a block may hold a less probable candidate than another."
     )
     return report_page.section("Why this network", report_page.table(header, lines), note)
 
 
-def _runner_up(names: list[str], shares: list[float], others: list[int]) -> str:
-    return f"{names[others[0]]}, {shares[others[0]]:.0%}" if others else "—"
+def _shares(own: int, names: Sequence[str], shares: Sequence[float]) -> tuple[str, str]:
+    """Probability of the candidate taken, and the most probable other with its own."""
+    others = [k for k in range(len(names)) if k != own]
+    best = max(others, key=lambda k: shares[k], default=None)
+    return f"{shares[own]:.0%}", "—" if best is None else f"{names[best]}, {shares[best]:.0%}"
 
 
 def _space(settings: dict[str, Any]) -> SearchSpace | None:

@@ -1,10 +1,13 @@
 """Small HTML pieces: the page, its tables, its tiles. Everything that comes from files is escaped."""
 
 import html
+import re
 from collections.abc import Sequence
 from typing import Any
 
 _BAR_PIXELS = 160
+# With its unit; of an interval both ends. Names of candidates such as 6_5 are none.
+_NUMBER = re.compile(r"[-+−]?\d[\d,.]* ?(%|points|dB|KiB|ms|s)?( to \d[\d.]* ?%?)?")
 _STYLE = """
 :root { color-scheme: light dark; --text: #1d2129; --soft: #5b6472; --page: #f5f6f8; --box: #fff;
   --line: #e2e5ea; --code: #eef0f4; --good: #0a7d4f; --bad: #b3261e; --bar: #56b4e9; }
@@ -104,5 +107,4 @@ def _cell(header: str, content: Any) -> str:
     text = html.escape(str(content))
     if header == "source":
         return f'<td><span class="tag">{text}</span></td>'
-    numeric = text[:1].isdigit() or text[:1] in "-+−"
-    return f'<td class="n">{text}</td>' if numeric else f"<td>{text}</td>"
+    return f'<td class="n">{text}</td>' if _NUMBER.fullmatch(text) else f"<td>{text}</td>"
