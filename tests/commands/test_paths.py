@@ -20,6 +20,7 @@ BENCHMARKS = (
     "benchmarks.quantization_loss",
     "benchmarks.random_kills",
     "benchmarks.search_step",
+    "benchmarks.finetuning_steps",
     "benchmarks.search_beats_baselines",
     "benchmarks.searched_and_random",
     "benchmarks.two_tables",
