@@ -5,6 +5,7 @@ import pathlib
 import tempfile
 from typing import Any
 
+from export.table1_accuracy import accuracies
 from nas_tf.base import files
 from nas_tf.base.errors import require
 from nas_tf.latency.devices import DeviceConfig, HostConfig, open_device
@@ -66,10 +67,12 @@ class Table1Config:
     Attributes:
       output: JSON file to write; the table as text goes beside it with suffix `.md`.
       cache_dir: folder of converted models; "" for one that is thrown away.
+      runs: run folders of rows' networks, whose accuracies are shown too.
     """
 
     output: str
     cache_dir: str = ""
+    runs: tuple[str, ...] = ()
     dtype: str = "int8"
     device: DeviceConfig = HostConfig()
     timing: TimingConfig = TimingConfig()
@@ -86,12 +89,16 @@ def run_table1(config: Table1Config, rows: tuple[Row, ...] = ROWS) -> dict[str, 
         pathlib.Path(config.output).suffix == ".json",
         f"--output={config.output!r} must be a file that ends in .json.",
     )
+    networks = [(row.name, row.architecture, row.resolution) for row in rows]
+    measured = accuracies(config.runs, networks)
     device = open_device(config.device)
     try:
         with tempfile.TemporaryDirectory() as scratch:
             models = _convert(config.cache_dir or scratch, config.dtype, rows)
             samples = time_with_progress("table 1: measure", device, models, config.timing)
         summary = {**device.identity_fields(), "dtype": config.dtype, "rows": make_rows(rows, samples)}
+        for row in summary["rows"]:
+            row["accuracy"] = measured.get(row["name"])
     finally:
         device.close()
     files.write_json(config.output, summary)
@@ -149,6 +156,10 @@ def as_markdown(summary: dict[str, Any]) -> str:
         "| ms measured (ratio) | ms predicted (ratio) |",
         "|---|---|---|---|---|---|---|",
     ]
+    judged = [row for row in summary["rows"] if row.get("accuracy")]
+    if judged:
+        lines[2] += " top-1 measured, int8 (float) |"
+        lines[3] += "---|"
     for row in summary["rows"]:
         latencies = " | ".join(
             f"{row[f'{kind}_ms']:.2f} ({row[f'{kind}_ratio']:.2f})"
@@ -157,5 +168,26 @@ def as_markdown(summary: dict[str, Any]) -> str:
         lines.append(
             f"| {row['name']} | {row['params'] / 1e6:.2f} | {row['macs'] / 1e6:.1f} "
             f"| {row['published_int8_top1']} ({row['published_float_top1']}) | {latencies} |"
+            + (f" {_accuracy(row.get('accuracy'))} |" if judged else "")
         )
+    for row in judged:
+        lines += ["", f"{row['name']}: {_source(row['accuracy'])}."]
     return "\n".join(lines) + "\n"
+
+
+def _accuracy(found: dict[str, Any] | None) -> str:
+    """In per cent, as the paper's own."""
+    if not found:
+        return "—"
+    int8, full = (f"{100 * found[kind]['top1']:.1f}" if kind in found else "—" for kind in ("int8", "float"))
+    return f"{int8} ({full})"
+
+
+def _source(found: dict[str, Any]) -> str:
+    parts = [
+        f"{kind} {found[kind]['top1']:.2%} (95 % interval {found[kind]['interval'][0]:.2%} to "
+        f"{found[kind]['interval'][1]:.2%}) of {found[kind]['images']:,} images"
+        for kind in ("int8", "float")
+        if kind in found
+    ]
+    return f"{'; '.join(parts)}, {found['dataset']} {found['split']}, run {found['run']}"

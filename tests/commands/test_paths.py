@@ -46,6 +46,7 @@ PATHS = {
     "cache_dir",
     "checkpoint",
     "compare_with",
+    "run",
     "config",
     "data_dir",
     "dataset",
