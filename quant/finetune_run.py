@@ -32,7 +32,7 @@ from nas_tf.distribute.shared_run import (
 from nas_tf.distribute.workers import ALONE, Workers, output
 from nas_tf.network import model_folder
 from nas_tf.train import schedules
-from quant import bias, calibration, ranges, scheme
+from quant import bias, calibration, doubts, ranges, scheme
 from quant.calibration import CalibrationImages
 from quant.comparison import compare
 from quant.distillation import FineTuner, LossShares
@@ -93,7 +93,7 @@ def _finetune(job: FinetuneJob, stage: StageFolder, workers: Workers) -> dict[st
     rounded = bias.round_to_grid(networks.quantized)
     model_folder.save_model(stage.model, networks.quantized, quantized_description(job.description))
     return {
-        **_compare(job, networks.quantized),
+        **_compare(job, networks),
         "steps": job.config.steps,
         "seconds": clock.seconds(),
         "model": str(stage.model),
@@ -112,12 +112,14 @@ class _Networks(NamedTuple):
       quantized: the same with fake quantizers, their ranges set; the one that is trained.
       gains: layer → gains [channels] by which equalization has multiplied its output.
       changes: what was done to the graph by hand.
+      ranges: layer → (minimum, maximum) of its output on the calibration images.
     """
 
     float_model: keras.Model
     quantized: keras.Model
     gains: dict[str, np.ndarray]
     changes: list[Change]
+    ranges: dict[str, tuple[float, float]]
 
 
 def _quantize(job: FinetuneJob, images: CalibrationImages) -> _Networks:
@@ -126,8 +128,9 @@ def _quantize(job: FinetuneJob, images: CalibrationImages) -> _Networks:
     # On folded layers: a batch norm subtracts its stored mean, so a gain would not pass through it.
     gains = equalize(folded, images.batches) if job.config.equalize else {}
     quantized, float_model, inserted = scheme.quantize(folded)
-    ranges.calibrate(float_model, quantized, images.batches, job.config.range_method)
-    return _Networks(float_model, quantized, gains, [*changes, *inserted])
+    found = ranges.calibrate(float_model, quantized, images.batches, job.config.range_method)
+    doubts.require_alive(found)
+    return _Networks(float_model, quantized, gains, [*changes, *inserted], found)
 
 
 class _Training:
@@ -229,23 +232,25 @@ class _Training:
         return max(1, min(self._job.epoch_steps, self._job.config.steps // 10))
 
 
-def _compare(job: FinetuneJob, quantized: keras.Model) -> dict[str, float]:
+def _compare(job: FinetuneJob, networks: _Networks) -> dict[str, Any]:
     """Top-1 of both networks on the evaluation split, and how their logits differ.
 
     The float network is the one given, not its equalized form; the quantized one is computed as
     the int8 kernels will.
     """
-    integer_model = simulation(quantized)
+    integer_model = simulation(networks.quantized)
     reference, logits, labels = [], [], []
     for images, targets in job.evaluation_batches():
         inputs = to_network_input(images)
         reference.append(job.float_model(inputs, training=False).numpy())
         logits.append(integer_model(inputs, training=False).numpy())
         labels.append(targets)
-    result = compare(*map(np.concatenate, (reference, logits, labels)))
+    on_all = tuple(map(np.concatenate, (reference, logits, labels)))
+    result = compare(*on_all)
     return {
         "float_top1": result.reference_top1,
         "qat_top1": result.top1,
         "agreement": result.agreement,
         "snr_db": result.snr_db,
+        **doubts.warning(networks.ranges, *on_all),
     }

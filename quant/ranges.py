@@ -79,7 +79,9 @@ def calibrate(
         histograms = _histograms(observe, limits, batches)
     for entry in open_ranges:
         low, high = limits[entry.source]
-        if method == "percentile":
+        if low == high == 0.0:
+            pass  # a dead layer has no range; the histogram's would be that of its bins
+        elif method == "percentile":
             low, high = percentile_range(histograms[entry.source], percentile)
         elif method == "mse":
             low, high = mse_range(histograms[entry.source])
@@ -142,7 +144,12 @@ def _limits(observe, names: list[str], batches) -> dict[str, tuple[float, float]
     for batch in batches:
         for name, values in observe(tf.convert_to_tensor(batch)).items():
             low, high = limits[name]
-            limits[name] = (min(low, float(tf.reduce_min(values))), max(high, float(tf.reduce_max(values))))
+            least, most = float(tf.reduce_min(values)), float(tf.reduce_max(values))
+            if not bool(tf.reduce_all(tf.math.is_finite(values))):
+                # On some processors the least and the largest of values leave out those that are none.
+                least = most = math.nan
+            # NumPy's: Python's `min` keeps or loses a nan by the order of its arguments.
+            limits[name] = (float(np.minimum(low, least)), float(np.maximum(high, most)))
     for name, (low, high) in limits.items():
         if not np.isfinite([low, high]).all():
             raise UserError(
