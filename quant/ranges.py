@@ -142,6 +142,11 @@ def _observer(model: keras.Model, names: list[str]):
 def _limits(observe, names: list[str], batches) -> dict[str, tuple[float, float]]:
     limits = dict.fromkeys(names, (np.inf, -np.inf))
     for batch in batches:
+        # On some processors a ReLU makes 0 of what is no number, and nothing behind it shows it.
+        require(
+            bool(np.isfinite(batch).all()),
+            "The calibration images hold values that are no numbers; calibration needs finite ones.",
+        )
         for name, values in observe(tf.convert_to_tensor(batch)).items():
             low, high = limits[name]
             least, most = float(tf.reduce_min(values)), float(tf.reduce_max(values))

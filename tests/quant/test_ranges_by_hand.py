@@ -154,12 +154,19 @@ def test_where_channels_are_a_multiple_of_the_step_none_is_left_out(monkeypatch)
     assert np.count_nonzero(histogram.counts) == channels
 
 
-def test_activations_that_are_no_numbers_are_refused_by_the_layers_name(quantized, images):
+def test_what_is_no_number_is_refused_and_named(quantized, images):
     qat_model, folded = quantized
     bad = images.copy()
     bad[3, 0, 0, 0] = np.nan
-    with pytest.raises(UserError, match="The float activations of '"):
+    with pytest.raises(UserError, match="The calibration images hold values that are no numbers"):
         ranges.calibrate(folded, qat_model, [bad])
+    # A linear layer, since ReLU6 makes 0 of it on some processors.
+    layer = folded.get_layer("block0_project_conv")
+    kernel = layer.get_weights()[0]
+    kernel[0, 0, 0, 0] = np.nan
+    layer.set_weights([kernel, *layer.get_weights()[1:]])
+    with pytest.raises(UserError, match="The float activations of 'block0_project_conv'"):
+        ranges.calibrate(folded, qat_model, [images])
 
 
 def test_a_constant_activation_has_a_histogram():
