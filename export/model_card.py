@@ -133,7 +133,7 @@ def _input(output: pathlib.Path, run: RunFacts | None) -> str:
 def _resizes(output: pathlib.Path, run: RunFacts | None) -> str:
     found = resize_facts.compared(output, run)
     if not found:
-        return "Not measured yet: `python -m export.evaluate --compare_resizes=all`."
+        return "Not measured; `python -m export.evaluate --compare_resizes=all` says what they cost."
     return f"{_table(found.header, found.rows)}\n\n{found.note}"
 
 

@@ -57,7 +57,8 @@ def test_a_conversion_writes_it_and_says_what_is_not_known_yet(run):
     root, summary = run
     assert summary["model_card"] == str(root / "convert" / "model_card.md")
     card = text(root)
-    assert card.count("Not measured yet: `python -m export.") == 3
+    assert card.count("Not measured yet: `python -m export.") == 2
+    assert "Not measured; `python -m export.evaluate --compare_resizes=all`" in card
     assert "version 3" in card and "| author | A. Maker |" in card and "| licence | CC BY 4.0 |" in card
     assert f"`{files.sha256(summary['output'])}`" in card and f"{summary['bytes']:,} bytes" in card
     assert "| resize | short side to 18 pixels, bilinear, antialiased |" in card
