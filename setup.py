@@ -30,6 +30,8 @@ setup(
         "tqdm>=4.66,<5",
     ],
     extras_require={
+        # Of benchmarks.quantization_loss alone. It pins ai-edge-litert to one version.
+        "peers": ["ai-edge-quantizer>=0.10,<0.11"],
         "test": ["hypothesis>=6.100,<7", "pytest>=8,<10", "pytest-xdist>=3.5,<4"],
         "lint": ["mypy>=1.11,<3", "ruff>=0.9,<1", "types-PyYAML>=6"],
     },

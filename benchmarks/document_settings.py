@@ -37,6 +37,8 @@ SHORTER = (
     (r"nas_tf\.search", f"{_SEARCH} --train_split=train[:2%]"),
     (r"nas-tf finetune", "--finetune_calibration_images=16"),
     (r"export\.(benchmark|table1)", "--num_runs=5"),
+    (r"benchmarks\.oblong_photos", "--train_images=400 --eval_split=test[:100]"),
+    (r"nas_tf\.train .*runs/oblong", "--epochs=1"),
     (r"benchmarks\.most_macs", "--num_runs=5 --spaces=full"),
     (r"benchmarks\.quantization_loss", "--rows=minmax"),
     (r"quant\.parity", "--num_images=2"),
@@ -53,6 +55,7 @@ NOT_RUN = (
     (r"^make quickstart", "the preset of the README's second command, in an environment of its own"),
     (r"-m pytest", "a part of the tests, which the gate runs"),
     (r"^pip install \.$", "the README's first command"),
+    (r"^pip install '\.\[peers\]'$", "an extra of one benchmark, which is skipped without it"),
     (r"benchmarks\.searched_and_random$", "named without its flags"),
 )
 

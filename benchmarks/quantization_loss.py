@@ -1,4 +1,4 @@
-"""What int8 costs a trained network: post-training, tfmot's default, and this project's ways.
+"""What int8 costs a trained network: post-training, AI Edge Quantizer, tfmot's default, and ours.
 
     python -m nas_tf.import_checkpoint --workdir=runs/w03 --config=….json --checkpoint=….pth \\
         --input_scaling=half
@@ -9,7 +9,8 @@ Calibration and fine-tuning see `--train_split` only; all figures are of `--eval
 row is the int8 file, run image by image. Beside it stand the fake-quant graph of the same
 weights, in float, and the share of images on which its simulation in integers
 (`quant.integer_model`) agrees with the file. A row that is done is kept in `--workdir`, so that
-a stopped run goes on.
+a stopped run goes on. The rows of AI Edge Quantizer are skipped where it is not installed (`pip install
+'.[peers]'`).
 """
 
 import dataclasses
@@ -58,7 +59,12 @@ def main() -> None:
     )
     figures = {}
     for name in _ROWS.value:
-        row = _kept(job.folder / f"{name}.npz", lambda name=name: rows.ALL[name](job))
+        path = job.folder / f"{name}.npz"
+        reason = "" if path.exists() else rows.unavailable(name)
+        if reason:
+            print(f"{name:<20} skipped: {reason}", flush=True)
+            continue
+        row = _kept(path, lambda name=name: rows.ALL[name](job))
         figures[name] = _figures(row, reference, job.labels)
         print(_line(name, figures[name]), flush=True)
     if _OUTPUT.value:

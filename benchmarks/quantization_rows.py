@@ -9,6 +9,7 @@ import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras as keras
 
+from benchmarks import ai_edge_rows
 from export.converter import convert_keras
 from export.file_check import run_file
 from nas_tf.base import files
@@ -102,6 +103,17 @@ def post_training(job: Job) -> Row:
     return Row(run_file(content, job.images), _NONE, _NONE, len(content))
 
 
+def ai_edge(quantize: Callable[[bytes, list[np.ndarray]], bytes]) -> Callable[[Job], Row]:
+    """AI Edge Quantizer on the float file, calibrated on the same images as `post_training`."""
+
+    def row(job: Job) -> Row:
+        float_file = convert_keras(job.network, "float32", "float32", quantized=False)
+        content = quantize(float_file, job.calibration())
+        return Row(run_file(content, job.images), _NONE, _NONE, len(content))
+
+    return row
+
+
 def tfmot_default(job: Job) -> Row:
     """tfmot's own scheme as its guide has it: annotate, apply, fine-tune on the labels."""
     known = scheme.Registry()
@@ -143,9 +155,16 @@ def _rows(changes: dict[str, dict]) -> dict[str, Callable[[Job], Row]]:
     return {name: ours(name, **change) for name, change in changes.items()}
 
 
+def unavailable(name: str) -> str:
+    """Why a row cannot be computed here, in a sentence; "" where it can."""
+    return ai_edge_rows.unavailable() if name.startswith("ai_edge") else ""
+
+
 _RANGES_ONLY = {"steps": 0, "equalize": False, "rounding": "nearest"}
 MAIN: dict[str, Callable[[Job], Row]] = {
     "post_training": post_training,
+    "ai_edge": ai_edge(ai_edge_rows.moving_average),
+    "ai_edge_minmax": ai_edge(ai_edge_rows.extremes),
     "tfmot_default": tfmot_default,
     **_rows({"ours_ranges": _RANGES_ONLY, "ours": {}, "ours_fine_tuned": {"steps": _STEPS}}),
 }

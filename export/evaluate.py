@@ -2,13 +2,16 @@
 
     python -m export.evaluate --model=model_int8.tflite --dataset=imagenet2012 \
         --split=validation --data_dir=...
+    python -m export.evaluate --model=model_int8.tflite --dataset=photos --compare_resizes=all
     python -m export.evaluate --model=new.tflite --compare_with=old.tflite --dataset=photos --per_class
 """
 
 import dataclasses
+from typing import Any
 
 from absl import flags
 
+from export import resize_comparison
 from export.evaluate_config import EvaluateConfig
 from export.evaluate_run import facts_for_people, run_comparison, run_evaluate
 from export.model_accuracy import evaluate_model
@@ -16,7 +19,9 @@ from flags import common, model_input, paths
 from flags.evaluate import evaluate_config
 from nas_tf.base import cli, files
 from nas_tf.base.errors import require
+from nas_tf.data.resize_methods import METHODS
 
+_METHODS_IN_WORDS = "; ".join(f"{name}: {method.words}" for name, method in METHODS.items()) + "."
 _MODEL = paths.DEFINE_path(
     "model", "", "A .tflite file, or a model folder of ours. Default: <workdir>/convert/model_int8.tflite."
 )
@@ -29,6 +34,19 @@ _COMPARE = paths.DEFINE_path(
 _COMPARE_MEAN = flags.DEFINE_list("compare_input_mean", [], "As --input_mean, of the file of --compare_with.")
 _COMPARE_STD = flags.DEFINE_list("compare_input_std", [], "As --input_std, of the file of --compare_with.")
 _PER_CLASS = flags.DEFINE_bool("per_class", False, "Also print each class's top-1 with its interval.")
+_RESIZE_METHOD = flags.DEFINE_enum(
+    "resize_method",
+    EvaluateConfig.resize_method,
+    tuple(METHODS),
+    "How images are brought to the input's size. " + _METHODS_IN_WORDS,
+)
+_COMPARE_RESIZES = flags.DEFINE_list(
+    "compare_resizes",
+    [],
+    "Also evaluate the model under other resizes, names of --resize_method separated by commas or all: what "
+    "each costs, how many answers stay, and McNemar's exact test. With --workdir it is kept as "
+    "<workdir>/resizes, and the model card says it.",
+)
 _OUTPUT = paths.DEFINE_path("output_json", "", "Also write the summary to this file.")
 
 
@@ -42,6 +60,12 @@ def main() -> None:
         input_mean=tuple(model_input.MEAN.value),
         input_std=tuple(model_input.STD.value),
         resolution=model_input.RESOLUTION.value,
+        resize_method=_RESIZE_METHOD.value,
+    )
+    resizes = resize_comparison.chosen(_COMPARE_RESIZES.value)
+    require(
+        not (resizes and _COMPARE.value),
+        "--compare_resizes and --compare_with are two comparisons; give one.",
     )
     if _COMPARE.value:
         summary = run_comparison(workdir or "", config, _COMPARE.value, _other(config))
@@ -50,14 +74,25 @@ def main() -> None:
             not (_COMPARE_MEAN.value or _COMPARE_STD.value),
             "--compare_input_mean and --compare_input_std are for the file of --compare_with.",
         )
-        summary = run_evaluate(workdir, config) if workdir else evaluate_model(_MODEL.value, config)
+        summary = _one_model(workdir, config, resizes)
     if _OUTPUT.value:
         files.write_json(_OUTPUT.value, summary)
+    facts = facts_for_people(summary, _PER_CLASS.value)
+    if resizes:
+        facts |= resize_comparison.facts_for_people(summary)
     cli.print_facts(
         "Evaluation",
-        facts_for_people(summary, _PER_CLASS.value),
+        facts,
         f"python -m export.benchmark --workdir={workdir}" if workdir else "",
     )
+
+
+def _one_model(workdir: str | None, config: EvaluateConfig, resizes: tuple[str, ...]) -> dict[str, Any]:
+    if resizes and workdir:
+        return resize_comparison.run_resizes(workdir, config, resizes)
+    if resizes:
+        return resize_comparison.compare_resizes(_MODEL.value, config, resizes)
+    return run_evaluate(workdir, config) if workdir else evaluate_model(_MODEL.value, config)
 
 
 def _other(config: EvaluateConfig) -> EvaluateConfig:

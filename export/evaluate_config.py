@@ -5,6 +5,7 @@ import dataclasses
 from nas_tf.base.interpreter import DEFAULT_KERNELS
 from nas_tf.data import config as data_config
 from nas_tf.data.config import DataConfig
+from nas_tf.data.resize_methods import CONTRACT
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +23,7 @@ class EvaluateConfig:
       input_mean, input_std: in pixel units, one or three numbers (or their text), for a
         `.tflite` file: x = (pixel − mean) / std; () for what the file says.
       resolution: side of the input of a `.tflite` file that leaves it open; 0: not given.
+      resize_method: of `nas_tf.data.resize_methods.METHODS`: how images are brought to the input's size.
     """
 
     data: DataConfig
@@ -34,9 +36,10 @@ class EvaluateConfig:
     input_mean: tuple[str | float, ...] = ()
     input_std: tuple[str | float, ...] = ()
     resolution: int = 0
+    resize_method: str = CONTRACT
 
 
 # Of the stage's settings, those that runs of earlier versions do not hold: their defaults.
 NEWER = data_config.NEWER | {
-    name: getattr(EvaluateConfig, name) for name in ("input_mean", "input_std", "resolution")
+    name: getattr(EvaluateConfig, name) for name in ("input_mean", "input_std", "resolution", "resize_method")
 }

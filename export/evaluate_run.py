@@ -13,6 +13,8 @@ from export.tally import paired_difference
 from nas_tf.base.clock import Clock
 from nas_tf.base.errors import require
 from nas_tf.base.run_folder import EVALUATE, RunFolder, open_stage
+from nas_tf.data import resize_methods
+from nas_tf.data.resize_methods import CONTRACT
 from nas_tf.network import model_folder
 
 
@@ -31,7 +33,7 @@ def run_evaluate(workdir: str, config: EvaluateConfig) -> dict[str, Any]:
     folder = RunFolder(workdir)
     model = config.model or str(folder.int8_file)
     require(pathlib.Path(model).exists(), f"There is no model {model!r} to evaluate.")
-    settings = _settings(model, config)
+    settings = stage_settings(model, config)
     if folder.stage(EVALUATE).summary() is not None:
         # It has ended: what is left is to see whether it was this evaluation.
         return open_stage(workdir, EVALUATE, settings, NEWER).summary()
@@ -79,7 +81,7 @@ def run_comparison(
     }
 
 
-def _settings(model: str, config: EvaluateConfig) -> dict[str, Any]:
+def stage_settings(model: str, config: EvaluateConfig) -> dict[str, Any]:
     """What decides the outcome; how much is computed at once does not."""
     settings = dataclasses.asdict(config) | {
         # The model by what it is and not by its path, which may change between runs.
@@ -149,10 +151,7 @@ def facts_for_people(summary: dict[str, Any], per_class: bool = False) -> dict[s
     if scaling := summary.get("input_scaling"):
         facts["input"] = f"{scaling['formula']} ({scaling['reason']})"
     if origin := summary.get("resize_origin"):
-        facts["images"] = (
-            f"{facts['images']}, short side to {summary['resize_size']} pixels "
-            f"({origin}), centre {summary['resolution']}"
-        )
+        facts["images"] = f"{facts['images']}, {_resize(summary, origin)}"
     if names := summary.get("class_names"):
         facts["classes"] = names
     if summary["kernels"]:
@@ -161,6 +160,14 @@ def facts_for_people(summary: dict[str, Any], per_class: bool = False) -> dict[s
     if "compared_with" in summary:
         facts |= _comparison(summary)
     return facts | (_by_class(summary) if per_class else {})
+
+
+def _resize(summary: dict[str, Any], origin: str) -> str:
+    method = summary.get("resize_method", CONTRACT)
+    if method != CONTRACT:
+        words = resize_methods.in_words(method, summary["resolution"], summary["resize_size"])
+        return f"--resize_method={method}: {words}"
+    return f"short side to {summary['resize_size']} pixels ({origin}), centre {summary['resolution']}"
 
 
 def _interval(summary: dict[str, Any], key: str) -> str:

@@ -18,6 +18,7 @@ from export.tally import Tally, wilson
 from nas_tf.base.clock import Clock
 from nas_tf.base.errors import require
 from nas_tf.base.progress import Progress
+from nas_tf.data import resize_methods
 from nas_tf.data.class_names import ClassList, Matching, match_dataset
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def prepare(model: str, config: EvaluateConfig) -> Prepared:
     from nas_tf.data import batches
     from nas_tf.data.opening import open_config
 
+    resize_methods.find(config.resize_method)
     require(config.batch_size > 0, f"The batch size must be at least 1, not {config.batch_size}.")
     source = open_config(config.data)
     split = source.evaluation_split(config.split or config.data.eval_split)
@@ -115,6 +117,7 @@ def measure_images(model: str, config: EvaluateConfig, prepared: Prepared) -> tu
         "kernels": classifier.kernels,
         "resolution": size.resolution,
         "resize_size": size.resize_size,
+        "resize_method": config.resize_method,
         "resize_origin": _resize_origin(config.data.resize_size, classifier.resize_size),
         "images_per_second": tally.examples / seconds,
         "seconds": seconds,
@@ -126,7 +129,9 @@ def _count(config: EvaluateConfig, prepared: Prepared, tally: Tally) -> None:
     from nas_tf.data import batches
 
     source, split, classifier, _, _, size = prepared
-    images = batches.evaluation_batches(source, split, config.batch_size, size.resolution, size.resize_size)
+    images = batches.evaluation_batches(
+        source, split, config.batch_size, size.resolution, size.resize_size, config.resize_method
+    )
     with Progress("evaluate", source.part_size(split)) as progress:
         for scores, labels in _scored(batches.readable(source, images), prepared):
             tally.add(scores, labels)

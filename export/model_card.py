@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from export import file_facts, labels, tflite_metadata
+from export import file_facts, labels, resize_facts, tflite_metadata
 from export.file_description import INPUT_RULES
 from export.report_facts import RunFacts, gather
 from export.tally import top1_interval
@@ -91,9 +91,10 @@ def compose(summary: dict[str, Any], run: RunFacts | None) -> str:
         f"{MARK}\n\n{title}",
         said.description,
         _section("File", _file(output, summary, said)),
-        _section("Input", _input(output)),
+        _section("Input", _input(output, run)),
         _section("Output", _output(output, summary)),
         _section("Accuracy", _accuracy(run)),
+        _section("Other resizes", _resizes(output, run)),
         _section("Latency", _latency(run)),
         _section("Data", _data(run)),
         _section("How it was made", _made(summary, run)),
@@ -113,7 +114,7 @@ def _file(output: pathlib.Path, summary: dict[str, Any], said: tflite_metadata.M
     return _table(("", ""), [(name, value) for name, value in rows if value])
 
 
-def _input(output: pathlib.Path) -> str:
+def _input(output: pathlib.Path, run: RunFacts | None) -> str:
     graph, facts = flatbuffer.read_file(output).main, file_facts.read(output)
     tensor = graph.tensors[graph.inputs[0]]
     rows = [("tensor", f"{_in_words(tensor)}, RGB")]
@@ -124,10 +125,14 @@ def _input(output: pathlib.Path) -> str:
             ("crop", f"{side} × {side} pixels at the {facts.crop_place}"),
         ]
     rows.append(("values", f"{INPUT_RULES[tensor.dtype]}, of pixels 0 to 255"))
-    return _table(("", ""), rows) + (
-        "\n\nThe accuracy below was measured with this resize. One without antialiasing, or one that "
-        "squashes the image to a square, gives the network other images, and other answers."
-    )
+    return f"{_table(('', ''), rows)}\n\n{resize_facts.measured_with(run)}"
+
+
+def _resizes(output: pathlib.Path, run: RunFacts | None) -> str:
+    found = resize_facts.compared(output, run)
+    if not found:
+        return "Not measured; `python -m export.evaluate --compare_resizes=all` says what they cost."
+    return f"{_table(found.header, found.rows)}\n\n{found.note}"
 
 
 def _output(output: pathlib.Path, summary: dict[str, Any]) -> str:

@@ -20,8 +20,17 @@ COLOR_JITTER = flags.DEFINE_float(
     lower_bound=0.0,
     upper_bound=2.0,
 )
+RESIZE_ROBUSTNESS = flags.DEFINE_float(
+    "resize_robustness",
+    Augmentation.resize_robustness,
+    "Share of the training and calibration images that are resized as other apps do it (without "
+    "antialiasing, squashed to the square, ...), so that a phone's resize costs less; 0: all as in "
+    "evaluation. Half of them is a good first try.",
+    lower_bound=0.0,
+    upper_bound=1.0,
+)
 
 
 def augmentation() -> Augmentation:
     """Random changes of training images, as plain data."""
-    return Augmentation(MIN_CROP_AREA.value, FLIP.value, COLOR_JITTER.value)
+    return Augmentation(MIN_CROP_AREA.value, FLIP.value, COLOR_JITTER.value, RESIZE_ROBUSTNESS.value)

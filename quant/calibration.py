@@ -40,6 +40,8 @@ def read_images(
 ) -> CalibrationImages:
     """Images as in evaluation; where they are too few, random views of them as well.
 
+    Of both, a share is resized by other methods if the augmentation asks for it.
+
     Ranges and gains that hold for a few images clip others: with 450 views of 150 images the
     equalized float network was 46.0 dB from the original on other images, without them 38.6.
     """
@@ -63,10 +65,11 @@ def read_images(
 
     plain = min(config.calibration_images, source.part_size(config.data.train_split))
     views = config.calibration_images - plain
-    inputs = list(read(NO_AUGMENTATION, plain))
-    keys = _digests(inputs)
+    whole = dataclasses.replace(NO_AUGMENTATION, resize_robustness=config.augmentation.resize_robustness)
+    inputs = list(read(whole, plain))
     # The order of images depends on the seed alone, so the n-th view is of the n-th image; it is
     # known by what it looks like without augmentation, however often the split is gone through.
+    keys = _digests(inputs if whole == NO_AUGMENTATION else read(NO_AUGMENTATION, plain))
     of_views = keys if views <= plain else _digests(read(NO_AUGMENTATION, views))
     return CalibrationImages([*inputs, *read(augmentation, views)], _numbered([*keys, *of_views[:views]]))
 

@@ -6,7 +6,7 @@
       train/model/              the float network; an import writes it too, with its architecture.json
       finetune/model/           the fake-quantized network
       convert/model_int8.tflite, or model_float32.tflite, with labels.txt
-      evaluate/, benchmark/, pipeline/
+      evaluate/, resizes/, benchmark/, pipeline/
       report.html
       history.jsonl             which commands worked on it, with their versions
 
@@ -31,6 +31,8 @@ FINETUNE, CONVERT, EVALUATE, BENCHMARK = "finetune", "convert", "evaluate", "ben
 # In the order in which they run; the pipeline runs them all and keeps its own summary beside theirs.
 STAGES = (TABLE, SEARCH, TRAIN, FINETUNE, CONVERT, EVALUATE, BENCHMARK)
 PIPELINE = "pipeline"
+# Of `export.evaluate --compare_resizes`, beside the run's own evaluation.
+RESIZES = "resizes"
 # Keys of summaries that hold a sentence against a result, with what to change; only where there is one.
 DOUBTS = ("warning", "not_converged", "unused_budget")
 # So that a checkpoint which turns out to be bad has good ones beside it.

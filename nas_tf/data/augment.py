@@ -4,6 +4,7 @@ What is random (`sample_views`) is drawn for a whole batch; it is applied to a w
 equally large images at once (`view_batch`) or to single images (`view_image`).
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -46,13 +47,16 @@ def sample_views(seed: tf.Tensor, count: int, height_width: tf.Tensor, augmentat
     return Views(boxes, flips, gains)
 
 
-def view_image(image: tf.Tensor, resolution: int, views: Views) -> tf.Tensor:
+def view_image(
+    image: tf.Tensor, resolution: int, views: Views, resize: Callable[..., tf.Tensor] = resized
+) -> tf.Tensor:
     """The view of one image of any size, with antialiasing where it shrinks.
 
     Args:
       image: uint8 [H, W, 3].
       resolution: side of the result, in pixels.
       views: of one image; the box is rounded to whole pixels.
+      resize: another filter, as `nas_tf.data.preprocess.resized`.
 
     Returns:
       uint8 [resolution, resolution, 3].
@@ -63,7 +67,7 @@ def view_image(image: tf.Tensor, resolution: int, views: Views) -> tf.Tensor:
     # thin box could come to nothing.
     extent = tf.clip_by_value(tf.cast(tf.round(views.boxes[0, 2:]), tf.int32), 1, size - begin)
     crop = tf.slice(image, [begin[0], begin[1], 0], [extent[0], extent[1], 3])
-    view = resized(crop, tf.constant([resolution, resolution]))
+    view = resize(crop, tf.constant([resolution, resolution]))
     view = tf.where(views.flips[0], tf.reverse(view, [1]), view)
     return as_uint8(_recoloured(view[tf.newaxis], views.gains)[0])
 

@@ -7,8 +7,9 @@ import numpy as np
 import tensorflow as tf
 
 from nas_tf.base.errors import UserError, require
-from nas_tf.data import augment, order, preprocess
+from nas_tf.data import augment, order, preprocess, resizers, robust_views
 from nas_tf.data.config import Augmentation, Part, default_resize_size
+from nas_tf.data.resize_methods import CONTRACT
 from nas_tf.data.sources import ArraySource, ImageSource
 
 
@@ -32,9 +33,17 @@ def image_size(source: ImageSource, resolution: int, resize_size: int = 0) -> Im
 
 
 def evaluation_batches(
-    source: ImageSource, part: str | Part, batch_size: int, resolution: int, resize_size: int = 0
+    source: ImageSource,
+    part: str | Part,
+    batch_size: int,
+    resolution: int,
+    resize_size: int = 0,
+    resize_method: str = CONTRACT,
 ) -> tf.data.Dataset:
     """Every image of a part once, in the fixed order; the last batch may be smaller.
+
+    Args:
+      resize_method: of `nas_tf.data.resize_methods.METHODS`.
 
     Returns:
       Dataset of (uint8 [N, resolution, resolution, 3], int64 [N]).
@@ -43,7 +52,7 @@ def evaluation_batches(
     size = image_size(source, resolution, resize_size)
 
     def prepared(image, label):
-        return preprocess.evaluation_image(image, size.resolution, size.resize_size), label
+        return resizers.evaluation_image(image, size.resolution, size.resize_size, resize_method), label
 
     if isinstance(source, ArraySource):
         batches = source.batches(part, batch_size).map(prepared)
@@ -78,17 +87,24 @@ def training_batches(
     """
     _check_batch_size(batch_size)
     size = image_size(source, resolution, resize_size)
-    cropped = augmentation.min_crop_area < 1
+    cropped, robust = augmentation.min_crop_area < 1, augmentation.resize_robustness > 0
 
     def view(images, labels, count, number, apply):
         if not cropped:
             images = preprocess.evaluation_image(images, size.resolution, size.resize_size)
         height_width = tf.cast(tf.shape(images)[-3:-1], tf.float32)
-        key = tf.stack([tf.constant(seed, tf.int64), count])
-        views = augment.sample_views(key, number, height_width, augmentation)
+        views = augment.sample_views(_key(seed, count), number, height_width, augmentation)
         return apply(images, size.resolution, views), labels
 
-    if isinstance(source, ArraySource) and (source.image_size <= resolution or not cropped):
+    def view_one(image, label, count):
+        if not robust:
+            return view(image, label, count, 1, augment.view_image)
+        key = _key(seed, count)
+        found = robust_views.view_image(image, size.resolution, size.resize_size, key, augmentation)
+        return found, label
+
+    in_batches = isinstance(source, ArraySource) and (source.image_size <= resolution or not cropped)
+    if in_batches and not robust:  # each image by a resizer of its own is no work for a batch
         # Views of a whole batch at once: some ten times cheaper for small images.
         # Sampled without antialiasing, so only where no crop shrinks.
         batches = source.endless_batches(part, batch_size, seed, start_step * batch_size)
@@ -107,7 +123,7 @@ def training_batches(
             source.endless(part, seed, start_step * batch_size, rows)
             .enumerate(start_step * kept.size)
             .map(
-                lambda place, example: view(*example, kept.count_of(place), 1, augment.view_image),
+                lambda place, example: view_one(*example, kept.count_of(place)),
                 num_parallel_calls=tf.data.AUTOTUNE,
             )
         )
@@ -130,6 +146,10 @@ def check_labels(labels: np.ndarray, source: ImageSource, split: str) -> None:
             f"The split {split!r} of dataset {source.name!r} has labels outside "
             f"0 to {source.num_classes - 1}, so it has no ground truth to compare with."
         )
+
+
+def _key(seed: int, count: tf.Tensor) -> tf.Tensor:
+    return tf.stack([tf.constant(seed, tf.int64), count])
 
 
 def _check_batch_size(batch_size: int) -> None:

@@ -60,14 +60,19 @@ class Augmentation:
       flip: mirror left to right with probability 1/2.
       color_jitter: strength; 1: brightness factor within ±32/255, saturation within ±0.5,
         as the ProxylessNAS authors' ImageNet training; 0: none.
+      resize_robustness: share of the images that are resized by another method than evaluation's, in
+        [0, 1]; each of `nas_tf.data.resize_methods.OTHERS` is as likely as the next.
     """
 
     min_crop_area: float = 0.08
     flip: bool = True
     color_jitter: float = 0.0
+    resize_robustness: float = 0.0
 
 
 NO_AUGMENTATION = Augmentation(min_crop_area=1.0, flip=False)
+# As `NEWER`, of stages that change images.
+NEWER_AUGMENTATION = {"augmentation.resize_robustness": Augmentation.resize_robustness}
 
 
 def default_resize_size(resolution: int, image_size: int | None) -> int:

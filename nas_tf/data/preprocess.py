@@ -1,5 +1,7 @@
 """The one way from a stored image to the network's input, for every stage and evaluation."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 from nas_tf.data.config import PIXEL_MEAN, PIXEL_STD
@@ -14,13 +16,16 @@ def to_network_input(images: tf.Tensor) -> tf.Tensor:
     return (tf.cast(images, tf.float32) - PIXEL_MEAN) / PIXEL_STD
 
 
-def evaluation_image(image: tf.Tensor, resolution: int, resize_size: int) -> tf.Tensor:
+def evaluation_image(
+    image: tf.Tensor, resolution: int, resize_size: int, resize: Callable | None = None
+) -> tf.Tensor:
     """Short side to `resize_size` (bilinear with antialiasing), then the centre crop.
 
     Args:
       image: uint8 [H, W, 3], or [N, H, W, 3].
       resolution: side of the crop, in pixels.
       resize_size: at least `resolution`.
+      resize: another filter than the contract's, as `resized`; see `nas_tf.data.resizers`.
 
     Returns:
       uint8 [resolution, resolution, 3], or with N in front, rounded to nearest.
@@ -28,7 +33,7 @@ def evaluation_image(image: tf.Tensor, resolution: int, resize_size: int) -> tf.
     size = tf.cast(tf.shape(image)[-3:-1], tf.float32)
     # side = round(side · resize_size / shorter side)
     height_width = tf.cast(tf.round(size * (resize_size / tf.reduce_min(size))), tf.int32)
-    image = resized(image, height_width)
+    image = (resize or resized)(image, height_width)
     top, left = tf.unstack((height_width - resolution) // 2)
     return as_uint8(image[..., top : top + resolution, left : left + resolution, :])
 

@@ -17,6 +17,7 @@ BENCHMARKS = (
     "benchmarks.evaluate_throughput",
     "benchmarks.latency_objectives",
     "benchmarks.most_macs",
+    "benchmarks.oblong_photos",
     "benchmarks.quantization_loss",
     "benchmarks.random_kills",
     "benchmarks.search_step",

@@ -58,6 +58,7 @@ def test_a_conversion_writes_it_and_says_what_is_not_known_yet(run):
     assert summary["model_card"] == str(root / "convert" / "model_card.md")
     card = text(root)
     assert card.count("Not measured yet: `python -m export.") == 2
+    assert "Not measured; `python -m export.evaluate --compare_resizes=all`" in card
     assert "version 3" in card and "| author | A. Maker |" in card and "| licence | CC BY 4.0 |" in card
     assert f"`{files.sha256(summary['output'])}`" in card and f"{summary['bytes']:,} bytes" in card
     assert "| resize | short side to 18 pixels, bilinear, antialiased |" in card
@@ -67,7 +68,17 @@ def test_a_conversion_writes_it_and_says_what_is_not_known_yet(run):
     assert "55 images to set the ranges and 66 steps" in card
     assert "Its latency was not measured on a phone." in card
     headings = re.findall(r"^## (.*)$", card, re.M)
-    assert headings == ["File", "Input", "Output", "Accuracy", "Latency", "Data", "How it was made", "Limits"]
+    assert headings == [
+        "File",
+        "Input",
+        "Output",
+        "Accuracy",
+        "Other resizes",
+        "Latency",
+        "Data",
+        "How it was made",
+        "Limits",
+    ]
 
 
 def test_killed_before_the_card_the_same_command_writes_it(run, tmp_path):

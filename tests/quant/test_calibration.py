@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from nas_tf.data.config import NO_AUGMENTATION, Augmentation, DataConfig
 from nas_tf.data.opening import open_source
@@ -13,6 +14,17 @@ from quant.finetune_config import FinetuneConfig
 CONFIG = FinetuneConfig(
     data=DataConfig("digits", train_split="train[:20]"), augmentation=NO_AUGMENTATION, calibration_images=70
 )
+
+
+@pytest.fixture(scope="module")
+def image_folder(tmp_path_factory):
+    """20 photographs of noise, higher than wide, so that every resizer makes something else of them."""
+    root, random = tmp_path_factory.mktemp("photos"), np.random.default_rng(3)
+    for index in range(20):
+        (root / "ab"[index % 2]).mkdir(exist_ok=True)
+        image = random.integers(0, 256, (31, 23, 3), np.uint8)
+        Image.fromarray(image).save(root / "ab"[index % 2] / f"{index}.png")
+    return root
 
 
 def test_equal_images_have_equal_numbers_however_often_the_split_is_gone_through():
@@ -36,6 +48,19 @@ def test_a_view_has_the_number_of_the_picture_it_shows(views):
     np.testing.assert_array_equal(found.pictures, plain.pictures)
     different = np.concatenate(found.batches)[20:] != np.concatenate(plain.batches)[20:]
     assert different.any(axis=(1, 2, 3)).mean() > 0.3
+
+
+@pytest.mark.parametrize("count", [12, 70])
+def test_other_resizers_change_images_and_not_the_pictures_they_show(count, image_folder):
+    source = open_source(str(image_folder))
+    config = dataclasses.replace(CONFIG, data=DataConfig(str(image_folder)), calibration_images=count)
+    robust = dataclasses.replace(NO_AUGMENTATION, resize_robustness=1.0)
+    plain = calibration.read_images(source, config, 8, 9)
+    found = calibration.read_images(source, dataclasses.replace(config, augmentation=robust), 8, 9)
+    np.testing.assert_array_equal(found.pictures, plain.pictures)
+    different = np.concatenate(found.batches) != np.concatenate(plain.batches)
+    # The plain images too, which are all where a split has enough of them.
+    assert different[:12].any(axis=(1, 2, 3)).all()
 
 
 def test_enough_images_need_no_views():
