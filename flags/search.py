@@ -198,7 +198,10 @@ def search_config(latency_table: str = "") -> SearchConfig:
         latency_table=LATENCY_TABLE.value or latency_table,
         budget=Budget(latency_ms=TARGET_LATENCY.value, params=MAX_PARAMS.value, macs=MAX_MACS.value),
         augmentation=Augmentation(
-            MIN_CROP_AREA.value, augmentation.FLIP.value, augmentation.COLOR_JITTER.value
+            MIN_CROP_AREA.value,
+            augmentation.FLIP.value,
+            augmentation.COLOR_JITTER.value,
+            augmentation.REDUCED_DECODING.value,
         ),
         space=space.SPACE.value,
         resolution=space.RESOLUTION.value,

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from nas_tf.base.errors import UserError, require
-from nas_tf.data import augment, order, preprocess
+from nas_tf.data import augment, decode, order, preprocess
 from nas_tf.data.config import Augmentation, Part, default_resize_size
 from nas_tf.data.sources import ArraySource, ImageSource
 
@@ -77,23 +77,13 @@ def training_batches(
       Dataset of (uint8 [batch_size, resolution, resolution, 3], int64 [batch_size]), or of `rows`.
     """
     _check_batch_size(batch_size)
-    size = image_size(source, resolution, resize_size)
-    cropped = augmentation.min_crop_area < 1
-
-    def view(images, labels, count, number, apply):
-        if not cropped:
-            images = preprocess.evaluation_image(images, size.resolution, size.resize_size)
-        height_width = tf.cast(tf.shape(images)[-3:-1], tf.float32)
-        key = tf.stack([tf.constant(seed, tf.int64), count])
-        views = augment.sample_views(key, number, height_width, augmentation)
-        return apply(images, size.resolution, views), labels
-
-    if isinstance(source, ArraySource) and (source.image_size <= resolution or not cropped):
+    views = _Views(image_size(source, resolution, resize_size), augmentation, seed)
+    if isinstance(source, ArraySource) and (source.image_size <= resolution or not views.cropped):
         # Views of a whole batch at once: some ten times cheaper for small images.
         # Sampled without antialiasing, so only where no crop shrinks.
         batches = source.endless_batches(part, batch_size, seed, start_step * batch_size)
         batches = batches.enumerate(start_step).map(
-            lambda count, batch: view(*batch, count, batch_size, augment.view_batch)
+            lambda count, batch: (views.of_batch(batch[0], count, batch_size), batch[1])
         )
         if rows is not None:
             stop = rows.first + rows.size
@@ -104,15 +94,71 @@ def training_batches(
         # Views are drawn from an image's count in the whole stream, whoever reads it.
         kept = rows or order.Rows(0, batch_size, batch_size)
         examples = (
-            source.endless(part, seed, start_step * batch_size, rows)
+            source.endless_stored(part, seed, start_step * batch_size, rows)
             .enumerate(start_step * kept.size)
             .map(
-                lambda place, example: view(*example, kept.count_of(place), 1, augment.view_image),
+                lambda place, cell: (views.of_stored(source, cell[0], kept.count_of(place)), cell[1]),
                 num_parallel_calls=tf.data.AUTOTUNE,
             )
         )
         batches = examples.batch(kept.size, drop_remainder=True)
     return batches.prefetch(tf.data.AUTOTUNE)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Views:
+    """How images become views, each a function of (seed, count) and the image's size."""
+
+    size: ImageSize
+    augmentation: Augmentation
+    seed: int
+
+    @property
+    def cropped(self) -> bool:
+        """Whether crops are random; else views are of what evaluation sees."""
+        return self.augmentation.min_crop_area < 1
+
+    def of_batch(self, images: tf.Tensor, count: tf.Tensor, number: int) -> tf.Tensor:
+        """Views of so many equally large images."""
+        if not self.cropped:
+            images = self._as_in_evaluation(images)
+            if not self.augmentation.changes:
+                return images
+        drawn = self._drawn(count, number, tf.shape(images)[1:3])
+        return augment.view_batch(images, self.size.resolution, drawn)
+
+    def of_stored(self, source: ImageSource, stored: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+        """The view of one stored image."""
+        if not (self.cropped and source.encodes):
+            return self._of_image(source.image(stored), count)
+        encoded = source.encoded(stored)
+        jpeg = decode.jpeg_size(*encoded)
+        # Of a JPEG, only the box has to be decoded.
+        return tf.cond(
+            jpeg[0] > 0,
+            lambda: augment.view_jpeg(
+                encoded.content,
+                jpeg,
+                self.size.resolution,
+                self._drawn(count, 1, jpeg),
+                self.augmentation.reduced_decoding,
+            ),
+            lambda: self._of_image(source.decode(encoded), count),
+        )
+
+    def _of_image(self, image: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+        if not self.cropped:
+            image = self._as_in_evaluation(image)
+            if not self.augmentation.changes:
+                return image
+        return augment.view_image(image, self.size.resolution, self._drawn(count, 1, tf.shape(image)[:2]))
+
+    def _as_in_evaluation(self, images: tf.Tensor) -> tf.Tensor:
+        return preprocess.evaluation_image(images, self.size.resolution, self.size.resize_size)
+
+    def _drawn(self, count: tf.Tensor, number: int, height_width: tf.Tensor) -> augment.Views:
+        key = tf.stack([tf.constant(self.seed, tf.int64), count])
+        return augment.sample_views(key, number, tf.cast(height_width, tf.float32), self.augmentation)
 
 
 def readable(source: ImageSource, dataset: tf.data.Dataset) -> Iterator:

@@ -60,13 +60,23 @@ class Augmentation:
       flip: mirror left to right with probability 1/2.
       color_jitter: strength; 1: brightness factor within ±32/255, saturation within ±0.5,
         as the ProxylessNAS authors' ImageNet training; 0: none.
+      reduced_decoding: whether random crops of JPEGs that are at least twice, four or eight times as
+        large as the network's input are decoded at that fraction of their size.
     """
 
     min_crop_area: float = 0.08
     flip: bool = True
     color_jitter: float = 0.0
+    reduced_decoding: bool = False
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything is done to images but what evaluation does."""
+        return self.min_crop_area < 1 or self.flip or self.color_jitter > 0
 
 
+# As `NEWER`, of stages that learn.
+NEWER_TRAINING = NEWER | {"augmentation.reduced_decoding": False}
 NO_AUGMENTATION = Augmentation(min_crop_area=1.0, flip=False)
 
 

@@ -14,7 +14,7 @@ from nas_tf.base.metric_log import MetricLog
 from nas_tf.base.progress import Progress
 from nas_tf.base.run_folder import SEARCH, RunFolder, StageFolder
 from nas_tf.data import batches
-from nas_tf.data.config import NEWER, NO_AUGMENTATION, Part
+from nas_tf.data.config import NEWER_TRAINING, NO_AUGMENTATION, Part
 from nas_tf.data.preprocess import to_network_input
 from nas_tf.distribute.shards import Shards
 from nas_tf.distribute.shared_run import (
@@ -52,7 +52,7 @@ _BEFORE: dict[str, Any] = {"drop_candidates": False, "min_budget_share": 0.0}
 _BEFORE_PROJECTED = "constrained"  # their default
 # No space had more candidates then, so the limit changes nothing.
 _NEWER = {
-    **NEWER,
+    **NEWER_TRAINING,
     "max_gate_paths": SearchConfig.max_gate_paths,
     "judged_networks": SearchConfig.judged_networks,
     "shards": SearchConfig.shards,

@@ -179,7 +179,7 @@ def _newer(job: _Job) -> dict[str, Any]:
     blocks = tuple(dataclasses.replace(block, shortcut=None) for block in job.architecture.blocks)
     decided = dataclasses.replace(job.architecture, blocks=blocks).blocks
     shortcuts = {f"architecture.blocks.{index}.shortcut": b.shortcut for index, b in enumerate(decided)}
-    return data_config.NEWER | shortcuts | {"shards": 1}
+    return data_config.NEWER_TRAINING | shortcuts | {"shards": 1}
 
 
 def _trainer(job: _Job) -> WeightTrainer:
