@@ -11,6 +11,8 @@ from nas_tf.data import augment, decode, order, preprocess
 from nas_tf.data.config import Augmentation, Part, default_resize_size
 from nas_tf.data.sources import ArraySource, ImageSource
 
+_AHEAD = 2  # batches in a GPU's memory before they are needed
+
 
 @dataclasses.dataclass(frozen=True)
 class ImageSize:
@@ -22,7 +24,8 @@ class ImageSize:
 
 def image_size(source: ImageSource, resolution: int, resize_size: int = 0) -> ImageSize:
     """The sizes for a source; a `resize_size` of 0 means its default."""
-    resize_size = resize_size or default_resize_size(resolution, source.image_size)
+    # What is cropped already is resized by nobody.
+    resize_size = source.cropped_to or resize_size or default_resize_size(resolution, source.image_size)
     require(
         0 < resolution <= resize_size,
         f"The image must be resized to at least the resolution ({resolution} pixels, at "
@@ -167,6 +170,20 @@ def readable(source: ImageSource, dataset: tf.data.Dataset) -> Iterator:
         yield from dataset
     except (tf.errors.InvalidArgumentError, tf.errors.DataLossError, tf.errors.NotFoundError) as error:
         raise source.explain(error) from error
+
+
+def on_device(dataset: tf.data.Dataset, device: str = "") -> tf.data.Dataset:
+    """The same batches in the memory of the GPU, where there is one, before they are asked for.
+
+    To be applied last, in place of what would wait for the copy of each batch when it is needed.
+
+    Args:
+      device: by default the first GPU that the process sees.
+    """
+    device = device or ("/device:GPU:0" if tf.config.list_logical_devices("GPU") else "")
+    if not device:
+        return dataset
+    return dataset.apply(tf.data.experimental.prefetch_to_device(device, _AHEAD))
 
 
 def check_labels(labels: np.ndarray, source: ImageSource, split: str) -> None:

@@ -34,11 +34,13 @@ class ImageSource(abc.ABC):
       image_size: short side in pixels that all images have, or None if they differ or if it is
         not known; see `nas_tf.data.config.default_resize_size`.
       named: whether the labels are names, and not numbers in place of names.
+      cropped_to: side in pixels to which images are cropped already, as for evaluation; 0: they are not.
       encodes: whether images are stored as files, so that a part of one can be decoded.
     """
 
     named = True
     encodes = True
+    cropped_to = 0
 
     def __init__(self, name: str, labels: Iterable[str], image_size: int | None):
         self.name, self.labels, self.image_size = name, tuple(labels), image_size
@@ -182,9 +184,11 @@ class IndexedSource(ImageSource):
 
     def _reader(self, part: str | Part):
         """From indices to cells and labels."""
-        cells, labels = self.columns(part)
-        # Made outside of the function, which refers to them; inside, its graph would hold a copy.
-        cells, labels = tf.constant(cells), tf.constant(labels, tf.int64)
+        # Made outside of the function, which refers to them; inside, its graph would hold a copy. In the
+        # host's memory, where images are read, and not on a GPU, where constants are made else.
+        with tf.device("/device:CPU:0"):
+            cells, labels = self.columns(part)
+            cells, labels = tf.convert_to_tensor(cells), tf.cast(labels, tf.int64)
         return lambda index: (tf.gather(cells, index), tf.gather(labels, index))
 
 
