@@ -15,9 +15,6 @@ from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
-import tensorflow as tf
-
-from benchmarks.host_reads import Count, counted
 from nas_tf.base import cli
 from nas_tf.base.progress import Progress
 from nas_tf.data.config import NO_AUGMENTATION, DataConfig
@@ -33,6 +30,8 @@ _STEPS, _BATCH = 300, 4  # of an epoch
 
 def main() -> None:
     """Runs all stages and prints a line for each."""
+    import tensorflow as tf
+
     processor = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
     found: dict[str, Any] = {}
@@ -40,7 +39,7 @@ def main() -> None:
         root = pathlib.Path(folder)
         table = _table(root / "table.json")
         for name, settings in (
-            ("search, gates", {}),
+            ("search, all paths", {"gate_mode": "full"}),
             ("search, two paths", {"gate_mode": "two"}),
             ("search, REINFORCE", {"algorithm": "reinforce", "latency_loss": "mul_log"}),
         ):
@@ -57,6 +56,8 @@ class _Enough(Exception):
 
 def _epochs(run: Callable[[], None], stop_at: int = -1) -> list[int]:
     """Reads between the two steps of each epoch that `run` has, or has until `stop_at`."""
+    from benchmarks.host_reads import counted
+
     at: dict[int, int] = {}
     with (
         contextlib.suppress(_Enough),
@@ -67,7 +68,7 @@ def _epochs(run: Callable[[], None], stop_at: int = -1) -> list[int]:
     return [at[step + _LAST - _FIRST] - reads for step, reads in at.items() if step % _STEPS == _FIRST]
 
 
-def _noting(at: dict[int, int], count: Count, stop_at: int):
+def _noting(at: dict[int, int], count: Any, stop_at: int):
     update = Progress.update
 
     def noted(self, step, *args, **figures):
