@@ -42,6 +42,7 @@ SHORTER = (
     (r"benchmarks\.most_macs", "--num_runs=5 --spaces=full"),
     (r"benchmarks\.quantization_loss", "--rows=minmax"),
     (r"quant\.parity", "--num_images=2"),
+    (r"benchmarks\.input_pipeline", "--images=10 --rounds=1 --resolutions=160"),
     (r"benchmarks\.latency_objectives", "--seeds=1 --steps=20"),
     (r"benchmarks\.skewed_tables", "--seeds=1 --steps=20 --skews=5 --target_shares=0.5"),
     (r"search_step\.py", "--rounds=1 --networks=1 --memory_steps=1 --resolution=32 --batch_size=4"),

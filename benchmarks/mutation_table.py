@@ -10,7 +10,7 @@ _SEARCH = ("tests/search/test_wiring.py",)
 
 # Source file → patterns of the test files that have to notice a change in it.
 TESTS = {
-    "nas_tf/search/state.py": (*_SEARCH, "tests/search/test_run.py"),
+    "nas_tf/search/state.py": (*_SEARCH, "tests/search/test_host_reads.py", "tests/search/test_run.py"),
     "nas_tf/search/packing.py": ("tests/search/test_packing.py", "tests/search/test_run.py"),
     "nas_tf/search/dropping.py": ("tests/search/test_dropping.py",),
     "nas_tf/search/outcome.py": ("tests/search/test_outcome.py",),
@@ -135,6 +135,14 @@ TESTS = {
     "nas_tf/data/resizers.py": ("tests/data/test_resizers.py", "tests/data/test_robust_views.py"),
     "nas_tf/data/robust_views.py": ("tests/data/test_robust_views.py",),
     "export/benchmark_several.py": ("tests/export/test_benchmark_several.py",),
+    "nas_tf/data/resize.py": ("tests/data/test_resize.py", "tests/data/test_preprocess.py"),
+    "nas_tf/data/held.py": ("tests/data/test_held.py",),
+    "nas_tf/data/decode.py": ("tests/data/test_windows.py", "tests/data/test_preprocess.py"),
+    "nas_tf/data/batches.py": (
+        "tests/data/test_batches.py",
+        "tests/data/test_windows.py",
+        "tests/data/test_held.py",
+    ),
     "nas_tf/data/unprepared.py": ("tests/data/test_unprepared.py",),
     "export/evaluate_run.py": ("tests/export/test_evaluate*.py",),
     "export/converter.py": ("tests/export/test_convert*.py", "tests/export/test_background*.py"),

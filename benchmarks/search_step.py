@@ -76,7 +76,8 @@ class _Bench:
         optimizer, steps = WeightOptimizer(net), make_steps(net)
 
         def weight(active):
-            return weight_step(steps, optimizer, to_network_input(self.images), self.labels, active, 0.01)
+            found = weight_step(steps, optimizer, to_network_input(self.images), self.labels, active, 0.01)
+            return [float(value) for value in found]  # waits for it
 
         def two(active):
             involved, _ = gates.sample_involved(self.rng, self.p, self.offered, 2)

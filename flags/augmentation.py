@@ -29,8 +29,21 @@ RESIZE_ROBUSTNESS = flags.DEFINE_float(
     lower_bound=0.0,
     upper_bound=1.0,
 )
+REDUCED_DECODING = flags.DEFINE_bool(
+    "reduced_decoding",
+    Augmentation.reduced_decoding,
+    "Decode a JPEG at a half, a quarter or an eighth of its size for training crops that are at least so "
+    "many times as large as the network's input: faster for large photographs, and nearly the same pixels. "
+    "Evaluation is never changed.",
+)
 
 
 def augmentation() -> Augmentation:
     """Random changes of training images, as plain data."""
-    return Augmentation(MIN_CROP_AREA.value, FLIP.value, COLOR_JITTER.value, RESIZE_ROBUSTNESS.value)
+    return Augmentation(
+        MIN_CROP_AREA.value,
+        FLIP.value,
+        COLOR_JITTER.value,
+        RESIZE_ROBUSTNESS.value,
+        REDUCED_DECODING.value,
+    )

@@ -202,6 +202,7 @@ def search_config(latency_table: str = "") -> SearchConfig:
             augmentation.FLIP.value,
             augmentation.COLOR_JITTER.value,
             augmentation.RESIZE_ROBUSTNESS.value,
+            augmentation.REDUCED_DECODING.value,
         ),
         space=space.SPACE.value,
         resolution=space.RESOLUTION.value,

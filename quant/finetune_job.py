@@ -86,7 +86,7 @@ class FinetuneJob:
         )
         order = np.array(self.matching.order, np.int64)
         dataset = dataset.map(lambda images, labels: (images, tf.gather(order, labels)))
-        return batches.readable(self.source, dataset)
+        return batches.readable(self.source, batches.on_device(dataset))
 
     def evaluation_batches(self) -> Iterator:
         """The evaluation split once, like `training_batches`."""

@@ -20,7 +20,7 @@ from nas_tf.base.clock import Clock
 from nas_tf.base.finite import require_finite
 from nas_tf.base.progress import Progress
 from nas_tf.base.run_folder import FINETUNE, StageFolder
-from nas_tf.data.config import NEWER, NEWER_AUGMENTATION
+from nas_tf.data.config import NEWER_TRAINING
 from nas_tf.data.preprocess import to_network_input
 from nas_tf.distribute.shared_run import (
     SharedCheckpoint,
@@ -68,8 +68,7 @@ def run_finetune(workdir: str, config: FinetuneConfig, workers: Workers = ALONE)
       UserError: no float model, a dataset that does not fit it, or other settings there.
     """
     job = check(workdir, config, workers)
-    newer = NEWER | NEWER_AUGMENTATION | {"shards": 1}
-    stage = open_shared_stage(workdir, FINETUNE, job.settings(), newer, workers)
+    stage = open_shared_stage(workdir, FINETUNE, job.settings(), NEWER_TRAINING | {"shards": 1}, workers)
     agree_on_images(job.source, config.data.train_split, workers)
     summary = ended_summary(stage, workers)
     if summary is None:

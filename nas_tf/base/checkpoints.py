@@ -33,7 +33,7 @@ class RunCheckpoint:
       advice: what the user may change if the state is no longer finite.
       clock: the stage's; its time is saved with the state, and restored with it.
       keep: how many checkpoints are kept.
-      before_save: called before each save, for state that is not in variables.
+      before_save: called before each save, for state that is not in variables, and for what forbids it.
       newer: names of trackables that checkpoints of earlier versions do not hold; they stay as
         they are where such a one is restored.
       **trackables: everything with state: models, optimizers, `tf.Variable`s,
@@ -47,7 +47,7 @@ class RunCheckpoint:
         advice: str = "use a smaller learning rate",
         clock: Clock | None = None,
         keep: int = KEPT_CHECKPOINTS,
-        before_save: Callable[[], None] = lambda: None,
+        before_save: Callable[[], object] = lambda: None,
         newer: Sequence[str] = (),
         **trackables: Any,
     ):

@@ -35,13 +35,15 @@ def require_finite_state(trackables: dict[str, Any], advice: str) -> None:
       trackables: by name, what a checkpoint holds.
       advice: as for `require_finite`.
     """
-    for name, trackable in trackables.items():
-        for variable in _floating(trackable):
-            if not bool(tf.reduce_all(tf.math.is_finite(tf.convert_to_tensor(variable)))):
-                raise UserError(
-                    f"The run's state is no longer finite ({name.replace('_', ' ')}: "
-                    f"{variable.name.split(':')[0]!r}), so it cannot go on; {advice}. {_KEPT}"
-                )
+    named = [(name, variable) for name, trackable in trackables.items() for variable in _floating(trackable)]
+    finite = [tf.reduce_all(tf.math.is_finite(tf.convert_to_tensor(variable))) for _, variable in named]
+    # Read at once: each read waits for the device.
+    for (name, variable), is_finite in zip(named, tf.stack(finite).numpy() if finite else (), strict=True):
+        if not is_finite:
+            raise UserError(
+                f"The run's state is no longer finite ({name.replace('_', ' ')}: "
+                f"{variable.name.split(':')[0]!r}), so it cannot go on; {advice}. {_KEPT}"
+            )
 
 
 def _floating(trackable: Any) -> Iterator[tf.Variable]:

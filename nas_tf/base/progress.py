@@ -7,6 +7,10 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+# Steps between looks at what a run computes. Each waits until the device has done all that it was given, so a
+# look at every step would leave a fast one idle while the host prepares the next.
+LOOK_EVERY = 50
+
 
 class Progress:
     """Shows how far a run is; a context manager, or call `close`.

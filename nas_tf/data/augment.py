@@ -10,7 +10,9 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from nas_tf.data.config import Augmentation
-from nas_tf.data.preprocess import as_uint8, resized
+from nas_tf.data.decode import decode_reduced_window, decode_window
+from nas_tf.data.preprocess import as_uint8
+from nas_tf.data.resize import resized
 
 # As torchvision's RandomResizedCrop, with which the published settings were found.
 _LOG_ASPECT_RATIO = 0.28768207  # ln(4 / 3)
@@ -56,17 +58,44 @@ def view_image(
       image: uint8 [H, W, 3].
       resolution: side of the result, in pixels.
       views: of one image; the box is rounded to whole pixels.
-      resize: another filter, as `nas_tf.data.preprocess.resized`.
+      resize: another filter, as `nas_tf.data.resize.resized`.
 
     Returns:
       uint8 [resolution, resolution, 3].
     """
-    size = tf.shape(image)[:2]
+    begin, extent = _whole_pixels(views, tf.shape(image)[:2])
+    crop = tf.slice(image, tf.concat([begin, [0]], 0), tf.concat([extent, [3]], 0))
+    return _view_of_crop(crop, resolution, views, resize)
+
+
+def view_jpeg(content: tf.Tensor, size: tf.Tensor, resolution: int, views: Views, reduced: bool) -> tf.Tensor:
+    """`view_image` of a JPEG of which no more is decoded than is seen.
+
+    Args:
+      content: the file.
+      size: from `jpeg_size`.
+      reduced: whether a box that is at least twice as large as the result is decoded at half its size, and
+        so on; else the result is that of the decoded image to the bit.
+    """
+    begin, extent = _whole_pixels(views, size)
+    if reduced:
+        crop = decode_reduced_window(content, size, begin, extent, resolution)
+    else:
+        crop = decode_window(content, size, begin, extent)
+    return _view_of_crop(crop, resolution, views)
+
+
+def _whole_pixels(views: Views, size: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """(begin, extent) of one view's box, int32 [2] each, within an image of a size."""
     begin = tf.cast(tf.round(views.boxes[0, :2]), tf.int32)
     # Corner and side are rounded apart, so together they could reach a pixel beyond the image, and a
     # thin box could come to nothing.
-    extent = tf.clip_by_value(tf.cast(tf.round(views.boxes[0, 2:]), tf.int32), 1, size - begin)
-    crop = tf.slice(image, [begin[0], begin[1], 0], [extent[0], extent[1], 3])
+    return begin, tf.clip_by_value(tf.cast(tf.round(views.boxes[0, 2:]), tf.int32), 1, size - begin)
+
+
+def _view_of_crop(
+    crop: tf.Tensor, resolution: int, views: Views, resize: Callable[..., tf.Tensor] = resized
+) -> tf.Tensor:
     view = resize(crop, tf.constant([resolution, resolution]))
     view = tf.where(views.flips[0], tf.reverse(view, [1]), view)
     return as_uint8(_recoloured(view[tf.newaxis], views.gains)[0])

@@ -62,17 +62,28 @@ class Augmentation:
         as the ProxylessNAS authors' ImageNet training; 0: none.
       resize_robustness: share of the images that are resized by another method than evaluation's, in
         [0, 1]; each of `nas_tf.data.resize_methods.OTHERS` is as likely as the next.
+      reduced_decoding: whether random crops of JPEGs that are at least twice, four or eight times as
+        large as the network's input are decoded at that fraction of their size.
     """
 
     min_crop_area: float = 0.08
     flip: bool = True
     color_jitter: float = 0.0
     resize_robustness: float = 0.0
+    reduced_decoding: bool = False
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything is done to images but what evaluation does."""
+        return self.min_crop_area < 1 or self.flip or self.color_jitter > 0
 
 
+# As `NEWER`, of stages that learn.
+NEWER_TRAINING = NEWER | {
+    "augmentation.resize_robustness": Augmentation.resize_robustness,
+    "augmentation.reduced_decoding": Augmentation.reduced_decoding,
+}
 NO_AUGMENTATION = Augmentation(min_crop_area=1.0, flip=False)
-# As `NEWER`, of stages that change images.
-NEWER_AUGMENTATION = {"augmentation.resize_robustness": Augmentation.resize_robustness}
 
 
 def default_resize_size(resolution: int, image_size: int | None) -> int:

@@ -14,7 +14,7 @@ from nas_tf.data.folder_scan import SUFFIXES, Listing, listed, scan
 from nas_tf.data.image_files import ImageFile, decoding_faults, look_at
 from nas_tf.data.order import fixed_permutation
 from nas_tf.data.overview import overview
-from nas_tf.data.sources import IndexedSource
+from nas_tf.data.sources import Encoded, IndexedSource
 
 # Decoding finds every broken file, but of a large folder it takes minutes to hours. Up to so many
 # pixels (some 3,700 photographs of 320×240 were decoded in 3 seconds on two cores, less than
@@ -54,9 +54,12 @@ class FolderSource(IndexedSource):
     def base_split(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         return self._splits[name]
 
-    def image(self, cell: tf.Tensor) -> tf.Tensor:
-        path, orientation = tf.unstack(cell)
-        return decode_photo(tf.io.read_file(path), tf.strings.to_number(orientation, tf.int32))
+    def encoded(self, stored: tf.Tensor) -> Encoded:
+        path, orientation = tf.unstack(stored)
+        return Encoded(tf.io.read_file(path), tf.strings.to_number(orientation, tf.int32))
+
+    def decode(self, encoded: Encoded) -> tf.Tensor:
+        return decode_photo(*encoded)
 
     def overview(self) -> str:
         counts = {

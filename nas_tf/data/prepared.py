@@ -15,7 +15,7 @@ from nas_tf.base.errors import UserError, require
 from nas_tf.data import class_names, order, splits, unprepared
 from nas_tf.data.config import Part, as_part
 from nas_tf.data.decode import decode_rgb
-from nas_tf.data.sources import ArraySource, ImageSource
+from nas_tf.data.sources import ArraySource, Encoded, ImageSource
 
 IN_MEMORY_BYTES = 1 << 30  # splits of small images up to this size are decoded once
 _SAMPLE = 16  # images per split, to learn the size of images that is not declared
@@ -93,7 +93,7 @@ class RecordSource(ImageSource):
         sizes = set()
         try:
             for split in self._splits:
-                for image, _ in self._in_order(Part(split)).take(_SAMPLE).map(self._decode):
+                for image, _ in self._in_order(Part(split)).take(_SAMPLE).map(self._example):
                     sizes.add(min(image.shape[:2]))
                     if len(sizes) > 1:  # photographs: known after two of them
                         return None
@@ -125,13 +125,13 @@ class RecordSource(ImageSource):
 
     def examples(self, part: str | Part) -> tf.data.Dataset:
         self.part_size(part)
-        return self._in_order(as_part(part)).map(self._decode, num_parallel_calls=tf.data.AUTOTUNE)
+        return self._in_order(as_part(part)).map(self._example, num_parallel_calls=tf.data.AUTOTUNE)
 
     def labels_in_order(self, split: str) -> Iterable[int]:
         records = self._in_order(Part(split)).map(lambda r: self._parse(r)["label"])
         return records.as_numpy_iterator()
 
-    def endless(
+    def endless_stored(
         self, part: str | Part, seed: int, start: int = 0, rows: order.Rows | None = None
     ) -> tf.data.Dataset:
         part, size = as_part(part), self.part_size(part)
@@ -139,7 +139,7 @@ class RecordSource(ImageSource):
             records = self._kept(part, seed, start, size)
         else:
             records = self._shuffled(part, seed, start, size)
-        return order.only(records, rows, start).map(self._decode, num_parallel_calls=tf.data.AUTOTUNE)
+        return order.only(records, rows, start).map(self._stored, num_parallel_calls=tf.data.AUTOTUNE)
 
     def _kept(self, part: Part, seed: int, start: int, size: int) -> tf.data.Dataset:
         """A few chosen images, kept in memory as they are encoded, shuffled perfectly."""
@@ -196,9 +196,20 @@ class RecordSource(ImageSource):
         # faster transform, which is off (`decode_rgb`).
         return self._features.deserialize_example(record, decoders={"image": tfds.decode.SkipDecoding()})
 
-    def _decode(self, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def _stored(self, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         example = self._parse(record)
-        return decode_rgb(example["image"]), tf.cast(example["label"], tf.int64)
+        return example["image"], tf.cast(example["label"], tf.int64)
+
+    def _example(self, record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        content, label = self._stored(record)
+        return self.image(content), label
+
+    def encoded(self, stored: tf.Tensor) -> Encoded:
+        # Whatever a tag says: see `decode_rgb`.
+        return Encoded(stored, tf.constant(1))
+
+    def decode(self, encoded: Encoded) -> tf.Tensor:
+        return decode_rgb(encoded.content)
 
 
 def _numbered_records(name, skip, take, first) -> tf.data.Dataset:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from nas_tf.data.config import PIXEL_MEAN, PIXEL_STD
+from nas_tf.data.resize import Window, resized
 
 
 def to_network_input(images: tf.Tensor) -> tf.Tensor:
@@ -33,19 +34,12 @@ def evaluation_image(
     size = tf.cast(tf.shape(image)[-3:-1], tf.float32)
     # side = round(side · resize_size / shorter side)
     height_width = tf.cast(tf.round(size * (resize_size / tf.reduce_min(size))), tf.int32)
-    image = (resize or resized)(image, height_width)
-    top, left = tf.unstack((height_width - resolution) // 2)
+    begin = tf.unstack((height_width - resolution) // 2)
+    if resize is None:
+        return as_uint8(resized(image, height_width, Window(begin, (resolution, resolution))))
+    top, left = begin
+    image = resize(image, height_width)
     return as_uint8(image[..., top : top + resolution, left : left + resolution, :])
-
-
-def resized(image: tf.Tensor, height_width: tf.Tensor) -> tf.Tensor:
-    """float32 [(N,) height, width, 3]; unchanged values where the size already fits."""
-    same = tf.reduce_all(tf.shape(image)[-3:-1] == height_width)
-    return tf.cond(
-        same,
-        lambda: tf.cast(image, tf.float32),
-        lambda: tf.image.resize(image, height_width, tf.image.ResizeMethod.BILINEAR, antialias=True),
-    )
 
 
 def as_uint8(image: tf.Tensor) -> tf.Tensor:

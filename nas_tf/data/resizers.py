@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from nas_tf.data import preprocess
+from nas_tf.data.resize import resized as contract_resized
 from nas_tf.data.resize_methods import (
     ANTIALIASED,
     AREA,
@@ -40,6 +41,8 @@ def evaluation_image(
     Returns:
       uint8 [resolution, resolution, 3], or with N in front.
     """
+    if method == CONTRACT:
+        return preprocess.evaluation_image(image, resolution, resize_size)
     how = find(method)
     if how.geometry in (SQUARE, SQUASH):
         if how.geometry == SQUARE:
@@ -53,7 +56,7 @@ def evaluation_image(
 def resized(image: tf.Tensor, height_width: tf.Tensor, filter_name: str) -> tf.Tensor:
     """float32 [(N,) height, width, 3]; unchanged values where the size already fits."""
     if filter_name == ANTIALIASED:
-        return preprocess.resized(image, height_width)
+        return contract_resized(image, height_width)
     method, antialias = _FILTERS[filter_name]
     # An image that fits stays as it is by any of them: every weight is 0 or 1.
     return tf.cast(tf.image.resize(image, height_width, method, antialias=antialias), tf.float32)

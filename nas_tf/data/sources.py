@@ -2,6 +2,7 @@
 
 import abc
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -10,6 +11,18 @@ from nas_tf.base.errors import UserError, require
 from nas_tf.data import order, splits
 from nas_tf.data.config import Part, as_part
 from nas_tf.data.overview import overview
+
+
+class Encoded(NamedTuple):
+    """An image's file.
+
+    Attributes:
+      content: its bytes.
+      orientation: int32, EXIF's; 1 is upright.
+    """
+
+    content: tf.Tensor
+    orientation: tf.Tensor
 
 
 class ImageSource(abc.ABC):
@@ -21,9 +34,13 @@ class ImageSource(abc.ABC):
       image_size: short side in pixels that all images have, or None if they differ or if it is
         not known; see `nas_tf.data.config.default_resize_size`.
       named: whether the labels are names, and not numbers in place of names.
+      cropped_to: side in pixels to which images are cropped already, as for evaluation; 0: they are not.
+      encodes: whether images are stored as files, so that a part of one can be decoded.
     """
 
     named = True
+    encodes = True
+    cropped_to = 0
 
     def __init__(self, name: str, labels: Iterable[str], image_size: int | None):
         self.name, self.labels, self.image_size = name, tuple(labels), image_size
@@ -61,7 +78,6 @@ class ImageSource(abc.ABC):
     def labels_in_order(self, split: str) -> Iterable[int]:
         """Labels in the fixed order, without decoding the images."""
 
-    @abc.abstractmethod
     def endless(
         self, part: str | Part, seed: int, start: int = 0, rows: order.Rows | None = None
     ) -> tf.data.Dataset:
@@ -70,6 +86,26 @@ class ImageSource(abc.ABC):
         The order is a function of `seed` alone; the first image is the one that comes
         after `start` others. With `rows`, others than these are left out, undecoded.
         """
+        stored = self.endless_stored(part, seed, start, rows)
+        return stored.map(lambda cell, label: (self.image(cell), label), num_parallel_calls=tf.data.AUTOTUNE)
+
+    @abc.abstractmethod
+    def endless_stored(
+        self, part: str | Part, seed: int, start: int = 0, rows: order.Rows | None = None
+    ) -> tf.data.Dataset:
+        """As `endless`, with what is stored of an image in its place."""
+
+    def image(self, stored: tf.Tensor) -> tf.Tensor:
+        """The image uint8 [H, W, 3] of what is stored."""
+        return self.decode(self.encoded(stored))
+
+    def encoded(self, stored: tf.Tensor) -> Encoded:
+        """The file of what is stored, where images are files."""
+        raise NotImplementedError
+
+    def decode(self, encoded: Encoded) -> tf.Tensor:
+        """The image uint8 [H, W, 3] of its file, upright."""
+        raise NotImplementedError
 
     def explain(self, error: Exception) -> UserError:
         """A reading error in words; sources that can say which file is broken do so."""
@@ -104,10 +140,6 @@ class IndexedSource(ImageSource):
     def base_sizes(self) -> dict[str, int]:
         """Name and size of every unsliced split."""
 
-    def image(self, cell: tf.Tensor) -> tf.Tensor:
-        """The image uint8 [H, W, 3] of a cell; here the cell itself."""
-        return cell
-
     def split_names(self) -> tuple[str, ...]:
         return tuple(self.base_sizes())
 
@@ -136,30 +168,39 @@ class IndexedSource(ImageSource):
     def examples(self, part: str | Part) -> tf.data.Dataset:
         self.part_size(part)
         read = self._reader(part)
-        return tf.data.Dataset.range(self.part_size(part)).map(read, num_parallel_calls=tf.data.AUTOTUNE)
 
-    def endless(
+        def example(index):
+            cell, label = read(index)
+            return self.image(cell), label
+
+        return tf.data.Dataset.range(self.part_size(part)).map(example, num_parallel_calls=tf.data.AUTOTUNE)
+
+    def endless_stored(
         self, part: str | Part, seed: int, start: int = 0, rows: order.Rows | None = None
     ) -> tf.data.Dataset:
         size, read = self.part_size(part), self._reader(part)
         places = order.only(order.counts(start), rows, start)
-        indices = places.map(lambda count: order.shuffled_index(count, size, seed))
-        return indices.map(read, num_parallel_calls=tf.data.AUTOTUNE)
+        return places.map(lambda count: read(order.shuffled_index(count, size, seed)))
 
     def _reader(self, part: str | Part):
-        cells, labels = self.columns(part)
-        # Made outside of the function, which refers to them; inside, its graph would hold a copy.
-        cells, labels = tf.constant(cells), tf.constant(labels, tf.int64)
-        return lambda index: (self.image(tf.gather(cells, index)), tf.gather(labels, index))
+        """From indices to cells and labels."""
+        # Made outside of the function, which refers to them; inside, its graph would hold a copy. In the
+        # host's memory, where images are read, and not on a GPU, where constants are made else.
+        with tf.device("/device:CPU:0"):
+            cells, labels = self.columns(part)
+            cells, labels = tf.convert_to_tensor(cells), tf.cast(labels, tf.int64)
+        return lambda index: (tf.gather(cells, index), tf.gather(labels, index))
 
 
 class ArraySource(IndexedSource):
-    """Images of one size, held in memory, so that whole batches are read at once.
+    """Images of one size, held in memory, so that whole batches are read at once. A cell is an image.
 
     Args:
       load: split name → (images uint8 [N, H, W, 3], labels [N]); called once for each split.
       sizes: name → number of images.
     """
+
+    encodes = False
 
     def __init__(
         self,
@@ -171,6 +212,9 @@ class ArraySource(IndexedSource):
     ):
         super().__init__(name, labels, image_size)
         self._sizes, self._load, self._loaded = sizes, load, {}
+
+    def image(self, stored: tf.Tensor) -> tf.Tensor:
+        return stored
 
     def base_sizes(self) -> dict[str, int]:
         return self._sizes

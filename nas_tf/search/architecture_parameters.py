@@ -7,6 +7,9 @@ import tf_keras as keras
 from nas_tf.search import gates
 
 INITIAL_STDDEV = 1e-3  # the ProxylessNAS authors' alpha ~ N(0, 1e-3)
+# The draws of every step are made on the host, where alpha lies for that: reading a variable of another
+# device would wait for all that this has to do.
+_HOST = "/device:CPU:0"
 BETA_1, BETA_2, EPSILON = 0.0, 0.999, 1e-8  # theirs as well
 
 
@@ -27,13 +30,15 @@ class ArchitectureParameters(keras.layers.Layer):
         )
         self._mean = self._weight("first_moment", "zeros")
         self._square = self._weight("second_moment", "zeros")
-        self._steps = self.add_weight("steps", (), tf.int64, "zeros", trainable=False)
+        with tf.device(_HOST):
+            self._steps = self.add_weight("steps", (), tf.int64, "zeros", trainable=False)
         self.built = True
 
     def _weight(self, name: str, initializer, trainable: bool = False) -> tf.Variable:
         # float64 as in `gates` and `objective`, so that nothing is rounded on its way through the
         # variable.
-        return self.add_weight(name, self.offered.shape, tf.float64, initializer, trainable=trainable)
+        with tf.device(_HOST):
+            return self.add_weight(name, self.offered.shape, tf.float64, initializer, trainable=trainable)
 
     def values(self) -> np.ndarray:
         """Alpha, −inf for absent candidates."""
@@ -48,7 +53,8 @@ class ArchitectureParameters(keras.layers.Layer):
         before = self.values()
         # A gradient of 0 leaves a candidate where it is: with β₁ = 0 Adam has no momentum to carry it
         # on.
-        self._adam(np.where(involved, gradient, 0.0))
+        with tf.device(_HOST):
+            self._adam(np.where(involved, gradient, 0.0))
         after = self.values()
         if not np.array_equal(involved, self.offered):
             after = gates.keep_involved_mass(before, after, involved)
@@ -57,7 +63,8 @@ class ArchitectureParameters(keras.layers.Layer):
     def assign(self, alpha: np.ndarray) -> None:
         """Takes these values, whatever they are for absent candidates."""
         # Absent candidates are 0 here and not −inf, which would be taken for a search that diverged.
-        self.alpha.assign(np.where(self.offered, alpha, 0.0))
+        with tf.device(_HOST):
+            self.alpha.assign(np.where(self.offered, alpha, 0.0))
 
     def _adam(self, gradient: np.ndarray) -> None:
         # The bare operation: Keras' optimizer costs milliseconds per call, for 147 numbers.

@@ -2,12 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import TextIO
 
 import numpy as np
 
 from nas_tf.base.errors import UserError, require
 from nas_tf.data import batches
 from nas_tf.data.config import Part
+from nas_tf.data.held import HELD, held
 from nas_tf.data.holdout import hold_out
 from nas_tf.data.opening import open_config
 from nas_tf.data.overview import check_disjoint
@@ -35,6 +37,7 @@ class SearchProblem:
       resources: latency first, then the further budgets.
       weight_part, alpha_part: disjoint images of the training split.
       steps_per_epoch: weight steps.
+      alpha_source: what `alpha_part` is a part of; `weight_part` is one of `source`.
     """
 
     config: SearchConfig
@@ -47,6 +50,7 @@ class SearchProblem:
     weight_part: Part
     alpha_part: Part
     steps_per_epoch: int
+    alpha_source: ImageSource
 
     @property
     def dropped(self) -> np.ndarray:
@@ -80,6 +84,18 @@ class SearchProblem:
         """All weight steps."""
         return self.warmup_steps + self.config.schedule.epochs * self.steps_per_epoch
 
+    def holding_alpha_images(self, stream: TextIO | None = None) -> "SearchProblem":
+        """The same, with alpha's images decoded and in memory, where that holds them.
+
+        They are read at each architecture step and each epoch's end, and always look alike.
+        """
+        config = self.config
+        size = config.resolution, config.data.resize_size
+        source = held(self.alpha_source, self.alpha_part, *size, stream=stream)
+        return (
+            self if source is None else dataclasses.replace(self, alpha_source=source, alpha_part=Part(HELD))
+        )
+
     def architecture(self, choice: np.ndarray, name: str = "searched") -> Architecture:
         """The network with candidate choice[b] in block b."""
         specs = (c.specs[k] for c, k in zip(self.space.choices(self.config.resolution), choice, strict=True))
@@ -110,7 +126,7 @@ def check_problem(config: SearchConfig) -> SearchProblem:
     offered = dropping.affordable(resources, in_space) if config.drop_candidates else in_space
     weight_part, alpha_part, steps = _images(source, config)
     return SearchProblem(
-        config, source, space, table, in_space, offered, resources, weight_part, alpha_part, steps
+        config, source, space, table, in_space, offered, resources, weight_part, alpha_part, steps, source
     )
 
 

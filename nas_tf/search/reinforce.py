@@ -51,19 +51,21 @@ class Reinforce:
         """
         choices = [gates.sample(rng, p) for _ in range(NUM_NETWORKS)]
         shards = shards or Shards(1)
-        losses, rewards = [], []
+        found = []
         for choice in choices:
             # By the batch's statistics: a path's moving averages are those of many different networks.
             def found_on(images, labels, _, choice=choice):
                 return pack(cross_entropy(supernet(images, choice, training=True), labels))
 
             if shards.count == 1:
-                loss, hits = found_on(images, labels, 0)
+                found.append(found_on(images, labels, 0))
             else:
-                loss, hits = shards.sum(found_on, images, labels)
-            losses.append(float(loss) / shards.count)
-            rewards.append(self.reward(float(hits) / shards.whole(len(labels)), choice))
-        return float(np.mean(losses)), self.policy_gradient(choices, rewards, p)
+                found.append(shards.sum(found_on, images, labels))
+        # Read once all networks are under way: each read waits for the device.
+        losses, hits = tf.stack(found).numpy().astype(np.float64).T
+        accuracies = (hits / shards.whole(len(labels))).tolist()
+        rewards = [self.reward(*pair) for pair in zip(accuracies, choices, strict=True)]
+        return float(np.mean(losses / shards.count)), self.policy_gradient(choices, rewards, p)
 
     def policy_gradient(self, choices: list[np.ndarray], rewards: list[float], p: np.ndarray) -> np.ndarray:
         """−mean of (reward − baseline) · ∇ log P(choice), once the baseline has moved."""

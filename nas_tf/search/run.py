@@ -11,11 +11,12 @@ from nas_tf.base import files, stopping
 from nas_tf.base.checkpoints import RunCheckpoint
 from nas_tf.base.clock import Clock
 from nas_tf.base.metric_log import MetricLog
-from nas_tf.base.progress import Progress
+from nas_tf.base.progress import LOOK_EVERY, Progress
 from nas_tf.base.run_folder import SEARCH, RunFolder, StageFolder
 from nas_tf.data import batches
-from nas_tf.data.config import NEWER, NEWER_AUGMENTATION, NO_AUGMENTATION, Part
+from nas_tf.data.config import NEWER_TRAINING, NO_AUGMENTATION, Part
 from nas_tf.data.preprocess import to_network_input
+from nas_tf.data.sources import ImageSource
 from nas_tf.distribute.shards import Shards
 from nas_tf.distribute.shared_run import (
     NoLog,
@@ -40,7 +41,6 @@ from nas_tf.train.accuracy import AccuracyCounter
 from nas_tf.train.counting import sum_counts
 from nas_tf.train.schedules import cosine
 
-_SHOW_EVERY = 10  # steps between looks at the figures
 _ACCURACY_IMAGES = 5000
 _HELD_OUT = "held-out top-1"
 _LEARN_MORE = (
@@ -52,8 +52,7 @@ _BEFORE: dict[str, Any] = {"drop_candidates": False, "min_budget_share": 0.0}
 _BEFORE_PROJECTED = "constrained"  # their default
 # No space had more candidates then, so the limit changes nothing.
 _NEWER = {
-    **NEWER,
-    **NEWER_AUGMENTATION,
+    **NEWER_TRAINING,
     "max_gate_paths": SearchConfig.max_gate_paths,
     "judged_networks": SearchConfig.judged_networks,
     "shards": SearchConfig.shards,
@@ -85,6 +84,7 @@ def run_search(workdir: str, config: SearchConfig, workers: Workers = ALONE) -> 
         clock = Clock()
         if workers.rank == 0:
             _say_what_is_dropped(problem)
+        problem = problem.holding_alpha_images(output(workers))
         state = SearchState(problem, workers)
         _search(problem, state, stage, clock)
         summary = _finish(problem, state, stage) | {"seconds": clock.seconds()}
@@ -102,7 +102,11 @@ def _check_shards(problem: SearchProblem, workers: Workers) -> None:
 
 def _batch_size(problem: SearchProblem, part: Part) -> int:
     # A batch larger than its part would hold the same image twice.
-    return min(problem.config.schedule.batch_size, problem.source.part_size(part))
+    return min(problem.config.schedule.batch_size, _source(problem, part).part_size(part))
+
+
+def _source(problem: SearchProblem, part: Part) -> ImageSource:
+    return problem.source if part is problem.weight_part else problem.alpha_source
 
 
 def as_begun(workdir: str, config: SearchConfig) -> SearchConfig:
@@ -191,8 +195,10 @@ def _search(problem: SearchProblem, state: SearchState, stage: StageFolder, cloc
             _step(problem, state, step, weight_images, alpha_images)
             done = step + 1
             ends_epoch = done % epoch_steps == 0
-            progress.update(done, **_shown(state) if done % _SHOW_EVERY == 0 else {})
+            progress.update(done, **_shown(state) if done % LOOK_EVERY == 0 else {})
             if ends_epoch:
+                # What ends the run is found before the epoch is judged.
+                state.read()
                 with checkpoint.saved_if_stopped(done):
                     _end_epoch(problem, state, log, progress, done)
             # After the epoch's line: what a kill in between leaves of it is dropped and written again.
@@ -215,9 +221,9 @@ def _images(problem: SearchProblem, part: Part, start_step: int, shards: Shards)
     """Endless batches of a part from a step on. Alpha sees images as evaluation does."""
     config = problem.config
     augmentation = config.augmentation if part is problem.weight_part else NO_AUGMENTATION
-    size = _batch_size(problem, part)
+    size, source = _batch_size(problem, part), _source(problem, part)
     dataset = batches.training_batches(
-        problem.source,
+        source,
         part,
         size,
         config.resolution,
@@ -227,7 +233,7 @@ def _images(problem: SearchProblem, part: Part, start_step: int, shards: Shards)
         config.data.resize_size,
         shards.rows(size),
     )
-    return batches.readable(problem.source, dataset)
+    return batches.readable(source, batches.on_device(dataset))
 
 
 def _shown(state: SearchState) -> dict[str, float]:
@@ -275,19 +281,18 @@ def _held_out(problem: SearchProblem, state: SearchState, choice: np.ndarray) ->
     statistics are used.
     """
     # No weight was trained on these; the evaluation split is left for judging the result.
-    config, part = problem.config, problem.alpha_part
-    number = min(_ACCURACY_IMAGES, problem.source.part_size(part))
+    config, source, part = problem.config, problem.alpha_source, problem.alpha_part
+    number = min(_ACCURACY_IMAGES, source.part_size(part))
     # At most all images, or there would be no whole batch.
     size = min(config.schedule.batch_size, number)
-    dataset = batches.evaluation_batches(
-        problem.source, part, size, config.resolution, config.data.resize_size
-    )
+    dataset = batches.evaluation_batches(source, part, size, config.resolution, config.data.resize_size)
     accuracy = AccuracyCounter()
     # Whole batches only: a last one of few images would be normalized by next to nothing.
-    whole = batches.readable(problem.source, dataset.take(number // size))
-    for images, labels in own_share(stopping.watched(whole), state.workers):
-        logits = state.supernet(to_network_input(images), choice, training=True)
-        accuracy.add(np.asarray(logits, np.float32), np.asarray(labels))
+    whole = batches.readable(source, batches.on_device(dataset.take(number // size)))
+    accuracy.add_all(
+        (state.supernet(to_network_input(images), choice, training=True), labels)
+        for images, labels in own_share(stopping.watched(whole), state.workers)
+    )
     return sum_counts(accuracy, problem.source.num_classes, state.workers)
 
 

@@ -21,7 +21,7 @@ class SharedWeights:
     """
 
     def __init__(self, workdir: str, config: SearchConfig):
-        self.problem = check_problem(config)
+        self.problem = check_problem(config).holding_alpha_images()
         self._state = SearchState(self.problem)
         RunCheckpoint(RunFolder(workdir).stage(SEARCH).path, **self._state.trackables()).restore()
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from nas_tf.base.finite import require_finite
+from nas_tf.base.progress import LOOK_EVERY
 from nas_tf.data.preprocess import to_network_input
 from nas_tf.distribute.shards import Shards
 from nas_tf.distribute.workers import ALONE, Workers
@@ -48,6 +49,15 @@ class _AlphaLoss(NamedTuple):
     p: np.ndarray
 
 
+class _WeightFigures(NamedTuple):
+    """What a weight step found, still on the device."""
+
+    step: int
+    loss: tf.Tensor
+    hits: tf.Tensor
+    images: int
+
+
 class SearchState:
     """Supernet, alpha, optimizers, multipliers and an epoch's sums.
 
@@ -77,6 +87,7 @@ class SearchState:
         )
         self._config, self._tied_steps = config, problem.tied_steps
         self._sums = dict.fromkeys(_SUMS, 0.0)
+        self._unread: list[_WeightFigures] = []
         self._packing = Packing(
             {**dict.fromkeys(_SUMS, 1), "objective": len(self.objective.state), "baseline": 1}
         )
@@ -93,13 +104,14 @@ class SearchState:
 
     def pack(self) -> None:
         """Plain numbers, which checkpoints do not know, into their variable."""
+        self.read()
         numbers = {**self._sums, "objective": self.objective.state, "baseline": self.reinforce.baseline}
         self._numbers.assign(self._packing.pack(numbers))
 
     def unpack(self) -> None:
         """The opposite of `pack`."""
         numbers = self._packing.unpack(self._numbers.numpy())
-        self._sums = {name: numbers[name].item() for name in _SUMS}
+        self._sums, self._unread = {name: numbers[name].item() for name in _SUMS}, []
         self.objective.state = numbers["objective"]
         self.reinforce.baseline = numbers["baseline"].item()
 
@@ -107,7 +119,7 @@ class SearchState:
         """Trains the weights of one sampled network; images are uint8.
 
         Raises:
-          UserError: the loss is not finite.
+          UserError: the loss of this step, or of an earlier one that was not read yet, is not finite.
         """
         active = self.running(step, self.parameters(self._rng(step, _WEIGHT_DRAW)))
         loss, hits = weight_step(
@@ -120,12 +132,28 @@ class SearchState:
             self._config.schedule.label_smoothing,
             self.shards,
         )
-        require_finite({"search's training loss": loss}, step, WEIGHT_ADVICE)
-        self._add(weight_steps=1, loss=loss, hits=hits, images=self.shards.whole(len(labels)))
+        self._unread.append(_WeightFigures(step, loss, hits, self.shards.whole(len(labels))))
+        if len(self._unread) >= LOOK_EVERY or step + 1 == self._tied_steps:
+            self.read()
         # At the end of the last tied step and not before the next one: held-out accuracy at the
         # epoch's end already runs the freed candidates.
         if step + 1 == self._tied_steps:
             tying.untie(self.supernet, self._rng(step, _UNTIE_DRAW))
+
+    def read(self) -> None:
+        """Waits for the device, and adds what the latest weight steps found to the epoch's sums.
+
+        Raises:
+          UserError: a loss is not finite.
+        """
+        unread, self._unread = self._unread, []
+        if not unread:
+            return
+        found = tf.stack([value for figures in unread for value in (figures.loss, figures.hits)]).numpy()
+        # In float64 and one after the other, as if each had been read after its step.
+        for figures, (loss, hits) in zip(unread, found.reshape(-1, 2).tolist(), strict=True):
+            require_finite({"search's training loss": loss}, figures.step, WEIGHT_ADVICE)
+            self._add(weight_steps=1, loss=loss, hits=hits, images=figures.images)
 
     def running(self, step: int, active: np.ndarray) -> np.ndarray:
         """What runs for the candidates `active` at a step: what they begin as while they are tied."""
@@ -139,6 +167,8 @@ class SearchState:
         """
         p = self.parameters.probabilities()
         found = self._alpha_loss(to_network_input(images), labels, p, self._rng(step, _ALPHA_DRAW))
+        # A weight step that failed comes first, and is what the message has to name.
+        self.read()
         size = float(np.abs(found.gradient).sum())
         require_finite(
             {"loss on the images for alpha": found.loss, "gradient of alpha": size}, step, WEIGHT_ADVICE
@@ -174,6 +204,7 @@ class SearchState:
 
     def figures(self) -> dict[str, float | None]:
         """Means of the epoch so far, and where alpha stands."""
+        self.read()
         sums = self._sums
         p = self.parameters.probabilities()
         alpha_loss = sums["alpha_loss"] / sums["alpha_steps"] if sums["alpha_steps"] else None
@@ -187,6 +218,7 @@ class SearchState:
 
     def begin_epoch(self) -> None:
         """Starts the epoch's means afresh."""
+        self.read()
         self._sums = dict.fromkeys(_SUMS, 0.0)
 
     def _add(self, **values: float) -> None:

@@ -53,7 +53,7 @@ class EagerSteps:
     def gate_gradients(
         self, images: tf.Tensor, labels: tf.Tensor, involved: np.ndarray, active: Sequence[int]
     ):
-        """(loss, correct, {(block, candidate): ∂L/∂g} of the involved paths but ZeroOps)."""
+        """(loss, correct, (block, candidate) of the involved paths but ZeroOps, their ∂L/∂g [paths])."""
         net = self.supernet
         # Outside of the tape: nothing before the first searched block needs a gradient.
         x = net.stem.frozen(images)
@@ -78,7 +78,7 @@ class EagerSteps:
                     found[b, k] = product(branches[b], gradient)
                 elif path is not None:
                     found[b, k] = path.gate_gradient(inputs[b], gradient, moments)
-        return loss, hits, found
+        return loss, hits, list(found), tf.stack(list(found.values())) if found else tf.zeros([0])
 
 
 def product(branch: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:

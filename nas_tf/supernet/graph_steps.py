@@ -153,7 +153,7 @@ class GraphSteps:
     def gate_gradients(
         self, images: tf.Tensor, labels: tf.Tensor, involved: np.ndarray, active: Sequence[int]
     ):
-        """(loss, correct, {(block, candidate): ∂L/∂g} of the involved paths but ZeroOps)."""
+        """(loss, correct, (block, candidate) of the involved paths but ZeroOps, their ∂L/∂g [paths])."""
         blocks, places = self.supernet.blocks, self._places[2:-1]
         # In ascending order of forms, so that a place in the row can have few of them, mostly one
         # (`_Place.among`).
@@ -171,13 +171,11 @@ class GraphSteps:
         loss, hits, own, values = graph(
             images, tf.cast(labels, tf.int64), self._operands(self._paths(active)), operands
         )
-        found = dict(zip([(b, k) for b, row in enumerate(others) for k in row], values.numpy(), strict=True))
-        found |= {
-            (b, k): value
-            for b, (k, value) in enumerate(zip(active, own.numpy(), strict=True))
-            if involved[b, k]
-        }
-        return loss, hits, {(b, k): v for (b, k), v in found.items() if blocks[b].paths[k] is not None}
+        places = [(b, int(k)) for b, row in enumerate(others) for k in row]
+        places += [(b, int(k)) for b, k in enumerate(active)]
+        kept = [i for i, (b, k) in enumerate(places) if involved[b, k] and blocks[b].paths[k] is not None]
+        found = tf.gather(tf.concat([values, own], 0), tf.constant(kept, tf.int32))
+        return loss, hits, [places[i] for i in kept], found
 
     def _paths(self, active: Sequence[int]) -> list[Path | None]:
         net = self.supernet

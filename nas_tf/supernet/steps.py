@@ -52,7 +52,7 @@ def weight_step(
     learning_rate: float,
     smoothing: float = 0.1,
     shards: Shards | None = None,
-) -> tuple[float, float]:
+) -> tuple[tf.Tensor, tf.Tensor]:
     """One step of the weights of the network with candidates `active`.
 
     Args:
@@ -61,7 +61,8 @@ def weight_step(
         process's; None: one part.
 
     Returns:
-      (loss, correct predictions) before the step, of the whole batch.
+      (loss, correct predictions) before the step, of the whole batch: scalars that nobody has read yet,
+      so that a fast device need not be waited for.
     """
     paths = steps.supernet.active_paths(active)
 
@@ -86,7 +87,7 @@ def weight_step(
         optimizer.update_path(path, gradient, rate)
         # The bare operation, as in `value_of`: this runs for every path in every step.
         tf.raw_ops.AssignVariableOp(resource=path.statistics.handle, value=statistics)
-    return float(loss), float(hits)
+    return loss, hits
 
 
 def gate_gradients(
@@ -110,17 +111,17 @@ def gate_gradients(
       (loss: plain cross-entropy, correct predictions, float64 [blocks, candidates] with 0 for
       gates not involved and for ZeroOp).
     """
+    places: list[tuple[int, int]] = []  # the same ones on every part
 
-    def found_on(images, labels):
-        loss, hits, found = steps.gate_gradients(images, labels, involved, active)
-        gradients = np.zeros(involved.shape)
-        for (b, k), value in found.items():
-            gradients[b, k] = float(value)
-        return float(loss), float(hits), gradients
+    def found_on(images, labels, _):
+        loss, hits, places[:], values = steps.gate_gradients(images, labels, involved, active)
+        return pack([loss, hits, values])
 
-    if shards is None or shards.count == 1:
-        return found_on(images, labels)
-    # Gradients of gates are float32, so nothing is lost by the vector.
-    total = shards.sum(lambda *part: pack([np.float32(x) for x in found_on(*part[:2])]), images, labels)
-    loss, hits, *gradients = total.numpy().astype(np.float64)
-    return loss / shards.count, hits, np.reshape(gradients, involved.shape) / shards.count
+    shards = shards or Shards(1)
+    total = found_on(images, labels, 0) if shards.count == 1 else shards.sum(found_on, images, labels)
+    # All of it is float32, so nothing is lost by the vector, which is read once.
+    loss, hits, *values = total.numpy().astype(np.float64).tolist()
+    gradients = np.zeros(involved.shape)
+    for place, value in zip(places, values, strict=True):
+        gradients[place] = value
+    return loss / shards.count, hits, gradients / shards.count

@@ -1,5 +1,8 @@
 """Top-1 and top-5 accuracy of logits, the way a phone decides."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 
 
@@ -24,6 +27,23 @@ class AccuracyCounter:
         self.num_classes = logits.shape[1]
         counts = np.bincount(labels, minlength=self.num_classes)
         self._of_class = counts + self._of_class if self._of_class.size else counts
+
+    def add_all(self, scored: Iterable[tuple[Any, Any]]) -> None:
+        """Counts batches of tensors (logits, labels).
+
+        Each is read when the next one is under way, so that a device always has something to do.
+        """
+        before = None
+        for batch in scored:
+            self._add_read(before)
+            before = batch
+        self._add_read(before)
+
+    def _add_read(self, batch: tuple[Any, Any] | None) -> None:
+        if batch is not None:
+            logits, labels = (np.asarray(part.numpy() if hasattr(part, "numpy") else part) for part in batch)
+            # What mixed precision computes is no number type of numpy's own.
+            self.add(logits.astype(np.float32), labels)
 
     def counts(self, num_classes: int) -> np.ndarray:
         """All of it as float32 [3 + classes], exact up to 2²⁴ images."""

@@ -12,7 +12,7 @@ from nas_tf.base.checkpoints import RunCheckpoint
 from nas_tf.base.clock import Clock
 from nas_tf.base.errors import require
 from nas_tf.base.metric_log import MetricLog
-from nas_tf.base.progress import Progress
+from nas_tf.base.progress import LOOK_EVERY, Progress
 from nas_tf.base.run_folder import TRAIN, RunFolder, StageFolder
 from nas_tf.data import batches
 from nas_tf.data import config as data_config
@@ -41,7 +41,6 @@ from nas_tf.train.counting import sum_counts
 from nas_tf.train.schedules import cosine, steps_per_epoch
 from nas_tf.train.weight_trainer import ADVICE, WeightTrainer
 
-_SHOW_EVERY = 10  # steps between looks at the loss
 _ACCURACY = "evaluation top-1"
 _LEARN_MORE = "use more --epochs, or another --learning_rate, in another --workdir"
 
@@ -179,7 +178,7 @@ def _newer(job: _Job) -> dict[str, Any]:
     blocks = tuple(dataclasses.replace(block, shortcut=None) for block in job.architecture.blocks)
     decided = dataclasses.replace(job.architecture, blocks=blocks).blocks
     shortcuts = {f"architecture.blocks.{index}.shortcut": b.shortcut for index, b in enumerate(decided)}
-    return data_config.NEWER | data_config.NEWER_AUGMENTATION | shortcuts | {"shards": 1}
+    return data_config.NEWER_TRAINING | shortcuts | {"shards": 1}
 
 
 def _trainer(job: _Job) -> WeightTrainer:
@@ -221,11 +220,19 @@ def _start_from(folder: str, model: keras.Model, job: _Job) -> None:
 def _train(job: _Job, trainer: WeightTrainer, stage: StageFolder, clock: Clock) -> None:
     """Runs the steps that are left."""
     config, epoch_steps = job.config, job.steps_per_epoch
-    saved = RunCheckpoint(stage.path, ADVICE, clock, config.keep_checkpoints, **trainer.trackables())
+    saved = RunCheckpoint(
+        stage.path,
+        ADVICE,
+        clock,
+        config.keep_checkpoints,
+        # Of a loss that is not finite, and was not looked at yet, it says so itself.
+        before_save=trainer.figures,
+        **trainer.trackables(),
+    )
     checkpoint = SharedCheckpoint(saved, job.workers, job.shards)
     start = checkpoint.restore()
     log = shared_log(stage, start // epoch_steps, job.workers)
-    images = batches.readable(job.source, job.training_batches(start))
+    images = batches.readable(job.source, batches.on_device(job.training_batches(start)))
     shown_on = output(job.workers)
     with stopping.held_back(), Progress(TRAIN, job.total_steps, start, shown_on) as progress:
         if job.workers.chief_says(log.lacks_epoch_before(start, epoch_steps)):
@@ -238,7 +245,7 @@ def _train(job: _Job, trainer: WeightTrainer, stage: StageFolder, clock: Clock) 
                 trainer.begin_epoch()
             trainer.step(*next(images), step, job.learning_rate(step))
             done = step + 1
-            shown = trainer.figures() if done % _SHOW_EVERY == 0 else {}
+            shown = trainer.figures() if done % LOOK_EVERY == 0 else {}
             progress.update(done, **shown)
             if done % epoch_steps == 0:
                 with checkpoint.saved_if_stopped(done):
@@ -267,7 +274,7 @@ def _end_epoch(
 
 def _evaluate(job: _Job, trainer: WeightTrainer) -> AccuracyCounter:
     """Accuracy on the evaluation split, of which each process judges its share."""
-    images = stopping.watched(batches.readable(job.source, job.evaluation_batches()))
+    images = stopping.watched(batches.readable(job.source, batches.on_device(job.evaluation_batches())))
     return sum_counts(trainer.evaluate(own_share(images, job.workers)), job.source.num_classes, job.workers)
 
 

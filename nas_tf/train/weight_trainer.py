@@ -3,7 +3,6 @@
 import math
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
@@ -91,8 +90,7 @@ class WeightTrainer:
     def evaluate(self, batches) -> AccuracyCounter:
         """Accuracy of the model as it stands on (uint8 images, labels) batches."""
         counter = AccuracyCounter()
-        for images, labels in batches:
-            counter.add(self._predict(images).numpy(), np.asarray(labels))
+        counter.add_all((self._predict(images), labels) for images, labels in batches)
         return counter
 
     def _logits(self, images: tf.Tensor) -> tf.Tensor:

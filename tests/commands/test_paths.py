@@ -15,6 +15,7 @@ REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 BENCHMARKS = (
     "benchmarks.checkpoint_cost",
     "benchmarks.evaluate_throughput",
+    "benchmarks.input_pipeline",
     "benchmarks.latency_objectives",
     "benchmarks.most_macs",
     "benchmarks.oblong_photos",

@@ -93,7 +93,7 @@ def train(member: Member, count: int, steps: int):
     return work, found
 
 
-def search(member: Member, count: int, steps: int, table: str, alpha: bool, **settings):
+def search_state(member: Member, count: int, table: str, **settings) -> SearchState:
     config = SearchConfig(
         DataConfig("digits", train_split="train[:214]"),
         table,
@@ -105,7 +105,11 @@ def search(member: Member, count: int, steps: int, table: str, alpha: bool, **se
         shards=count,
         **settings,
     )
-    state = SearchState(check_problem(config), member)
+    return SearchState(check_problem(config), member)
+
+
+def search(member: Member, count: int, steps: int, table: str, alpha: bool, **settings):
+    state = search_state(member, count, table, **settings)
 
     def work():
         for step in range(steps):

@@ -96,7 +96,7 @@ def test_weight_steps_of_the_graph_are_those_of_path_after_path(batch, active, s
         net = _supernet(space)
         before = [path.trained.numpy() for path in net.all_paths()]
         steps, optimizer = kind(net), WeightOptimizer(net)
-        losses = [weight_step(steps, optimizer, *batch, active, 0.1)[0] for _ in range(2)]
+        losses = [float(weight_step(steps, optimizer, *batch, active, 0.1)[0]) for _ in range(2)]
         moved = {
             p.name for p, old in zip(net.all_paths(), before, strict=True) if (p.trained.numpy() != old).any()
         }

@@ -63,7 +63,7 @@ def test_every_step_has_the_rate_it_is_given(batch):
             slots[index] = MOMENTUM * slots[index] + g.numpy()
             expected.append(path.trained.numpy() - rate * (g.numpy() + MOMENTUM * slots[index]))
         found = weight_step(steps, optimizer, *batch, ACTIVE, rate, SMOOTHING)
-        assert found == (pytest.approx(loss, rel=1e-5), hits)
+        assert tuple(map(float, found)) == (pytest.approx(loss, rel=1e-5), hits)
         for path, wanted in zip(paths, expected, strict=True):
             np.testing.assert_allclose(path.trained, wanted, atol=2e-4)
 

@@ -31,3 +31,34 @@ def test_logits_that_are_no_numbers_are_never_right():
     counter = AccuracyCounter()
     counter.add(np.full((3, 10), np.nan), np.zeros(3, int))
     assert counter.top1 == counter.top5 == 0.0
+
+
+def test_batches_are_counted_all_the_same_and_each_is_read_when_the_next_is_under_way():
+    """A device that computes the next one while the host reads is not kept waiting."""
+    rng, events = np.random.default_rng(0), []
+
+    class Tensor:
+        """Stands for one that lies on a device."""
+
+        def __init__(self, index, values):
+            self.index, self.values = index, values
+
+        def numpy(self):
+            events.append(f"read {self.index}")
+            return self.values
+
+    parts = [(rng.normal(size=(4, 7)).astype(np.float32), rng.integers(0, 7, 4)) for _ in range(3)]
+
+    def scored():
+        for index, (logits, labels) in enumerate(parts):
+            events.append(f"begin {index}")
+            yield Tensor(index, logits), labels
+
+    found, wanted = AccuracyCounter(), AccuracyCounter()
+    found.add_all(scored())
+    for pair in parts:
+        wanted.add(*pair)
+    assert events == ["begin 0", "begin 1", "read 0", "begin 2", "read 1", "read 2"]
+    assert found.counts(7).tolist() == wanted.counts(7).tolist()
+    found.add_all([])  # nothing
+    assert found.examples == 12

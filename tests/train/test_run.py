@@ -390,3 +390,20 @@ def test_a_network_that_learned_nothing_says_so(tmp_path, capsys):
     summary = run_train(str(tmp_path), config)
     assert "so nothing was learned; use more --epochs, or another --learning_rate" in summary["warning"]
     assert f"train: WARNING: {summary['warning']}" in capsys.readouterr().err
+
+
+def test_a_loss_that_is_not_finite_is_named_before_a_save_that_comes_before_a_look_at_it(
+    tmp_path, monkeypatch
+):
+    step = WeightTrainer.step
+
+    def diverges(self, images, labels, number, rate):
+        step(self, images, labels, number, rate)
+        if number == 2:
+            self._sums.assign_add([np.inf, 0.0, 0.0])
+
+    monkeypatch.setattr(WeightTrainer, "step", diverges)
+    with pytest.raises(UserError, match="The training loss is no longer a finite number; use a smaller"):
+        run_train(str(tmp_path), dataclasses.replace(CONFIG, checkpoint_minutes=0.0))
+    saved = {path.stem for path in (tmp_path / "train" / "checkpoint").glob("*.index")}
+    assert saved == {"ckpt-1", "ckpt-2"}
