@@ -5,7 +5,7 @@
 
 All networks take at most one latency budget, are trained alone, from scratch, by one recipe, made int8 and
 evaluated; at the end their files are timed in one interleaved run, for which nothing else should run on the
-machine. The same command goes on where it was stopped. `--parts` runs some of it: `baselines` and `times`
+machine. The same command goes on where it was stopped. `--parts` runs some of it: `networks` and `times`
 measure latencies, the others only compute.
 
 Compared are: networks found with several seeds; random networks of the space that use 95 to 100 % of the
@@ -31,7 +31,7 @@ from nas_tf.base import cli, files
 from nas_tf.base.errors import require
 from nas_tf.base.run_folder import EVALUATE, SEARCH, TRAIN, RunFolder
 
-PARTS = ("baselines", "random", "search", "train", "judge", "int8", "times", "table")
+PARTS = ("networks", "search", "train", "judge", "int8", "times", "table")
 _PARTS = flags.DEFINE_list("parts", list(PARTS), f"Of {', '.join(PARTS)}, in this order.")
 _JOBS = flags.DEFINE_integer("jobs", 2, "Processes at a time, of one thread each.", lower_bound=1)
 _RANDOM = flags.DEFINE_integer("random_networks", 12, "Random networks.", lower_bound=2)
@@ -46,13 +46,18 @@ _RESOLUTIONS = flags.DEFINE_list("baseline_resolutions", ["32", "64"], "Of the p
 _PLOT = paths.DEFINE_path("plot", "", "Also draw accuracy against latency: .svg, .png or .pdf.")
 
 _BASELINES = ("mobilenet_v2", "mobilenet_v4_conv_small")
+# Random networks are drawn where they are predicted to take these shares of the budget, and so many for
+# each that is wanted.
+_PREDICTED_WITHIN = (0.93, 1.03)
+_DRAWN_FOR_EACH = 3
 # Kept still: Adam moves a parameter by about its rate, so by nothing in some thousand steps.
 _STILL = 1e-8
 SEARCHED, UNIFORM = "searched", "control: alpha kept uniform"
+_UNIFORM_SPLIT = "train[:6000]"
 _KINDS = {
     SEARCHED: {},
-    "control: random gradients": {"algorithm": "random"},
     UNIFORM: {"alpha_learning_rate": _STILL},
+    "control: random gradients": {"algorithm": "random"},
 }
 RANDOM = "random"
 
@@ -65,8 +70,7 @@ def main() -> None:
         bool(_config().search.latency_table), "--latency_table is needed; see the latency table's command."
     )
     steps = {
-        "baselines": _measure_baselines,
-        "random": _draw,
+        "networks": _measure_networks,
         "search": lambda: run_all(_searches(), _JOBS.value),
         "train": lambda: run_all(_trainings(), _JOBS.value),
         "judge": lambda: run_all(_judgements(), _JOBS.value),
@@ -96,30 +100,14 @@ def _read(name: str) -> Any:
 # What is compared.
 
 
-def _measure_baselines() -> None:
-    """Width multiplier → measured ms of every published network, at every resolution."""
-    path = _folder() / "baselines.json"
-    if path.exists():
-        return
-    from nas_tf.latency.build import BuildConfig
-    from nas_tf.latency.model_cache import ModelCache, layer_builders
-    from nas_tf.latency.whole_networks import stitched
+def _measure_networks() -> None:
+    """Random networks and published ones whose measured times use the budget, all of one interleaved run.
 
-    classes = _num_classes()
-    cache = ModelCache(_folder() / "models", BuildConfig.dtype)
-    networks = {
-        f"{name}:{resolution}:{width:g}": (network, int(resolution))
-        for name in _BASELINES
-        for resolution in _RESOLUTIONS.value
-        for width, network in evidence_networks.scaled_versions(name).items()
-    }
-    cache.convert(layer_builders(spec for n, r in networks.values() for spec in n.layers(r, classes)))
-    times = _times({key: stitched(cache, n, r, classes) for key, (n, r) in networks.items()})
-    files.write_json(path, {key: float(np.median(values)) for key, values in times.items()})
-
-
-def _draw() -> None:
-    path = _folder() / "random.json"
+    A sum of layers misses whole networks by some percent, and the machine's pace of today that of the table:
+    so random networks are taken by their measured times, and the searches aim at the budget in the table's
+    milliseconds.
+    """
+    path = _folder() / "networks.json"
     if path.exists():
         return
     from nas_tf.latency.table import load_table
@@ -127,11 +115,51 @@ def _draw() -> None:
 
     search = _config().search
     limit = search.budget.latency_ms
-    space = find_space(search.space).scaled(search.width_multiplier)
     table = load_table(search.latency_table)
-    low = _MIN_SHARE.value * limit
-    found = evidence_networks.random_within(space, table, low, limit, _RANDOM.value, _NETWORK_SEED.value)
-    files.write_json(path, [network.to_string() for network in found])
+    space = find_space(search.space).scaled(search.width_multiplier)
+    low, high = _PREDICTED_WITHIN[0] * limit, _PREDICTED_WITHIN[1] * limit
+    count = _DRAWN_FOR_EACH * _RANDOM.value
+    drawn = evidence_networks.random_within(space, table, low, high, count, _NETWORK_SEED.value)
+    drawn_ms = [table.predict_ms(network, search.resolution, table.identity.num_classes) for network in drawn]
+    published = {
+        f"{name}:{resolution}:{width:g}": (network, int(resolution))
+        for name in _BASELINES
+        for resolution in _RESOLUTIONS.value
+        for width, network in evidence_networks.scaled_versions(name).items()
+    }
+    own = {f"random:{i}": (network, search.resolution) for i, network in enumerate(drawn)}
+    times = _whole_times({**published, **own})
+    measured = [times[f"random:{i}"] for i in range(count)]
+    chosen = [i for i, ms in enumerate(measured) if _MIN_SHARE.value * limit <= ms <= limit][: _RANDOM.value]
+    require(
+        len(chosen) == _RANDOM.value,
+        f"Of {count} random networks predicted at {low:.4g} to {high:.4g} ms only {len(chosen)} measure "
+        f"{_MIN_SHARE.value:.0%} to 100 % of --target_latency_ms={limit:.4g}; allowed: a budget whose "
+        "neighbourhood holds more, or fewer --random_networks.",
+    )
+    files.write_json(
+        path,
+        {
+            "random": [drawn[i].to_string() for i in chosen],
+            "random_measured_ms": [measured[i] for i in chosen],
+            "random_predicted_ms": [drawn_ms[i] for i in chosen],
+            "measured_over_predicted": float(np.median(np.divide(measured, drawn_ms))),
+            "published_ms": {key: times[key] for key in published},
+        },
+    )
+
+
+def _whole_times(networks: dict) -> dict[str, float]:
+    """Key → median ms of whole networks (key → network and resolution), joined from converted layers."""
+    from nas_tf.latency.build import BuildConfig
+    from nas_tf.latency.model_cache import ModelCache, layer_builders
+    from nas_tf.latency.whole_networks import stitched
+
+    classes = _num_classes()
+    cache = ModelCache(_folder() / "models", BuildConfig.dtype)
+    cache.convert(layer_builders(spec for n, r in networks.values() for spec in n.layers(r, classes)))
+    times = _times({key: stitched(cache, n, r, classes) for key, (n, r) in networks.items()})
+    return {key: float(np.median(values)) for key, values in times.items()}
 
 
 def _networks() -> list[Network]:
@@ -139,7 +167,7 @@ def _networks() -> list[Network]:
     resolution, seeds = _config().search.resolution, tuple(range(_TRAIN_SEEDS.value))
     found = [
         Network(f"random_{i}", RANDOM, text, resolution, seeds if i < _REPEATED.value else seeds[:1])
-        for i, text in enumerate(_read("random"))
+        for i, text in enumerate(_read("networks")["random"])
     ]
     for group in _KINDS:
         for seed in range(_SEARCH_SEEDS.value):
@@ -153,7 +181,7 @@ def _networks() -> list[Network]:
 def _published(seeds: tuple[int, ...]) -> list[Network]:
     from nas_tf.space.published import PUBLISHED
 
-    measured, limit, found = _read("baselines"), _config().search.budget.latency_ms, []
+    measured, limit, found = _read("networks")["published_ms"], _config().search.budget.latency_ms, []
     for name in _BASELINES:
         for resolution in _RESOLUTIONS.value:
             start = f"{name}:{resolution}:"
@@ -182,8 +210,9 @@ def _network_folder(network: Network, seed: int) -> str:
 
 def _searches() -> list[Job]:
     jobs = []
-    for seed in range(_SEARCH_SEEDS.value):
-        for group in _KINDS:
+    # All seeds of the search before the controls: an early look is then at what matters.
+    for group in _KINDS:
+        for seed in range(_SEARCH_SEEDS.value):
             folder = _search_folder(group, seed)
             jobs.append(
                 Job(
@@ -199,9 +228,13 @@ def _searches() -> list[Job]:
 def _search_config(group: str, seed: int):
     changes = dict(_KINDS[group])
     search = _config().search
-    if "alpha_learning_rate" in changes:
-        schedule = dataclasses.replace(search.schedule, **changes)
-        return dataclasses.replace(search, schedule=schedule, seed=seed)
+    target_ms = search.budget.latency_ms / _read("networks")["measured_over_predicted"]
+    search = dataclasses.replace(search, budget=dataclasses.replace(search.budget, latency_ms=target_ms))
+    if group == UNIFORM:
+        # Where nothing is learned of alpha, and no weights judge, what the weights learn changes nothing.
+        schedule = dataclasses.replace(search.schedule, tied_epochs=0, warmup_epochs=0, epochs=1, **changes)
+        data = dataclasses.replace(search.data, train_split=_UNIFORM_SPLIT)
+        return dataclasses.replace(search, schedule=schedule, data=data, judged_networks=1, seed=seed)
     return dataclasses.replace(search, **changes, seed=seed)
 
 
