@@ -144,7 +144,7 @@ def test_reduced_decoding_changes_large_crops_alone(tmp_path):
     source = open_source(str(tmp_path))
 
     def seen(reduced):
-        augmentation = Augmentation(0.5, True, 0.0, reduced)
+        augmentation = Augmentation(0.5, True, 0.0, reduced_decoding=reduced)
         ((images, labels),) = batches.training_batches(source, "train", 18, 48, augmentation, 0).take(1)
         return images.numpy().astype(int), labels.numpy()
 
