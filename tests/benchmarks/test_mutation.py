@@ -66,6 +66,7 @@ def test_a_mutant_of_a_tested_function_is_killed_and_the_source_stays(tester):
     assert tester.judge(mutant(tester, "a < 3", "a <= 3"))["verdict"] == SURVIVED
 
 
+@pytest.mark.slow
 def test_forked_and_fresh_processes_agree(tester):
     for old, new in (("a - b ", "b - a "), ("a < 3", "a > 3"), ("def minus", "def other")):
         changed = mutant(tester, old, new)
@@ -79,6 +80,7 @@ def test_an_endless_loop_is_out_of_time(tester, monkeypatch):
     assert tester.judge(mutant(tester, "n -= 1", "n -= 0"))["verdict"] == TIMED_OUT
 
 
+@pytest.mark.slow
 def test_a_verdict_is_kept_until_file_or_tests_change(tester, tmp_path, monkeypatch):
     changed, survivor = mutant(tester, "a - b ", "a + b "), mutant(tester, "a < 3", "a <= 3")
     tester.judge(changed), tester.judge(survivor)
@@ -105,6 +107,7 @@ def test_a_verdict_is_kept_until_file_or_tests_change(tester, tmp_path, monkeypa
     assert "killed" in mutation.table([again.judge(survivor)])
 
 
+@pytest.mark.slow
 def test_tests_that_fail_unchanged_are_refused(tester, tmp_path):
     (tester.root / "tests/test_toy.py").write_text("def test_no():\n    assert False\n", encoding="utf-8")
     broken = Tester(

@@ -95,7 +95,9 @@ print(json.dumps([kinds, {name: v[0] if isinstance(v, list) else v for name, v i
     "in_flagfile",
     [pytest.param(False, id="arguments"), pytest.param(True, id="flagfile", marks=pytest.mark.slow)],
 )
-@pytest.mark.parametrize("module", (*COMMANDS, *BENCHMARKS))
+@pytest.mark.parametrize(
+    "module", (*COMMANDS, *(pytest.param(name, marks=pytest.mark.slow) for name in BENCHMARKS))
+)
 def test_every_path_of_every_command(module, in_flagfile, tmp_path):
     done = subprocess.run(
         [

@@ -303,7 +303,7 @@ def test_settings_of_older_runs_still_fit(converted, folder, tmp_path):
     summary = run_evaluate(str(tmp_path), config)
     path = tmp_path / "evaluate" / "settings.json"
     settings = json.loads(path.read_text())
-    for name in ("input_mean", "input_std", "resolution"):
+    for name in ("input_mean", "input_std", "resolution", "resize_method"):
         del settings[name]
     del settings["data"]["class_names"]
     assert settings.keys() == {"data", "model", "split", "kernels"}  # what they wrote
@@ -312,6 +312,7 @@ def test_settings_of_older_runs_still_fit(converted, folder, tmp_path):
     assert run_evaluate(str(tmp_path), config) == summary
     for change, message in (
         ({"resolution": 32}, "resolution: there 0, asked 32"),
+        ({"resize_method": "squash"}, 'resize_method: there "antialias", asked "squash"'),
         ({"input_mean": (127.5,)}, r"input_mean: there \[\], asked \[127.5\]"),
         (
             {"data": dataclasses.replace(config.data, class_names="ignore")},

@@ -132,7 +132,7 @@ def test_settings_of_older_runs_still_fit(finished, float_folder, tmp_path):
         run_finetune(str(tmp_path / "run"), ignoring)
 
 
-@pytest.mark.parametrize("killed_after", [1, 2])
+@pytest.mark.parametrize("killed_after", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_run_killed_while_layers_are_rounded_takes_up_the_next_layer(
     finished, float_folder, tmp_path, monkeypatch, killed_after
 ):
@@ -170,7 +170,12 @@ def longer(float_folder, tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "target, name, calls", [("steps", "step", 5), ("steps", "step", 20), ("layers", "_fit_layer", 1)]
+    "target, name, calls",
+    [
+        ("steps", "step", 5),
+        pytest.param("steps", "step", 20, marks=pytest.mark.slow),
+        ("layers", "_fit_layer", 1),
+    ],
 )
 def test_sigterm_saves_first_and_loses_nothing(
     longer, float_folder, tmp_path, monkeypatch, sigterm, target, name, calls
