@@ -40,7 +40,7 @@ KEY_FIGURES = {
     TABLE: ("device", "kernels", "entries", "output"),
     SEARCH: ("predicted_latency_ms", "target_latency_ms", "kernels", "steps", *DOUBTS),
     TRAIN: ("top1", "top5", "params", "macs", *DOUBTS),
-    FINETUNE: ("float_top1", "qat_top1", "steps"),
+    FINETUNE: ("float_top1", "qat_top1", "steps", *DOUBTS),
     CONVERT: ("output", "bytes", "background_margin_steps"),
     EVALUATE: ("top1", "top5", "num_examples", "background_predictions", "kernels"),
     BENCHMARK: ("median_ms", "p90_ms", "device", "kernels"),

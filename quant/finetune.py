@@ -32,6 +32,7 @@ def main() -> None:
             "seconds",
             "model",
             "class_names",
+            "warning",
         )
         if key in summary
     }

@@ -8,6 +8,7 @@ up; the rounding and the steps after it go on from the last checkpoint.
 """
 
 import dataclasses
+import sys
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -247,10 +248,13 @@ def _compare(job: FinetuneJob, networks: _Networks) -> dict[str, Any]:
         labels.append(targets)
     on_all = tuple(map(np.concatenate, (reference, logits, labels)))
     result = compare(*on_all)
+    warning = doubts.warning(networks.ranges, *on_all)
+    for text in warning.values():
+        print(f"{FINETUNE}: WARNING: {text}", file=sys.stderr, flush=True)
     return {
         "float_top1": result.reference_top1,
         "qat_top1": result.top1,
         "agreement": result.agreement,
         "snr_db": result.snr_db,
-        **doubts.warning(networks.ranges, *on_all),
+        **warning,
     }

@@ -4,7 +4,9 @@ import dataclasses
 
 import numpy as np
 import pytest
+import tf_keras as keras
 
+from export.pipeline_run import KEY_FIGURES
 from nas_tf.base.errors import UserError
 from nas_tf.network import model_folder
 from nas_tf.network.build import build_network
@@ -57,3 +59,16 @@ def test_a_network_of_which_nothing_reaches_the_classifier_is_refused(tmp_path, 
 
 def test_a_branch_that_is_dead_beside_a_shortcut_is_said_and_no_more():
     doubts.require_alive({"block": (0.0, 0.0), "add": (-1.0, 1.0), "pool": (0.0, 1.0), "logits": (-1.0, 1.0)})
+
+
+def test_the_stage_says_it_loudly_and_the_pipeline_repeats_it(tmp_path, capsys):
+    """Weights that nobody trained."""
+    keras.utils.set_random_seed(0)
+    architecture = from_string("s8x2 1_3c8 h24")
+    described = model_folder.ModelDescription("float", architecture, 8, 10, tuple("0123456789"), 8)
+    model_folder.save_model(tmp_path / "model", build_network(architecture, 8, 10), described)
+    config = dataclasses.replace(SMALL, model=str(tmp_path / "model"), steps=0, rounding="nearest")
+    summary = run_finetune(str(tmp_path / "run"), config)
+    assert summary["warning"].startswith("top-1 of the float network of ")
+    assert f"finetune: WARNING: {summary['warning']}\n" in capsys.readouterr().err
+    assert "warning" in KEY_FIGURES["finetune"]
