@@ -107,4 +107,4 @@ def _other(config: EvaluateConfig) -> EvaluateConfig:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, resumes=False)

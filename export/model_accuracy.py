@@ -15,6 +15,7 @@ import numpy as np
 from export.classifier import Classifier, load_classifier
 from export.evaluate_config import EvaluateConfig
 from export.tally import Tally, wilson
+from nas_tf.base import stopping
 from nas_tf.base.clock import Clock
 from nas_tf.base.errors import require
 from nas_tf.base.progress import Progress
@@ -99,7 +100,7 @@ def measure_images(model: str, config: EvaluateConfig, prepared: Prepared) -> tu
     tally = Tally(np.array(prepared.matching.order) + prepared.background, classifier.num_outputs)
     try:
         _count(config, prepared, tally)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, stopping.Terminated):
         _say_partial(model, tally, source.part_size(prepared.split))
         raise
     seconds = clock.seconds()

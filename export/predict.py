@@ -45,4 +45,4 @@ def main(images: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, takes_files=True)
+    cli.run(main, takes_files=True, resumes=False)

@@ -19,4 +19,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     flags.mark_flag_as_required("workdir")
-    cli.run(main)
+    cli.run(main, resumes=False)

@@ -35,4 +35,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     flags.mark_flag_as_required("output")
-    cli.run(main)
+    cli.run(main, resumes=False)

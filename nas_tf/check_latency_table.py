@@ -103,4 +103,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     flags.mark_flag_as_required("latency_table")
-    cli.run(main)
+    cli.run(main, resumes=False)

@@ -127,4 +127,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     flags.mark_flag_as_required("architecture")
-    cli.run(main)
+    cli.run(main, resumes=False)

@@ -24,7 +24,7 @@ _SURROUNDINGS = {
 _HELP = ("h", "help", "helpshort", "helpfull", "helpxml", "help-xml")
 
 
-def run(main: Callable[..., None], takes_files: bool = False) -> None:
+def run(main: Callable[..., None], takes_files: bool = False, resumes: bool = True) -> None:
     """Parses flags and runs `main`; a `UserError` becomes one sentence and exit status 1.
 
     Output that nobody reads any more (`| head`) ends the command quietly, with the exit status that
@@ -34,6 +34,7 @@ def run(main: Callable[..., None], takes_files: bool = False) -> None:
       main: called without arguments.
       takes_files: whether arguments may stand without a flag, before or after flags; `main` is then
         called with their list.
+      resumes: whether the same command takes up what was stopped; else it begins anew.
     """
     streams.make_writable()
     flags.FLAGS.set_gnu_getopt(takes_files)
@@ -49,7 +50,7 @@ def run(main: Callable[..., None], takes_files: bool = False) -> None:
             show()
             sys.stdout.flush()
             sys.exit(0)
-        app.run(lambda argv: _guarded(main, argv, takes_files))
+        app.run(lambda argv: _guarded(main, argv, takes_files, resumes))
     except SystemExit as ended:
         # absl exits with 1 after showing help, but help that was asked for is a success.
         asked = any(argument.lstrip("-") in _HELP for argument in sys.argv[1:])
@@ -77,7 +78,9 @@ def print_facts(title: str, facts: dict[str, Any], next_command: str = "") -> No
     sys.stdout.flush()
 
 
-def _guarded(main: Callable[..., None], argv: list[str], takes_files: bool = False) -> int:
+def _guarded(
+    main: Callable[..., None], argv: list[str], takes_files: bool = False, resumes: bool = True
+) -> int:
     if not flags.FLAGS["verbosity"].present:
         # absl's log would stand between the command's own. Here and not earlier, because absl sets
         # its level when the application starts.
@@ -106,10 +109,12 @@ def _guarded(main: Callable[..., None], argv: list[str], takes_files: bool = Fal
         streams.say(f"error: {named}{error.strerror}.")
         return 1
     except KeyboardInterrupt:
-        streams.say("\nStopped. The same command takes the work up where it was last saved.")
+        then = "takes the work up where it was last saved" if resumes else "begins the work anew"
+        streams.say(f"\nStopped. The same command {then}.")
         return 130  # what shells give a program that Ctrl-C ended
     except stopping.Terminated:
-        streams.say(f"\nStopped by SIGTERM. This goes on with it:\n  {stopping.command()}")
+        then = "goes on with it" if resumes else "begins it anew"
+        streams.say(f"\nStopped by SIGTERM. This {then}:\n  {stopping.command()}")
         return stopping.EXIT_STATUS
     return 0
 

@@ -44,6 +44,23 @@ def test_a_command_ends_with_143_and_says_by_which_command_it_goes_on(saves):
     assert err.rstrip().endswith(command[-1])
 
 
+@pytest.mark.parametrize(
+    "number, status, said",
+    [
+        (signal.SIGTERM, 143, "Stopped by SIGTERM. This begins it anew:"),
+        (signal.SIGINT, 130, "Stopped. The same command begins the work anew."),
+    ],
+)
+def test_a_command_that_saves_nothing_does_not_say_that_it_goes_on(number, status, said):
+    source = _COMMAND.replace("cli.run(main)", "cli.run(main, resumes=False)")
+    command = [sys.executable, "-c", source, "--verbosity=-1"]
+    with subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == status and said in err and "Traceback" not in err
+
+
 def test_it_waits_inside_and_is_found_between_steps(sigterm):
     steps = []
     with pytest.raises(stopping.Terminated):

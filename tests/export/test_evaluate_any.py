@@ -14,6 +14,7 @@ from export.classifier import Classifier
 from export.evaluate_config import EvaluateConfig
 from export.evaluate_run import facts_for_people, run_comparison
 from export.model_accuracy import evaluate_model
+from nas_tf.base import stopping
 from nas_tf.base.errors import UserError
 from nas_tf.data.config import DataConfig
 from nas_tf.data.opening import open_config
@@ -158,18 +159,19 @@ def test_two_models_are_compared_image_by_image(unit, quantized, folder, config,
     assert same["agreement"] > 0.9 and same["p_value"] > 0.1
 
 
-def test_an_interrupted_evaluation_says_what_it_has(unit, config, monkeypatch, capsys):
+@pytest.mark.parametrize("ended_by", [KeyboardInterrupt, stopping.Terminated])
+def test_an_interrupted_evaluation_says_what_it_has(unit, config, monkeypatch, capsys, ended_by):
     calls = []
 
     def scores(pixels):
         calls.append(len(pixels))
         if len(calls) == 5:
-            raise KeyboardInterrupt
+            raise ended_by
         return np.eye(4, dtype=np.float32)[[0] * len(pixels)]
 
     stand_in = Classifier("tflite", 8, 8, 4, "float32", "xnnpack", scores, None, False, {})
     monkeypatch.setattr(model_accuracy, "load_classifier", lambda *_: stand_in)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(ended_by):
         evaluate_model(unit, config)
     said = capsys.readouterr().err
     # Four batches of seven, to all of which the first class was said.
