@@ -70,3 +70,14 @@ def _begin(call: Callable[..., Any], arguments: tuple) -> None:
     quiet_tensorflow()
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     call(*arguments)
+
+
+def run_int8(folder: str, config) -> None:
+    """Fine-tuning, conversion and evaluation of a trained network."""
+    from export.convert_run import run_convert
+    from export.evaluate_run import run_evaluate
+    from quant.finetune_run import run_finetune
+
+    run_finetune(folder, config.finetune)
+    run_convert(folder, config.convert)
+    run_evaluate(folder, config.evaluate)

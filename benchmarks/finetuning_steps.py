@@ -13,7 +13,7 @@ import pathlib
 
 from absl import flags
 
-from benchmarks.evidence_jobs import Job, run_all
+from benchmarks.evidence_jobs import Job, run_all, run_int8
 from benchmarks.finetuning_table import outcome, table
 from flags import common, paths
 from flags import pipeline as pipeline_flags
@@ -59,17 +59,6 @@ def _job(way: str, seed: int) -> Job:
     config = dataclasses.replace(config, finetune=finetune)
     ended = RunFolder(folder).stage(EVALUATE)
     return Job(f"{way}, seed {seed}", run_int8, (folder, config), lambda: ended.summary() is not None)
-
-
-def run_int8(folder: str, config) -> None:
-    """Fine-tuning, conversion and evaluation."""
-    from export.convert_run import run_convert
-    from export.evaluate_run import run_evaluate
-    from quant.finetune_run import run_finetune
-
-    run_finetune(folder, config.finetune)
-    run_convert(folder, config.convert)
-    run_evaluate(folder, config.evaluate)
 
 
 if __name__ == "__main__":

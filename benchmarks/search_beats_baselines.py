@@ -23,7 +23,7 @@ import numpy as np
 from absl import flags
 
 from benchmarks import evidence_networks, evidence_table
-from benchmarks.evidence_jobs import Job, run_all
+from benchmarks.evidence_jobs import Job, run_all, run_int8
 from benchmarks.evidence_networks import Network
 from flags import common, latency, paths
 from flags import pipeline as pipeline_flags
@@ -310,17 +310,6 @@ def run_train(folder: str, config) -> None:
     from nas_tf.train.run import run_train as run
 
     run(folder, config)
-
-
-def run_int8(folder: str, config) -> None:
-    """Fine-tuning, conversion and evaluation of a trained network."""
-    from export.convert_run import run_convert
-    from export.evaluate_run import run_evaluate
-    from quant.finetune_run import run_finetune
-
-    run_finetune(folder, config.finetune)
-    run_convert(folder, config.convert)
-    run_evaluate(folder, config.evaluate)
 
 
 def judge(folder: str, config, architectures: list[str], output: str) -> None:

@@ -5,8 +5,8 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from export import file_facts, labels, resize_facts, tflite_metadata
-from export.file_description import INPUT_RULES
+from export import labels, resize_facts, tflite_metadata
+from export.input_facts import input_rows, tensor_in_words
 from export.report_facts import RunFacts, gather
 from export.tally import top1_interval
 from nas_tf.base import files, run_history
@@ -115,17 +115,7 @@ def _file(output: pathlib.Path, summary: dict[str, Any], said: tflite_metadata.M
 
 
 def _input(output: pathlib.Path, run: RunFacts | None) -> str:
-    graph, facts = flatbuffer.read_file(output).main, file_facts.read(output)
-    tensor = graph.tensors[graph.inputs[0]]
-    rows = [("tensor", f"{_in_words(tensor)}, RGB")]
-    if facts and facts.resize_size:
-        side = facts.crop_size or tensor.shape[1]
-        rows += [
-            ("resize", f"short side to {facts.resize_size} pixels, {facts.resize_method}"),
-            ("crop", f"{side} × {side} pixels at the {facts.crop_place}"),
-        ]
-    rows.append(("values", f"{INPUT_RULES[tensor.dtype]}, of pixels 0 to 255"))
-    return f"{_table(('', ''), rows)}\n\n{resize_facts.measured_with(run)}"
+    return f"{_table(('', ''), input_rows(output))}\n\n{resize_facts.measured_with(run)}"
 
 
 def _resizes(output: pathlib.Path, run: RunFacts | None) -> str:
@@ -143,7 +133,7 @@ def _output(output: pathlib.Path, summary: dict[str, Any]) -> str:
     if len(words) > _SHOWN_LABELS:
         shown += f", … ({len(words)} in all, see {labels.FILE_NAME} inside the file)"
     rows = [
-        ("tensor", _in_words(graph.tensors[graph.outputs[0]])),
+        ("tensor", tensor_in_words(graph.tensors[graph.outputs[0]])),
         ("values", "logits; their softmax, after dequantization, are probabilities"),
         ("classes", _escaped(shown)),
     ]
@@ -254,13 +244,6 @@ def _limits(summary: dict[str, Any], run: RunFacts | None) -> str:
     if not (run and BENCHMARK in run.summaries and run.value(BENCHMARK, "backend") == "adb"):
         lines.append("Its latency was not measured on a phone.")
     return "\n".join(f"- {line}" for line in lines)
-
-
-def _in_words(tensor: flatbuffer.Tensor) -> str:
-    grid = ""
-    if len(tensor.scales):
-        grid = f", scale {float(tensor.scales[0]):.6g}, zero point {int(tensor.zero_points[0])}"
-    return f"{tensor.dtype} {list(tensor.shape)}{grid}"
 
 
 def _section(title: str, body: str) -> str:

@@ -43,12 +43,10 @@ class RunFacts:
 
     @property
     def converted_file(self) -> pathlib.Path | None:
-        """The run's `.tflite`, also where the run folder has moved since; None where there is none."""
+        """The run's `.tflite`; None where there is none."""
+        # A summary's paths are those of today, also where the run folder has moved since.
         written = self.value(CONVERT, "output")
-        if not isinstance(written, str):
-            return None
-        inside = RunFolder(self.workdir).stage(CONVERT).path / pathlib.Path(written).name
-        return next((path for path in (inside, pathlib.Path(written)) if path.is_file()), None)
+        return pathlib.Path(written) if isinstance(written, str) and pathlib.Path(written).is_file() else None
 
 
 def gather(workdir: str) -> RunFacts:

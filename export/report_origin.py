@@ -4,13 +4,12 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from export import file_facts, report_page, tflite_metadata
-from export.file_description import INPUT_RULES
+from export import report_page, resize_facts, tflite_metadata
+from export.input_facts import input_rows
 from export.report_facts import RunFacts
 from nas_tf.base import run_history
 from nas_tf.base.errors import UserError
 from nas_tf.base.run_folder import EVALUATE, SEARCH, TRAIN
-from quant import flatbuffer
 
 _SHOWN_CLASSES = 40
 
@@ -53,29 +52,13 @@ def preprocessing(facts: RunFacts) -> str:
     if path is None:
         return ""
     try:
-        graph, said, metadata = (
-            flatbuffer.read_file(path).main,
-            file_facts.read(path),
-            tflite_metadata.read(path),
-        )
+        rows, metadata = input_rows(path), tflite_metadata.read(path)
     except UserError:  # a report is of what can be read
         return ""
-    tensor = graph.tensors[graph.inputs[0]]
-    grid = ""
-    if len(tensor.scales):
-        grid = f", scale {float(tensor.scales[0]):.6g}, zero point {int(tensor.zero_points[0])}"
-    rows = [("input", f"{tensor.dtype} {list(tensor.shape)}, RGB{grid}")]
-    if said and said.resize_size:
-        rows.append(("resize", f"short side to {said.resize_size} pixels, {said.resize_method}"))
-        rows.append(("crop", f"{said.crop_size or tensor.shape[1]} pixels square at the {said.crop_place}"))
-    rows.append(("values", f"{INPUT_RULES.get(tensor.dtype, tensor.dtype)}, of pixels 0 to 255"))
     if metadata.name:
         rows.append(("metadata", f"{metadata.name} {metadata.version}".strip()))
-    note = (
-        "The accuracy above was measured so. A phone that resizes without antialiasing, or squashes the "
-        "image to a square, gives the network other images."
-    )
-    return report_page.section("Preprocessing", report_page.table(("what", "how"), rows), note)
+    table = report_page.table(("what", "how"), rows)
+    return report_page.section("Preprocessing", table, resize_facts.measured_with(facts))
 
 
 def repeat(facts: RunFacts) -> str:

@@ -28,9 +28,9 @@ def measured_with(run: RunFacts | None) -> str:
         "images, and other answers."
     )
     if method == CONTRACT:
-        return "The accuracy below was measured with this resize." + others
+        return "Accuracy was measured with this resize." + others
     words = resize_methods.in_words(method, evaluated["resolution"], evaluated["resize_size"])
-    return f"The accuracy below was not measured with this resize, but with `{method}`: {words}.{others}"
+    return f"Accuracy was not measured with this resize, but with `{method}`: {words}.{others}"
 
 
 def compared(output: pathlib.Path, run: RunFacts | None) -> ResizeTable | None:

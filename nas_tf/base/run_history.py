@@ -5,7 +5,6 @@ versions, for a report that can be repeated. Nothing depends on it: it may be re
 """
 
 import datetime
-import importlib.metadata
 import json
 import os
 import pathlib
@@ -30,6 +29,9 @@ def begin() -> None:
 
 def versions() -> dict[str, str]:
     """Package → version, of those that are installed."""
+    # Here, since every command imports this module and few ask.
+    import importlib.metadata
+
     found = {}
     for package in PACKAGES:
         try:

@@ -85,7 +85,8 @@ def _with_invokes_of(table: LatencyTable, device: DeviceConfig) -> DeviceConfig:
     if not isinstance(own, int) or (own > 1) == (device.invokes > 1):
         return device
     _say(f"The latency table {table.path!r} was measured with --invokes={own}; files are timed so too.")
-    return dataclasses.replace(device, invokes=max(1, own))
+    # Not its number: tables come from elsewhere, and a large one would never end.
+    return dataclasses.replace(device, invokes=HostConfig.invokes if own > 1 else 1)
 
 
 def _say(sentence: str) -> None:
