@@ -7,6 +7,7 @@ import numpy as np
 from nas_tf.base.errors import require
 from nas_tf.latency.candidate_costs import candidate_costs, offered_candidates
 from nas_tf.latency.table import LatencyTable
+from nas_tf.latency.tilting import softmax, tilted
 from nas_tf.space.architecture import Architecture
 from nas_tf.space.published import PUBLISHED
 from nas_tf.space.search_space import SearchSpace
@@ -39,16 +40,23 @@ def random_within(
 ) -> list[Architecture]:
     """Different networks whose predicted latency lies within the two, all such networks equally probable.
 
-    By rejection: candidates are drawn with equal probabilities, and a network is kept if it lies within.
+    By rejection from candidates that are tilted towards the band by their cost, since of equally probable
+    ones hardly any network may lie within: with p(network) = a · exp(−s · cost), a network of the band is
+    kept with the least p there over its own.
     """
     own, rng = table.identity, np.random.default_rng(seed)
     costs, fixed = candidate_costs(space, own.resolution, own.num_classes, table.cost_ms)
-    offered, choices = offered_candidates(space), space.choices(own.resolution)
+    fixed += table.intercept_ms
+    choices = space.choices(own.resolution)
+    p, slope, keepable_ms = _towards(costs, offered_candidates(space), low_ms - fixed, high_ms - fixed)
     found: dict[Architecture, None] = {}
     for _ in range(_MOST_DRAWS // _DRAWS):
-        picked = np.stack([rng.choice(row.nonzero()[0], _DRAWS) for row in offered])
-        latency = table.intercept_ms + fixed + np.take_along_axis(costs, picked, axis=1).sum(axis=0)
-        for index in np.flatnonzero((low_ms <= latency) & (latency <= high_ms)):
+        picked = np.stack([rng.choice(len(row), _DRAWS, p=row) for row in p])
+        above = np.take_along_axis(costs, picked, axis=1).sum(axis=0)
+        within = (low_ms <= above + fixed) & (above + fixed <= high_ms)
+        # min p / p = exp(s · (cost − cost of the least p))
+        kept = within & (np.log(rng.random(_DRAWS)) <= slope * (above - keepable_ms))
+        for index in np.flatnonzero(kept):
             operations = (c.operations[k] for c, k in zip(choices, picked[:, index], strict=True))
             found[space.architecture(tuple(operations))] = None
             if len(found) == count:
@@ -59,6 +67,20 @@ def random_within(
         f"{high_ms:.4g} ms; choose another --target_latency_ms.",
     )
     return list(found)
+
+
+def _towards(
+    costs: np.ndarray, offered: np.ndarray, low_ms: float, high_ms: float
+) -> tuple[np.ndarray, float, float]:
+    """Probabilities whose expected cost is nearest to equal ones', their slope s, the cost of the least p."""
+    equal = np.where(offered, 0.0, -np.inf)
+    expected = float((softmax(equal) * np.where(offered, costs, 0.0)).sum())
+    p = softmax(tilted(equal, costs, float(np.clip(expected, low_ms, high_ms))))
+    # log p = const − s · cost in each block, so any two candidates of unequal cost tell s.
+    block = int(np.where(offered, costs, 0.0).std(axis=1).argmax())
+    own, log_p = costs[block, offered[block]], np.log(p[block, offered[block]])
+    slope = float(-np.polyfit(own, log_p, 1)[0])
+    return p, slope, high_ms if slope > 0 else low_ms
 
 
 def scaled_versions(name: str, least: float = 0.1, most: float = 1.5, step: float = 0.05) -> dict:

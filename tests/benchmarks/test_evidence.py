@@ -1,5 +1,7 @@
 """What the comparison of searched networks with others computes."""
 
+import collections
+
 import numpy as np
 import pytest
 
@@ -66,6 +68,25 @@ def test_random_networks_are_within_and_all_equally_probable(tmp_path):
     names = [network.blocks[1].operation.name for network in many]
     counts = [names.count(name) for name in set(names)]
     assert len(counts) == 6 and all(abs(count - 100) < 5 * np.sqrt(600 * 5 / 36) for count in counts)
+
+
+@pytest.mark.parametrize("percentile", [5, 95])
+def test_networks_at_either_end_of_a_space_are_equally_probable(tmp_path, percentile):
+    """As often as by drawing all networks alike and keeping those of the band."""
+    table = load_table(write_table(tmp_path / "table.json", "tiny"))
+    alike = evidence_networks.random_within(TINY, table, 0.0, 1e9, 4000, 1)
+    times = np.array([table.predict_ms(network, 32, 10) for network in alike])
+    low, high = np.percentile(times, [percentile - 5, percentile + 5])
+    expected = [n for n, ms in zip(alike, times, strict=True) if low <= ms <= high]
+    found = evidence_networks.random_within(TINY, table, low, high, 600, 2)
+    for block in range(1, len(found[0].blocks)):
+        counts, controls = (
+            collections.Counter(n.blocks[block].operation.name for n in networks)
+            for networks in (found, expected)
+        )
+        for name in counts | controls:
+            share, control = counts[name] / 600, controls[name] / len(expected)
+            assert abs(share - control) < 5 * np.sqrt(2 * max(control, 0.01) / 600)
 
 
 def test_a_budget_without_networks_is_said(tmp_path, monkeypatch):
