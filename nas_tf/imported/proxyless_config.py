@@ -154,7 +154,7 @@ def _check(entry: dict[str, Any], expected: dict[str, Any], where: str) -> None:
         # What a file leaves out is as the whole family has it.
         require(
             entry.get(key, value) == value,
-            f"The {where} has {key}={quoted(entry.get(key))}; only {value!r} is supported.",
+            f"The {where} has {key}={quoted(entry.get(key))}; only {quoted(value)} is supported.",
         )
 
 

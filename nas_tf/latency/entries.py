@@ -4,7 +4,7 @@ import dataclasses
 import math
 from typing import Any
 
-from nas_tf.base.errors import UserError, quoted, require
+from nas_tf.base.errors import UserError, quoted, require, shortened
 
 MAX_MS = 1e6  # a quarter of an hour, more than any layer takes: larger numbers have another unit
 
@@ -64,7 +64,7 @@ class Identity:
         """`field: mine, theirs` for each compared field that differs."""
         names = [f.name for f in dataclasses.fields(self) if f.compare]
         return [
-            f"{n}: {getattr(self, n)}, not {getattr(other, n)}"
+            f"{n}: {shortened(str(getattr(self, n)), 60)}, not {shortened(str(getattr(other, n)), 60)}"
             for n in names
             if getattr(self, n) != getattr(other, n)
         ]

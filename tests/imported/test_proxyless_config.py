@@ -122,6 +122,13 @@ def test_what_cannot_be_built_is_named(tmp_path, changes, message):
         read(tmp_path, small_config(**changes))
 
 
+def test_a_value_of_20000_characters_is_not_repeated(tmp_path):
+    changed = small_config(feature_mix_layer=convolution(16, 24, 1, 1) | {"out_channels": "y" * 20_000})
+    with pytest.raises(UserError, match="in_features=24; only 'yyy") as refused:
+        read(tmp_path, changed)
+    assert len(str(refused.value)) < 300 + len(str(tmp_path))
+
+
 def test_damaged_files(tmp_path):
     for content in ("[]", "7", '{"name": "ProxylessNASNets"}', "{"):
         (tmp_path / "net.json").write_text(content)

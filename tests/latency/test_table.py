@@ -217,3 +217,9 @@ def test_refuses_absent_and_huge_files(tmp_path):
         load_table(tmp_path / "huge.json")
     with pytest.raises(UserError, match="allowed: error, estimate"):
         load_table(tmp_path / "huge.json", missing="guess")
+
+
+def test_differences_of_two_identities_are_short_whatever_a_file_holds():
+    mine = tiny_table().identity
+    (difference,) = dataclasses.replace(mine, space="y" * 20_000).differences(mine)
+    assert difference.startswith("space: yyy") and len(difference) < 200
