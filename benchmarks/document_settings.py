@@ -14,6 +14,7 @@ PLACEHOLDERS = {
 _TABLE = "--num_runs=5 --latency_extra_seconds=0"
 _SEARCH = "--search_tied_epochs=0 --search_warmup_epochs=1 --search_epochs=1"
 _TRAINING = "--epochs=1 --steps=1"
+_SHARE = "--train_split=train[:2%] --eval_split=test[:2%] --split=test[:2%]"  # of a large dataset
 # 200 images and a processor, in place of 1.28 million and accelerators.
 _SAMPLE = (
     "--mixed_precision=false --jit_compile=false --batch_size=40 --search_batch_size=40 --search_held_out=40 "
@@ -29,7 +30,7 @@ SHORTER = (
     ),
     (
         r"pipeline --preset=cifar10",
-        f"{_SEARCH} {_TRAINING} {_TABLE} --train_split=train[:2%] --eval_split=test[:2%] --split=test[:2%]",
+        f"{_SEARCH} {_TRAINING} {_TABLE} {_SHARE}",
     ),
     (r"build_latency_table .*--correction_networks", f"{_TABLE} --correction_networks=4"),
     (r"build_latency_table", _TABLE),
@@ -46,8 +47,22 @@ SHORTER = (
     (r"benchmarks\.latency_objectives", "--seeds=1 --steps=20"),
     (r"benchmarks\.skewed_tables", "--seeds=1 --steps=20 --skews=5 --target_shares=0.5"),
     (r"search_step\.py", "--rounds=1 --networks=1 --memory_steps=1 --resolution=32 --batch_size=4"),
+    (
+        r"benchmarks\.search_beats_baselines",
+        f"{_SEARCH} {_SHARE} --judged_networks=2 --epochs=1 --eval_every=1 --random_networks=2 "
+        "--repeated_networks=1 --search_seeds=1 --train_seeds=1 "
+        "--baseline_resolutions=32 --finetune_calibration_images=16 --num_runs=5 --min_share=0.1 "
+        "--target_latency_ms=0.2",
+    ),
+    (
+        r"benchmarks\.finetuning_steps",
+        f"{_SHARE} --step_counts=2 --finetuning_seeds=1 --finetune_calibration_images=16",
+    ),
     (r"benchmarks\.mutation", "--mutants=1 --only=nas_tf/space/*"),
 )
+
+# Run after all others, since they take what commands of later pages make.
+LAST = (r"benchmarks\.finetuning_steps",)
 
 # The first expression that is found in a command says why it is not run.
 NOT_RUN = (
@@ -64,6 +79,11 @@ NOT_RUN = (
 def not_run(text: str) -> str:
     """Why a command is left out, or nothing."""
     return next((why for pattern, why in NOT_RUN if re.search(pattern, text)), "")
+
+
+def is_last(text: str) -> bool:
+    """Whether a command needs what those of later pages make."""
+    return any(re.search(pattern, text) for pattern in LAST)
 
 
 def as_run(text: str) -> str:

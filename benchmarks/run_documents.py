@@ -173,7 +173,8 @@ def main() -> int:
     chosen = [
         c for c in found if c is found[0] or re.search(arguments.only, f"{c.document}:{c.line} {c.text}")
     ]
-    results = [run_one(stage, command) for command in chosen]
+    ordered = sorted(chosen, key=lambda command: document_settings.is_last(command.text))
+    results = [run_one(stage, command) for command in ordered]
     print(f"{len(results)} commands, {results.count(False)} failed")
     return int(not all(results))
 
