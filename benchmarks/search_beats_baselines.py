@@ -110,17 +110,8 @@ def _measure_networks() -> None:
     path = _folder() / "networks.json"
     if path.exists():
         return
-    from nas_tf.latency.table import load_table
-    from nas_tf.space.search_space import find_space
-
     search = _config().search
-    limit = search.budget.latency_ms
-    table = load_table(search.latency_table)
-    space = find_space(search.space).scaled(search.width_multiplier)
-    low, high = _PREDICTED_WITHIN[0] * limit, _PREDICTED_WITHIN[1] * limit
-    count = _DRAWN_FOR_EACH * _RANDOM.value
-    drawn = evidence_networks.random_within(space, table, low, high, count, _NETWORK_SEED.value)
-    drawn_ms = [table.predict_ms(network, search.resolution, table.identity.num_classes) for network in drawn]
+    drawn, predicted_ms = _drawn(search)
     published = {
         f"{name}:{resolution}:{width:g}": (network, int(resolution))
         for name in _BASELINES
@@ -129,24 +120,44 @@ def _measure_networks() -> None:
     }
     own = {f"random:{i}": (network, search.resolution) for i, network in enumerate(drawn)}
     times = _whole_times({**published, **own})
-    measured = [times[f"random:{i}"] for i in range(count)]
-    chosen = [i for i, ms in enumerate(measured) if _MIN_SHARE.value * limit <= ms <= limit][: _RANDOM.value]
-    require(
-        len(chosen) == _RANDOM.value,
-        f"Of {count} random networks predicted at {low:.4g} to {high:.4g} ms only {len(chosen)} measure "
-        f"{_MIN_SHARE.value:.0%} to 100 % of --target_latency_ms={limit:.4g}; allowed: a budget whose "
-        "neighbourhood holds more, or fewer --random_networks.",
-    )
+    measured = [times[key] for key in own]
+    chosen = _within_budget(measured, search.budget.latency_ms)
     files.write_json(
         path,
         {
             "random": [drawn[i].to_string() for i in chosen],
             "random_measured_ms": [measured[i] for i in chosen],
-            "random_predicted_ms": [drawn_ms[i] for i in chosen],
-            "measured_over_predicted": float(np.median(np.divide(measured, drawn_ms))),
+            "random_predicted_ms": [predicted_ms[i] for i in chosen],
+            "measured_over_predicted": float(np.median(np.divide(measured, predicted_ms))),
             "published_ms": {key: times[key] for key in published},
         },
     )
+
+
+def _drawn(search: Any) -> tuple[list[Any], list[float]]:
+    """Random networks whose predicted latencies are about the budget, and those latencies in ms."""
+    from nas_tf.latency.table import load_table
+    from nas_tf.space.search_space import find_space
+
+    table = load_table(search.latency_table)
+    space = find_space(search.space).scaled(search.width_multiplier)
+    low, high = (share * search.budget.latency_ms for share in _PREDICTED_WITHIN)
+    count = _DRAWN_FOR_EACH * _RANDOM.value
+    drawn = evidence_networks.random_within(space, table, low, high, count, _NETWORK_SEED.value)
+    return drawn, [table.predict_ms(n, search.resolution, table.identity.num_classes) for n in drawn]
+
+
+def _within_budget(measured_ms: list[float], limit_ms: float) -> list[int]:
+    """Which networks use enough of the budget and not more than all of it, as many as are wanted."""
+    least = _MIN_SHARE.value * limit_ms
+    chosen = [i for i, ms in enumerate(measured_ms) if least <= ms <= limit_ms][: _RANDOM.value]
+    require(
+        len(chosen) == _RANDOM.value,
+        f"Of {len(measured_ms)} random networks predicted at about --target_latency_ms={limit_ms:.4g} only "
+        f"{len(chosen)} measure {_MIN_SHARE.value:.0%} to 100 % of it; allowed: a budget whose neighbourhood "
+        "holds more, or fewer --random_networks.",
+    )
+    return chosen
 
 
 def _whole_times(networks: dict) -> dict[str, float]:
