@@ -51,7 +51,10 @@ def ridge_regression(
     system = damped(hessian, ridge)
     # w' = (H + λI)⁻¹ (g + λw), with the λ that `damped` really added.
     strength = (system - hessian)[:, 0, 0][:, None]
-    return np.linalg.solve(system, (moment + strength * weights)[..., None])[..., 0]
+    wanted = moment + strength * weights
+    if len(system) == 1:  # of all rows: factorized once
+        return np.linalg.solve(system[0], wanted.T).T
+    return np.linalg.solve(system, wanted[..., None])[..., 0]
 
 
 def round_with_compensation(weights: np.ndarray, hessian: np.ndarray, scales: np.ndarray) -> np.ndarray:
@@ -63,14 +66,15 @@ def round_with_compensation(weights: np.ndarray, hessian: np.ndarray, scales: np
 
     Args:
       weights: [rows, D]; one that is ±127 steps stays so, that its row fills the int8 range.
-      hessian: [D, D] for all rows, or [rows, D, D]; positive definite.
+      hessian: [D, D] or [1, D, D] for all rows, or [rows, D, D]; positive definite.
       scales: int8 step of each row, [rows].
 
     Returns:
       Integers in [−127, 127], [rows, D].
     """
     rows, size = weights.shape
-    hessian = np.broadcast_to(hessian, (rows, size, size)) if hessian.ndim == 3 else hessian[None]
+    # One for all rows is inverted once: a matrix for each of a thousand rows would be gigabytes.
+    hessian = hessian if hessian.ndim == 3 else hessian[None]
     # The inputs of most power first: their errors can still be made up for by all others.
     order = np.argsort(-np.diagonal(hessian, axis1=1, axis2=2), axis=1)
     sorted_hessian = np.take_along_axis(

@@ -1,6 +1,7 @@
 """Rounding with compensation against brute force, least squares against its closed form."""
 
 import itertools
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -126,3 +127,18 @@ def test_the_ridge_is_the_minimum_of_its_loss():
     for direction in np.eye(8).reshape(8, 2, 4):
         assert loss(found + 1e-3 * direction) > loss(found)
         assert loss(found - 1e-3 * direction) > loss(found)
+
+
+def test_one_hessian_of_all_rows_is_not_repeated_for_each():
+    rows, size = 64, 96
+    rng = np.random.default_rng(0)
+    weights, patches = rng.normal(size=(rows, size)), rng.normal(size=(300, size))
+    hessian, scales = patches.T @ patches / 300, np.full(rows, 0.05)
+    tracemalloc.start()
+    together = round_with_compensation(weights, hessian[None], scales)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # 8 bytes each; a copy for each row alone would be this much
+    assert peak < rows * size * size * 8
+    repeated = round_with_compensation(weights, np.repeat(hessian[None], rows, axis=0), scales)
+    np.testing.assert_array_equal(together, repeated)
