@@ -25,6 +25,7 @@ from nas_tf.distribute.shared_run import (
     NoLog,
     SharedCheckpoint,
     agree_on_images,
+    end_stage,
     ended_summary,
     open_shared_stage,
     shared_log,
@@ -120,8 +121,7 @@ def run_train(workdir: str, config: TrainConfig, workers: Workers = ALONE) -> di
             trainer = _trainer(job)
             _train(job, trainer, stage, clock)
             summary = _finish(job, trainer, stage) | {"seconds": clock.seconds()}
-        if workers.rank == 0:
-            stage.write_summary(summary)
+        end_stage(stage, summary, workers)
     return summary
 
 
