@@ -5,8 +5,8 @@
 
 The device is a second logical processor, on which all lies that a GPU would hold. Each time Python reads a
 value that lies there counts: on a GPU it would wait for all that was given to it. Counted from step 50 to 150
-of an epoch, so without what an epoch's end and its checkpoint read; then a part is broken off, but for training,
-which fine-tuning begins with.
+of an epoch, so without what an epoch's end and its checkpoint read; then a part is broken off, but for
+training, which fine-tuning begins with.
 """
 
 import contextlib
@@ -59,18 +59,24 @@ def main() -> None:
 
     processor = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
-    found: dict[str, Any] = {}
+    found: dict[str, int] = {}
+
+    def note(name: str, reads: int) -> None:
+        found[name] = reads
+        print(f"{name}: {reads}", flush=True)  # now, for all of them take minutes
+
     with tempfile.TemporaryDirectory() as folder, tf.device(_DEVICE):
         root = pathlib.Path(folder)
         table = _table(root / "table.json")
         for name in (name for name in _SEARCHES if name in _PARTS.value):
             search = functools.partial(_search, root / name, table, **_SEARCHES[name])
             warm_up, joint = _epochs(search, stop_at=_STEPS + _LAST)
-            found |= {f"search, {name}, warm-up": warm_up, f"search, {name}, 20 architecture steps": joint}
+            note(f"search, {name}, warm-up", warm_up)
+            note(f"search, {name}, 20 architecture steps", joint)
         if _TRAINING in _PARTS.value:
-            found[_TRAINING] = _epochs(lambda: _train(root / "net"))[0]
+            note(_TRAINING, _epochs(lambda: _train(root / "net"))[0])
         if _FINETUNING in _PARTS.value:
-            found[_FINETUNING] = _epochs(lambda: _finetune(root / "net"), stop_at=_LAST)[0]
+            note(_FINETUNING, _epochs(lambda: _finetune(root / "net"), stop_at=_LAST)[0])
     cli.print_facts("Reads of the device in 100 steps", found)
 
 

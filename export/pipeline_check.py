@@ -28,7 +28,7 @@ def check_stages(workdir: str, config: PipelineConfig, workers: Workers = ALONE)
     A latency table that is there already is left to the search's own check.
 
     Args:
-      workers: the processes that share search, training and fine-tuning.
+      workers: the processes that share what can be shared.
 
     Returns:
       The dataset's class count.

@@ -54,8 +54,8 @@ def run_pipeline(workdir: str, config: PipelineConfig, workers: Workers = ALONE)
     Args:
       workdir: run folder, which all processes have to see.
       config: what to do.
-      workers: the processes that share search, training and fine-tuning; all of them call this, and wait
-        while the chief does the other stages.
+      workers: the processes that share search, training, fine-tuning and evaluation; all of them call
+        this, and wait while the chief does the other stages.
 
     Returns:
       The summary: for each stage its `path` and key figures; `report`, `seconds` (the sum of
@@ -200,7 +200,7 @@ def _plan(
         (TRAIN, lambda: run_train(workdir, config.train, workers)),
         (FINETUNE, lambda: run_finetune(workdir, config.finetune, workers)),
         (CONVERT, by_chief(run_convert, config.convert)),
-        (EVALUATE, by_chief(run_evaluate, config.evaluate)),
+        (EVALUATE, lambda: run_evaluate(workdir, config.evaluate, workers)),
         (BENCHMARK, by_chief(run_benchmark, config.benchmark)),
     ]
 

@@ -38,6 +38,9 @@ class Workers(Protocol):
     def by_chief(self, work: Callable[[], Result]) -> Result | None:
         """What the chief's `work` returns, for which the others wait; None to them."""
 
+    def interrupting(self) -> contextlib.AbstractContextManager[None]:
+        """Inside, where this process waits for no other, what ends the run ends the body like SIGTERM."""
+
     def agree(self, what: str, value: Any, advice: str) -> None:
         """Raises `UserError` in all processes unless all have the same value."""
 
@@ -58,6 +61,9 @@ class Alone:
 
     def by_chief(self, work: Callable[[], Result]) -> Result | None:
         return work()
+
+    def interrupting(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
 
     def agree(self, what: str, value: Any, advice: str) -> None:
         return None
@@ -115,10 +121,13 @@ class Connected:
     def by_chief(self, work: Callable[[], Result]) -> Result | None:
         if self.rank:
             return self._channel.wait_for_chief()
-        with self._channel.interrupting():
+        with self.interrupting():
             result = work()
         self._channel.chief_says("done")
         return result
+
+    def interrupting(self) -> contextlib.AbstractContextManager[None]:
+        return self._channel.interrupting()
 
     def agree(self, what: str, value: Any, advice: str) -> None:
         self._channel.agree(what, value, advice)

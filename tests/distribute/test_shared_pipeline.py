@@ -22,11 +22,11 @@ SHARED = {
     SEARCH: (search_run, "run_search"),
     TRAIN: (train_run, "run_train"),
     FINETUNE: (quant.finetune_run, "run_finetune"),
+    EVALUATE: (pipeline_run, "run_evaluate"),
 }
 ALONE = {
     TABLE: (build_run, "run_build_table"),
     CONVERT: (pipeline_run, "run_convert"),
-    EVALUATE: (pipeline_run, "run_evaluate"),
     BENCHMARK: (pipeline_run, "run_benchmark"),
 }
 ORDER = (TABLE, SEARCH, TRAIN, FINETUNE, CONVERT, EVALUATE, BENCHMARK)
@@ -75,7 +75,7 @@ def config(*arguments):
         return pipeline_config()
 
 
-def test_three_stages_are_shared_and_the_others_are_the_chiefs(tmp_path, turns, capsys):
+def test_four_stages_are_shared_and_the_others_are_the_chiefs(tmp_path, turns, capsys):
     given = config("--shards=3")
     found = in_processes(3, lambda workers, _: pipeline_run.run_pipeline(str(tmp_path), given, workers))
     assert found[1:] == [{}, {}]
