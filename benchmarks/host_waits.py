@@ -1,10 +1,12 @@
 """How often 100 steps of each stage wait for their device.
 
     python -m benchmarks.host_waits
+    python -m benchmarks.host_waits --parts=full,training
 
 The device is a second logical processor, on which all lies that a GPU would hold. Each time Python reads a
 value that lies there counts: on a GPU it would wait for all that was given to it. Counted from step 50 to 150
-of an epoch, so without what an epoch's end and its checkpoint read.
+of an epoch, so without what an epoch's end and its checkpoint read; then a part is broken off, but for
+training, which fine-tuning begins with.
 """
 
 import contextlib
@@ -15,7 +17,10 @@ from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
+from absl import flags
+
 from nas_tf.base import cli
+from nas_tf.base.errors import require
 from nas_tf.base.progress import Progress
 from nas_tf.data.config import NO_AUGMENTATION, DataConfig
 from nas_tf.latency.entries import Entry, Identity
@@ -25,28 +30,53 @@ from nas_tf.space.search_space import SPACES
 _DEVICE = "/device:CPU:1"
 _SPACE, _RESOLUTION, _CLASSES = "tiny", 16, 10
 _FIRST, _LAST = 50, 150
-_STEPS, _BATCH = 300, 4  # of an epoch
+_STEPS, _BATCH = 160, 4  # of an epoch
+_SEARCHES: dict[str, dict[str, Any]] = {
+    "full": {"gate_mode": "full"},
+    "two": {"gate_mode": "two"},
+    "reinforce": {"algorithm": "reinforce", "latency_loss": "mul_log"},
+}
+_TRAINING, _FINETUNING = "training", "fine-tuning"
+_PARTS = flags.DEFINE_list(
+    "parts",
+    # A full step reads as often as one of two paths, and takes longer.
+    ["two", "reinforce", _TRAINING, _FINETUNING],
+    f"Of {', '.join(_SEARCHES)} (searches), {_TRAINING}, {_FINETUNING}, which needs {_TRAINING}.",
+)
 
 
 def main() -> None:
     """Runs all stages and prints a line for each."""
+    unknown = sorted(set(_PARTS.value) - {*_SEARCHES, _TRAINING, _FINETUNING})
+    require(
+        not unknown, f"--parts={','.join(unknown)}; allowed: full, two, reinforce, training, fine-tuning."
+    )
+    require(
+        _FINETUNING not in _PARTS.value or _TRAINING in _PARTS.value,
+        f"--parts: {_FINETUNING} needs {_TRAINING}.",
+    )
     import tensorflow as tf
 
     processor = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
-    found: dict[str, Any] = {}
+    found: dict[str, int] = {}
+
+    def note(name: str, reads: int) -> None:
+        found[name] = reads
+        print(f"{name}: {reads}", flush=True)  # now, for all of them take minutes
+
     with tempfile.TemporaryDirectory() as folder, tf.device(_DEVICE):
         root = pathlib.Path(folder)
         table = _table(root / "table.json")
-        for name, settings in (
-            ("search, all paths", {"gate_mode": "full"}),
-            ("search, two paths", {"gate_mode": "two"}),
-            ("search, REINFORCE", {"algorithm": "reinforce", "latency_loss": "mul_log"}),
-        ):
-            warm_up, joint = _epochs(functools.partial(_search, root / name, table, **settings))
-            found |= {f"{name}, warm-up": warm_up, f"{name}, 20 architecture steps": joint}
-        found["training"] = _epochs(lambda: _train(root / "net"))[0]
-        found["fine-tuning"] = _epochs(lambda: _finetune(root / "net"), stop_at=_LAST)[0]
+        for name in (name for name in _SEARCHES if name in _PARTS.value):
+            search = functools.partial(_search, root / name, table, **_SEARCHES[name])
+            warm_up, joint = _epochs(search, stop_at=_STEPS + _LAST)
+            note(f"search, {name}, warm-up", warm_up)
+            note(f"search, {name}, 20 architecture steps", joint)
+        if _TRAINING in _PARTS.value:
+            note(_TRAINING, _epochs(lambda: _train(root / "net"))[0])
+        if _FINETUNING in _PARTS.value:
+            note(_FINETUNING, _epochs(lambda: _finetune(root / "net"), stop_at=_LAST)[0])
     cli.print_facts("Reads of the device in 100 steps", found)
 
 
@@ -55,7 +85,7 @@ class _Enough(Exception):
 
 
 def _epochs(run: Callable[[], None], stop_at: int = -1) -> list[int]:
-    """Reads between the two steps of each epoch that `run` has, or has until `stop_at`."""
+    """Reads between the two steps of each epoch that `run` has, or has until step `stop_at`."""
     from benchmarks.host_reads import counted
 
     at: dict[int, int] = {}

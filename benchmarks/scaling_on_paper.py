@@ -13,8 +13,8 @@ import math
 import numpy as np
 from absl import flags
 
+from benchmarks.step_vector import BYTES, random_networks, vector_length
 from nas_tf.base import cli
-from nas_tf.space.architecture import Architecture
 from nas_tf.space.search_space import FULL
 
 _STEP = flags.DEFINE_float("step_ms", 300.0, "A weight step of one process on its images.", lower_bound=0.001)
@@ -26,18 +26,18 @@ _RESOLUTION, _CLASSES, _NETWORKS = 224, 1000, 500
 
 def main() -> None:
     """Prints the table."""
-    sizes = [_numbers(network) for network in _random_networks()]
-    megabytes = 4 * float(np.mean(sizes)) / 1e6
+    networks = random_networks(FULL, _RESOLUTION, _NETWORKS)
+    megabytes = [BYTES * vector_length(network, _RESOLUTION, _CLASSES) / 1e6 for network in networks]
+    mean = float(np.mean(megabytes))
     facts = {
-        "vector of a step": f"{megabytes:.1f} MB on average, "
-        f"{4 * min(sizes) / 1e6:.1f} to {4 * max(sizes) / 1e6:.1f}",
+        "vector of a step": f"{mean:.1f} MB on average, {min(megabytes):.1f} to {max(megabytes):.1f}",
         "step of one process, assumed": f"{_STEP.value:g} ms",
     }
     for workers in _WORKERS.value:
         for way, (vectors, messages) in _WAYS.items():
-            ms = vectors(workers) * megabytes * 8 / _GIGABITS.value + messages(workers) * _MESSAGE.value / 1e3
+            ms = vectors(workers) * mean * 8 / _GIGABITS.value + messages(workers) * _MESSAGE.value / 1e3
             facts[f"{workers} processes, {way}"] = (
-                f"{vectors(workers) * megabytes:.0f} MB and {ms:.0f} ms more, so "
+                f"{vectors(workers) * mean:.0f} MB and {ms:.0f} ms more, so "
                 f"{workers * _STEP.value / (_STEP.value + ms):.1f} times as many images a second as one"
             )
     cli.print_facts(f"On paper, links of {_GIGABITS.value:g} Gbit/s", facts)
@@ -48,21 +48,6 @@ _WAYS = {
     "gathered": (lambda w: w - 1, lambda w: math.ceil(math.log2(w))),
     "ring": (lambda w: 2 * (w - 1) / w, lambda w: 2 * (w - 1)),
 }
-
-
-def _random_networks():
-    rng, choices = np.random.default_rng(0), FULL.choices(_RESOLUTION)
-    for _ in range(_NETWORKS):
-        yield FULL.architecture(
-            tuple(c.operations[rng.integers(len(c.operations))] for c in choices), "random"
-        )
-
-
-def _numbers(network: Architecture) -> int:
-    """In a step's vector: two, parameters, and mean and variance of each channel that is normalized."""
-    layers = network.layers(_RESOLUTION, _CLASSES)
-    channels = sum(c.output_width for layer in layers for c in layer.convolutions)
-    return 2 + network.params(_CLASSES) + 2 * channels
 
 
 if __name__ == "__main__":

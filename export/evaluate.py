@@ -3,6 +3,8 @@
     python -m export.evaluate --model=model_int8.tflite --dataset=imagenet2012 \
         --split=validation --data_dir=...
     python -m export.evaluate --model=model_int8.tflite --dataset=photos --compare_resizes=all
+    python -m export.evaluate --workdir=runs/a --dataset=imagenet2012 --distribution=multi_worker \
+        --num_devices=4
     python -m export.evaluate --model=new.tflite --compare_with=old.tflite --dataset=photos --per_class
 """
 
@@ -15,11 +17,12 @@ from export import resize_comparison
 from export.evaluate_config import EvaluateConfig
 from export.evaluate_run import facts_for_people, run_comparison, run_evaluate
 from export.model_accuracy import evaluate_model
-from flags import common, model_input, paths
+from flags import common, devices, model_input, paths
 from flags.evaluate import evaluate_config
 from nas_tf.base import cli, files
 from nas_tf.base.errors import require
 from nas_tf.data.resize_methods import METHODS
+from nas_tf.distribute.workers import Workers
 
 _METHODS_IN_WORDS = "; ".join(f"{name}: {method.words}" for name, method in METHODS.items()) + "."
 _MODEL = paths.DEFINE_path(
@@ -67,14 +70,21 @@ def main() -> None:
         not (resizes and _COMPARE.value),
         "--compare_resizes and --compare_with are two comparisons; give one.",
     )
-    if _COMPARE.value:
-        summary = run_comparison(workdir or "", config, _COMPARE.value, _other(config))
-    else:
-        require(
-            not (_COMPARE_MEAN.value or _COMPARE_STD.value),
-            "--compare_input_mean and --compare_input_std are for the file of --compare_with.",
-        )
-        summary = _one_model(workdir, config, resizes)
+    require(
+        bool(_COMPARE.value) or not (_COMPARE_MEAN.value or _COMPARE_STD.value),
+        "--compare_input_mean and --compare_input_std are for the file of --compare_with.",
+    )
+    require(
+        not resizes or devices.DISTRIBUTION.value == "off",
+        f"--compare_resizes is for one process, not for --distribution={devices.DISTRIBUTION.value}.",
+    )
+    with devices.workers() as workers:
+        if _COMPARE.value:
+            summary = run_comparison(workdir or "", config, _COMPARE.value, _other(config), workers)
+        else:
+            summary = _one_model(workdir, config, resizes, workers)
+    if workers.rank:
+        return
     if _OUTPUT.value:
         files.write_json(_OUTPUT.value, summary)
     facts = facts_for_people(summary, _PER_CLASS.value)
@@ -87,12 +97,16 @@ def main() -> None:
     )
 
 
-def _one_model(workdir: str | None, config: EvaluateConfig, resizes: tuple[str, ...]) -> dict[str, Any]:
+def _one_model(
+    workdir: str | None, config: EvaluateConfig, resizes: tuple[str, ...], workers: Workers
+) -> dict[str, Any]:
     if resizes and workdir:
         return resize_comparison.run_resizes(workdir, config, resizes)
     if resizes:
         return resize_comparison.compare_resizes(_MODEL.value, config, resizes)
-    return run_evaluate(workdir, config) if workdir else evaluate_model(_MODEL.value, config)
+    if workdir:
+        return run_evaluate(workdir, config, workers)
+    return evaluate_model(_MODEL.value, config, workers)
 
 
 def _other(config: EvaluateConfig) -> EvaluateConfig:

@@ -12,14 +12,20 @@ from export.model_accuracy import Prepared, evaluate_model, measure, measure_ima
 from export.tally import paired_difference
 from nas_tf.base.clock import Clock
 from nas_tf.base.errors import require
-from nas_tf.base.run_folder import EVALUATE, RunFolder, open_stage
+from nas_tf.base.run_folder import EVALUATE, RunFolder
 from nas_tf.data import resize_methods
 from nas_tf.data.resize_methods import CONTRACT
+from nas_tf.distribute.workers import ALONE, Workers
 from nas_tf.network import model_folder
 
 
-def run_evaluate(workdir: str, config: EvaluateConfig) -> dict[str, Any]:
+def run_evaluate(workdir: str, config: EvaluateConfig, workers: Workers = ALONE) -> dict[str, Any]:
     """The evaluate stage of a run folder.
+
+    Args:
+      workdir: run folder, which all processes have to see.
+      config: which images, and how to run.
+      workers: the processes that share the images; all of them call this, and get all of it.
 
     Returns:
       The summary of the converted file (or of `config.model`); without `config.model` also
@@ -30,29 +36,37 @@ def run_evaluate(workdir: str, config: EvaluateConfig) -> dict[str, Any]:
       UserError: as `evaluate_model`; or the run's models do not see the same crops, or the
         folder holds an evaluation with other settings.
     """
+    # Here, since it loads TensorFlow.
+    from nas_tf.distribute.shared_run import end_stage, ended_summary, open_shared_stage
+
     folder = RunFolder(workdir)
     model = config.model or str(folder.int8_file)
     require(pathlib.Path(model).exists(), f"There is no model {model!r} to evaluate.")
     settings = stage_settings(model, config)
-    if folder.stage(EVALUATE).summary() is not None:
-        # It has ended: what is left is to see whether it was this evaluation.
-        return open_stage(workdir, EVALUATE, settings, NEWER).summary()
+    if (summary := ended_summary(folder.stage(EVALUATE), workers)) is not None:
+        # What is left is to see whether it was this evaluation.
+        open_shared_stage(workdir, EVALUATE, settings, NEWER, workers)
+        return summary
     # Before the stage holds these settings: other flags may be what a refusal asks for.
     own = {} if config.model else _own_models(folder)
     # A size that was asked for holds for all of them.
     if not config.data.resize_size:
         _require_one_size(own)
     prepared = prepare(model, config)
-    stage = open_stage(workdir, EVALUATE, settings, NEWER)
+    stage = open_shared_stage(workdir, EVALUATE, settings, NEWER, workers)
     clock = Clock()
-    summary = _measure_all(model, own, config, prepared)
+    summary = _measure_all(model, own, config, prepared, workers)
     summary |= {"seconds": clock.seconds()}
-    stage.write_summary(summary)
+    end_stage(stage, summary, workers)
     return summary
 
 
 def run_comparison(
-    workdir: str, config: EvaluateConfig, other: str, other_config: EvaluateConfig
+    workdir: str,
+    config: EvaluateConfig,
+    other: str,
+    other_config: EvaluateConfig,
+    workers: Workers = ALONE,
 ) -> dict[str, Any]:
     """Two models on the same images, each prepared as it asks for; writes nothing.
 
@@ -60,6 +74,7 @@ def run_comparison(
       workdir: whose converted file is the first model if `config.model` is "".
       config: of the first model.
       other, other_config: of the second.
+      workers: as of `evaluate_model`.
 
     Returns:
       The summary of the first, with `compared_with`, that of the second; `agreement`, the share of
@@ -72,7 +87,7 @@ def run_comparison(
     paths, configs = (model, other), (config, other_config)
     ready = [prepare(path, settings) for path, settings in zip(paths, configs, strict=True)]
     # One after the other: both at once would take the cores from each other, and so distort both rates.
-    measured = [measure_images(*given) for given in zip(paths, configs, ready, strict=True)]
+    measured = [measure_images(*given, workers) for given in zip(paths, configs, ready, strict=True)]
     (summary, first), (second_summary, second) = measured
     return summary | {
         "compared_with": second_summary,
@@ -118,14 +133,14 @@ def _resize_size(name: str, path: str) -> int:
 
 
 def _measure_all(
-    model: str, own: dict[str, str], config: EvaluateConfig, prepared: Prepared
+    model: str, own: dict[str, str], config: EvaluateConfig, prepared: Prepared, workers: Workers
 ) -> dict[str, Any]:
     """The summary of `model`, with those of the run's own models under their names."""
-    summary = measure(model, config, prepared)
+    summary = measure(model, config, prepared, workers)
     if not own:
         return summary
     # `model` is the run's converted file, which is not measured twice.
-    others = {name: evaluate_model(path, config) for name, path in own.items() if name != "int8"}
+    others = {name: evaluate_model(path, config, workers) for name, path in own.items() if name != "int8"}
     return summary | {"int8": summary} | others
 
 

@@ -5,6 +5,7 @@ First `prepare` opens both and refuses what does not fit, then `measure` goes th
 
 import collections
 import concurrent.futures
+import dataclasses
 import pathlib
 import sys
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ from nas_tf.base.errors import require
 from nas_tf.base.progress import Progress
 from nas_tf.data import resize_methods
 from nas_tf.data.class_names import ClassList, Matching, match_dataset
+from nas_tf.distribute.workers import ALONE, Workers, output
+from nas_tf.network.model_folder import digest
 
 if TYPE_CHECKING:
     from nas_tf.data.batches import ImageSize
@@ -45,12 +48,15 @@ class Prepared(NamedTuple):
     size: "ImageSize"
 
 
-def evaluate_model(model: str | pathlib.Path, config: EvaluateConfig) -> dict[str, Any]:
+def evaluate_model(
+    model: str | pathlib.Path, config: EvaluateConfig, workers: Workers = ALONE
+) -> dict[str, Any]:
     """Top-1 and top-5 of a model on a split.
 
     Args:
       model: a `.tflite` file or a model folder.
       config: which images, and how to run.
+      workers: the processes that share the images; all of them call this, and get all of it.
 
     Returns:
       `top1`, `top5` (shares) and their 95 % `top1_interval`, `top5_interval`, `num_examples`,
@@ -60,7 +66,7 @@ def evaluate_model(model: str | pathlib.Path, config: EvaluateConfig) -> dict[st
     Raises:
       UserError: unusable model or images, or class counts that do not fit.
     """
-    return measure(str(model), config, prepare(str(model), config))
+    return measure(str(model), config, prepare(str(model), config), workers)
 
 
 def prepare(model: str, config: EvaluateConfig) -> Prepared:
@@ -81,12 +87,16 @@ def prepare(model: str, config: EvaluateConfig) -> Prepared:
     return Prepared(source, split, classifier, background, matching, size)
 
 
-def measure(model: str, config: EvaluateConfig, prepared: Prepared) -> dict[str, Any]:
+def measure(
+    model: str, config: EvaluateConfig, prepared: Prepared, workers: Workers = ALONE
+) -> dict[str, Any]:
     """The summary of `evaluate_model`, once model and images are open."""
-    return measure_images(model, config, prepared)[0]
+    return measure_images(model, config, prepared, workers)[0]
 
 
-def measure_images(model: str, config: EvaluateConfig, prepared: Prepared) -> tuple[dict[str, Any], Tally]:
+def measure_images(
+    model: str, config: EvaluateConfig, prepared: Prepared, workers: Workers = ALONE
+) -> tuple[dict[str, Any], Tally]:
     """(summary, what was answered to each image), once model and images are open.
 
     Interrupted, it says what was counted so far, and that this is only a part.
@@ -94,15 +104,20 @@ def measure_images(model: str, config: EvaluateConfig, prepared: Prepared) -> tu
     from nas_tf.data.overview import note_shared
 
     classifier, size, source = prepared.classifier, prepared.size, prepared.source
-    note_shared(source, config.data.train_split, prepared.split)
+    _agree(model, config, prepared, workers)
+    if workers.rank == 0:
+        note_shared(source, config.data.train_split, prepared.split)
     # After opening, which would distort images per second.
     clock = Clock()
     tally = Tally(np.array(prepared.matching.order) + prepared.background, classifier.num_outputs)
     try:
-        _count(config, prepared, tally)
+        with workers.interrupting():
+            _count(config, prepared, tally, workers)
     except (KeyboardInterrupt, stopping.Terminated):
-        _say_partial(model, tally, source.part_size(prepared.split))
+        if workers.rank == 0:
+            _say_partial(model, tally, source.part_size(prepared.split), workers.count)
         raise
+    tally.share(config.batch_size, workers)
     seconds = clock.seconds()
     return {
         "model": model,
@@ -125,18 +140,40 @@ def measure_images(model: str, config: EvaluateConfig, prepared: Prepared) -> tu
     }, tally
 
 
-def _count(config: EvaluateConfig, prepared: Prepared, tally: Tally) -> None:
-    """Goes through the images."""
+def _agree(model: str, config: EvaluateConfig, prepared: Prepared, workers: Workers) -> None:
+    """Refuses processes with another model, other images or other settings than the chief."""
+    if workers.count == 1:
+        return
+    from nas_tf.distribute.shared_run import agree_on_images
+
+    settings = dataclasses.asdict(config) | {"model": digest(model), "data": config.data.identity()}
+    # It decides nothing, and machines may differ. Which batch is whose hangs on the batch size.
+    del settings["num_workers"]
+    workers.agree("setting", settings, "give all processes the same flags and the same model")
+    agree_on_images(prepared.source, prepared.split, workers)
+
+
+def _count(config: EvaluateConfig, prepared: Prepared, tally: Tally, workers: Workers) -> None:
+    """Goes through the images that are this process's."""
     from nas_tf.data import batches
+    from nas_tf.distribute.shards import own_batches
 
     source, split, classifier, _, _, size = prepared
     images = batches.evaluation_batches(
-        source, split, config.batch_size, size.resolution, size.resize_size, config.resize_method
+        source,
+        split,
+        config.batch_size,
+        size.resolution,
+        size.resize_size,
+        config.resize_method,
+        own_batches(config.batch_size, workers),
     )
-    with Progress("evaluate", source.part_size(split)) as progress:
+    total = source.part_size(split)
+    with Progress("evaluate", total, stream=output(workers)) as progress:
         for scores, labels in _scored(batches.readable(source, images), prepared):
             tally.add(scores, labels)
-            progress.update(tally.examples, top1=tally.top1)
+            # Others are about as far.
+            progress.update(min(total, tally.examples * workers.count), top1=tally.top1)
 
 
 def _scored(images: Iterator, prepared: Prepared) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -165,11 +202,12 @@ def _scored(images: Iterator, prepared: Prepared) -> Iterator[tuple[np.ndarray, 
         pool.shutdown(cancel_futures=True)
 
 
-def _say_partial(model: str, tally: Tally, total: int) -> None:
+def _say_partial(model: str, tally: Tally, total: int, processes: int) -> None:
     if tally.examples:
+        which = f"the first {tally.examples}" if processes == 1 else f"{tally.examples} (of one process)"
         low, high = wilson(int(tally.right.sum()), tally.examples)
         print(
-            f"\nPartial figures of {model!r}, of the first {tally.examples} of {total} images only: top-1 "
+            f"\nPartial figures of {model!r}, of {which} of {total} images only: top-1 "
             f"{tally.top1:.2%} (95 % interval {low:.2%} to {high:.2%}).",
             file=sys.stderr,
             flush=True,

@@ -11,6 +11,7 @@ from export.pipeline_config import PipelineConfig
 from nas_tf.base.errors import require
 from nas_tf.base.interpreter import require_kernels
 from nas_tf.base.run_folder import BENCHMARK, TABLE, RunFolder
+from nas_tf.distribute.workers import ALONE, Workers
 from nas_tf.latency.build import layer_specs
 from nas_tf.latency.devices import HostConfig, open_device
 from nas_tf.space.published import read_architecture
@@ -21,10 +22,13 @@ if TYPE_CHECKING:
     from nas_tf.data.sources import ImageSource
 
 
-def check_stages(workdir: str, config: PipelineConfig) -> int:
+def check_stages(workdir: str, config: PipelineConfig, workers: Workers = ALONE) -> int:
     """Refuses what a stage would refuse later, as far as it can be known now.
 
     A latency table that is there already is left to the search's own check.
+
+    Args:
+      workers: the processes that share what can be shared.
 
     Returns:
       The dataset's class count.
@@ -44,8 +48,10 @@ def check_stages(workdir: str, config: PipelineConfig) -> int:
     require_kernels(config.evaluate.kernels)
     source = open_config(config.train.data)
     _check_splits(config, source)
-    _check_networks(config, source)
-    _check_devices(workdir, config)
+    _check_networks(config, source, workers)
+    _check_shards(config, workers)
+    if workers.rank == 0:
+        _check_devices(workdir, config)
     return source.num_classes
 
 
@@ -65,7 +71,16 @@ def _check_splits(config: PipelineConfig, source: "ImageSource") -> None:
     image_size(source, config.train.resolution, data.resize_size)
 
 
-def _check_networks(config: PipelineConfig, source: "ImageSource") -> None:
+def _check_shards(config: PipelineConfig, workers: Workers) -> None:
+    # It loads TensorFlow.
+    from nas_tf.distribute.shards import Shards
+
+    train, finetune = config.train, config.finetune
+    Shards(train.shards, workers).require_divides(train.batch_size, "--batch_size")
+    Shards(finetune.shards, workers).require_divides(finetune.batch_size, "--finetune_batch_size")
+
+
+def _check_networks(config: PipelineConfig, source: "ImageSource", workers: Workers) -> None:
     """The network that is given or searched for, and those that it is begun from or timed beside."""
     allowed = (0, source.num_classes, source.num_classes + 1)
     require(
@@ -91,19 +106,19 @@ def _check_networks(config: PipelineConfig, source: "ImageSource") -> None:
         f"--target_latency_share must be 0 to 1, not {config.target_share:g}.",
     )
     if not config.search.latency_table:
-        _check_search(config)
+        _check_search(config, workers)
         # For its refusal of a network that is named beside the space's.
         layer_specs(dataclasses.replace(config.table, num_classes=source.num_classes))
 
 
-def _check_search(config: PipelineConfig) -> None:
+def _check_search(config: PipelineConfig, workers: Workers) -> None:
     from nas_tf.search.problem import check_before_table
 
     search = config.search
     if config.target_share:
         # Milliseconds come with the table; any will do until then.
         search = dataclasses.replace(search, budget=dataclasses.replace(search.budget, latency_ms=1.0))
-    check_before_table(search)
+    check_before_table(search, workers)
 
 
 def _check_devices(workdir: str, config: PipelineConfig) -> None:

@@ -28,8 +28,9 @@ from nas_tf.base.run_folder import (
     TABLE,
     TRAIN,
     RunFolder,
-    open_stage,
+    StageFolder,
 )
+from nas_tf.distribute.workers import ALONE, Workers
 from nas_tf.latency import build_run
 from nas_tf.latency.kernels import begun_kernels, keep_begun_kernels, kernels_of_table
 from nas_tf.latency.table import load_table
@@ -47,31 +48,47 @@ KEY_FIGURES = {
 }
 
 
-def run_pipeline(workdir: str, config: PipelineConfig) -> dict[str, Any]:
+def run_pipeline(workdir: str, config: PipelineConfig, workers: Workers = ALONE) -> dict[str, Any]:
     """Runs every stage that has not ended, and writes the report.
+
+    Args:
+      workdir: run folder, which all processes have to see.
+      config: what to do.
+      workers: the processes that share search, training, fine-tuning and evaluation; all of them call
+        this, and wait while the chief does the other stages.
 
     Returns:
       The summary: for each stage its `path` and key figures; `report`, `seconds` (the sum of
-      theirs, so over all attempts of the run).
+      theirs, so over all attempts of the run). Nothing in other processes than the chief.
 
     Raises:
       UserError: settings that no stage could work with, before any long work.
     """
-    num_classes = check_stages(workdir, config)
+    num_classes = check_stages(workdir, config, workers)
     # A table that this run has yet to measure cannot be looked at now.
     if config.search.latency_table and not config.architecture:
         _check_search(config)
     config = _with_kernels(workdir, config)
     # Every stage compares its own settings; these are the ones that no stage has.
-    stage = open_stage(
-        workdir, PIPELINE, {"architecture": config.architecture, "target_share": config.target_share}
-    )
+    # Here, since it loads TensorFlow.
+    from nas_tf.distribute.shared_run import open_shared_stage
+
+    settings = {"architecture": config.architecture, "target_share": config.target_share}
+    stage = open_shared_stage(workdir, PIPELINE, settings, {}, workers)
+    # The stages that are shared compare theirs, too, but that may be after hours of others.
+    workers.agree("setting", _shared_settings(config), "give all processes the same flags")
     summaries = {}
-    for number, (name, run) in enumerate(plan := _plan(workdir, config, num_classes), start=1):
-        # To the error stream, where progress goes too; the output is for the result.
-        print(f"\n[{number}/{len(plan)}] {name}", file=sys.stderr, flush=True)
+    for number, (name, run) in enumerate(plan := _plan(workdir, config, num_classes, workers), start=1):
+        if workers.rank == 0:
+            # To the error stream, where progress goes too; the output is for the result.
+            print(f"\n[{number}/{len(plan)}] {name}", file=sys.stderr, flush=True)
         summaries[name] = run()
         _forget_graphs()
+    return workers.by_chief(lambda: _summary(workdir, stage, summaries)) or {}
+
+
+def _summary(workdir: str, stage: StageFolder, summaries: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Writes the report and the summary of a run whose stages have ended."""
     # Not every summary has all of its figures: a phone's benchmark has no `p90_ms`.
     summary: dict[str, Any] = {
         name: {
@@ -84,6 +101,17 @@ def run_pipeline(workdir: str, config: PipelineConfig) -> dict[str, Any]:
     summary |= {"report": _report(workdir), "seconds": seconds}
     stage.write_summary(summary)
     return summary
+
+
+def _shared_settings(config: PipelineConfig) -> dict[str, Any]:
+    """Of the stages that processes share, what decides their outcome as far as flags say it."""
+    found: dict[str, Any] = {}
+    for name, of_stage in ((SEARCH, config.search), (TRAIN, config.train), (FINETUNE, config.finetune)):
+        found[name] = dataclasses.asdict(of_stage) | {"data": of_stage.data.identity()}
+        # Where the table lies and how often to save decide nothing.
+        for free in ("latency_table", "checkpoint_minutes", "keep_checkpoints"):
+            found[name].pop(free, None)
+    return found
 
 
 def facts_for_people(summary: dict[str, Any]) -> dict[str, Any]:
@@ -150,11 +178,15 @@ def _plan(
     workdir: str,
     config: PipelineConfig,
     num_classes: int,
+    workers: Workers,
 ) -> list[tuple[str, Callable[[], dict[str, Any]]]]:
     """(name, call) of every stage to run, in order."""
     # Only now, when all that can be refused at once has been looked at: they load TensorFlow.
     from nas_tf.train.run import run_train
     from quant.finetune_run import run_finetune
+
+    def by_chief(run: Callable[..., dict[str, Any]], stage_config: Any) -> Callable[[], dict[str, Any]]:
+        return lambda: workers.by_chief(lambda: run(workdir, stage_config)) or {}
 
     plan: list[tuple[str, Callable[[], dict[str, Any]]]] = []
     table = config.search.latency_table
@@ -162,25 +194,25 @@ def _plan(
         if not table:
             # The classifier's width, and so its latency, is that of the dataset's classes.
             table_config = dataclasses.replace(config.table, num_classes=num_classes)
-            plan.append((TABLE, lambda: build_run.run_build_table(workdir, table_config)))
-        plan.append((SEARCH, lambda: _search(workdir, config, table)))
+            plan.append((TABLE, by_chief(build_run.run_build_table, table_config)))
+        plan.append((SEARCH, lambda: _search(workdir, config, table, workers)))
     return plan + [
-        (TRAIN, lambda: run_train(workdir, config.train)),
-        (FINETUNE, lambda: run_finetune(workdir, config.finetune)),
-        (CONVERT, lambda: run_convert(workdir, config.convert)),
-        (EVALUATE, lambda: run_evaluate(workdir, config.evaluate)),
-        (BENCHMARK, lambda: run_benchmark(workdir, config.benchmark)),
+        (TRAIN, lambda: run_train(workdir, config.train, workers)),
+        (FINETUNE, lambda: run_finetune(workdir, config.finetune, workers)),
+        (CONVERT, by_chief(run_convert, config.convert)),
+        (EVALUATE, lambda: run_evaluate(workdir, config.evaluate, workers)),
+        (BENCHMARK, by_chief(run_benchmark, config.benchmark)),
     ]
 
 
-def _search(workdir: str, config: PipelineConfig, table: str) -> dict[str, Any]:
+def _search(workdir: str, config: PipelineConfig, table: str, workers: Workers) -> dict[str, Any]:
     """The search with the given table, or with the one that this run built."""
     from nas_tf.search.run import run_search
 
     if not table:
         # Not the path in its summary, which is another one when the run folder has moved.
         table = str(RunFolder(workdir).latency_table)
-    return run_search(workdir, _with_table(config, table))
+    return run_search(workdir, _with_table(config, table), workers)
 
 
 def _check_search(config: PipelineConfig) -> None:

@@ -2,9 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from nas_tf.distribute.workers import Workers
 
 CONFIDENCE = 0.95
 # Quantile of the normal distribution that leaves 2.5 % above it.
@@ -13,6 +16,7 @@ _Z = 1.959963984540054
 _MAX_MATRIX = 50
 _MOST_CONFUSED = 20
 BACKGROUND = -1
+_NO_IMAGE = -2
 
 
 class Tally:
@@ -45,6 +49,24 @@ class Tally:
         # Counted as they come, since progress shows it after every batch.
         self._hits += int(np.sum(rank < 1))
         self.examples += len(labels)
+
+    def share(self, batch_size: int, workers: "Workers") -> None:
+        """Takes in what all processes answered, of which each judged every so many-th batch.
+
+        All then hold all images, in the order in which one process alone would hold them.
+        """
+        if workers.count == 1:
+            return
+        own = np.stack([_joined(held) for held in (self._labels, self._answers, self._ranks)], axis=1)
+        # [processes, batches, images of a batch, 3], as long for all: what is missing comes at the end.
+        batches = max(workers.gather(_row([[-(-len(own) // batch_size)]])).numpy().astype(int).ravel())
+        padded = np.full((batches * batch_size, 3), _NO_IMAGE, np.float32)  # holds them exactly, below 2²⁴
+        padded[: len(own)] = own
+        found = workers.gather(_row(padded)).numpy().reshape(workers.count, batches, batch_size, 3)
+        rows = found.swapaxes(0, 1).reshape(-1, 3).astype(np.int32)
+        rows = rows[rows[:, 0] != _NO_IMAGE]
+        self._labels, self._answers, self._ranks = ([column] for column in rows.T)
+        self.examples, self._hits = len(rows), int(np.sum(rows[:, 2] < 1))
 
     @property
     def labels(self) -> np.ndarray:
@@ -175,6 +197,13 @@ def paired_difference(first: np.ndarray, second: np.ndarray) -> dict[str, Any]:
         "only_second_right": only_second,
         "p_value": mcnemar_p_value(first, second),
     }
+
+
+def _row(values: Any) -> Any:
+    """What `Workers.gather` takes."""
+    import tensorflow as tf
+
+    return tf.constant(values, tf.float32)
 
 
 def _joined(parts: list[np.ndarray]) -> np.ndarray:

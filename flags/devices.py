@@ -1,4 +1,4 @@
-"""Flags of how many processes share a run's steps, and in how many parts."""
+"""Flags of how many processes share a run's work."""
 
 import contextlib
 
@@ -6,22 +6,13 @@ from absl import flags
 
 from nas_tf.distribute.config import DISTRIBUTIONS, DistributeConfig
 from nas_tf.distribute.workers import Workers
-from nas_tf.train.config import TrainConfig
 
-SHARDS = flags.DEFINE_integer(
-    "shards",
-    TrainConfig.shards,
-    "Equal parts of each batch that are computed apart, as if each stood on a device of its own: each is "
-    "normalized by itself, and gradients are averaged. A setting of the run; processes share the parts.",
-    lower_bound=1,
-    upper_bound=65536,
-)
 DISTRIBUTION = flags.DEFINE_enum(
     "distribution",
     DistributeConfig.distribution,
     DISTRIBUTIONS,
     "off: one process. multi_worker: several, one for each device, which --num_devices starts on this "
-    "machine or TF_CONFIG names; their number divides --shards. tpu is refused.",
+    "machine or TF_CONFIG names; in stages that learn, their number divides --shards. tpu is refused.",
 )
 NUM_DEVICES = flags.DEFINE_string(
     "num_devices",

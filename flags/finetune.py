@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from flags import augmentation, common, devices, saving
+from flags import augmentation, common, saving, shards
 from flags import data as data_flags
 from quant.finetune_config import RANGE_METHODS, ROUNDINGS, FinetuneConfig
 
@@ -92,5 +92,5 @@ def finetune_config(model: str = "") -> FinetuneConfig:
         checkpoint_minutes=saving.CHECKPOINT_MINUTES.value,
         keep_checkpoints=saving.KEEP_CHECKPOINTS.value,
         seed=common.SEED.value,
-        shards=devices.SHARDS.value,
+        shards=shards.SHARDS.value,
     )

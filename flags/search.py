@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from flags import augmentation, common, compute, data, devices, paths, saving, space
+from flags import augmentation, common, compute, data, paths, saving, shards, space
 from nas_tf.data.config import Augmentation
 from nas_tf.search.config import ALGORITHMS, GATE_MODES, Budget, SearchConfig, SearchSchedule
 
@@ -223,5 +223,5 @@ def search_config(latency_table: str = "") -> SearchConfig:
         checkpoint_minutes=saving.CHECKPOINT_MINUTES.value,
         keep_checkpoints=saving.KEEP_CHECKPOINTS.value,
         seed=common.SEED.value,
-        shards=devices.SHARDS.value,
+        shards=shards.SHARDS.value,
     )

@@ -57,6 +57,7 @@ TITLES = {
     "compute": "Computing",
     "saving": "Saving",
     "devices": "Several devices",
+    "shards": "Parts of a batch",
     "common": "The run",
 }
 _OF_THE_COMMAND = "This command"

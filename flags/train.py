@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from flags import architecture, augmentation, common, compute, data, devices, paths, saving, space
+from flags import architecture, augmentation, common, compute, data, paths, saving, shards, space
 from nas_tf.train.config import TrainConfig, WeightStep
 
 EPOCHS = flags.DEFINE_integer("epochs", TrainConfig.epochs, "Passes over the training split.", lower_bound=1)
@@ -89,5 +89,5 @@ def train_config() -> TrainConfig:
         checkpoint_minutes=saving.CHECKPOINT_MINUTES.value,
         keep_checkpoints=saving.KEEP_CHECKPOINTS.value,
         seed=common.SEED.value,
-        shards=devices.SHARDS.value,
+        shards=shards.SHARDS.value,
     )

@@ -26,6 +26,7 @@ from nas_tf.data.preprocess import to_network_input
 from nas_tf.distribute.shared_run import (
     SharedCheckpoint,
     agree_on_images,
+    end_stage,
     ended_summary,
     open_shared_stage,
     shared_log,
@@ -74,8 +75,7 @@ def run_finetune(workdir: str, config: FinetuneConfig, workers: Workers = ALONE)
     summary = ended_summary(stage, workers)
     if summary is None:
         summary = _finetune(job, stage, workers)
-        if workers.rank == 0:
-            stage.write_summary(summary)
+        end_stage(stage, summary, workers)
     return summary
 
 
@@ -88,8 +88,11 @@ def _finetune(job: FinetuneJob, stage: StageFolder, workers: Workers) -> dict[st
     # All that follows is in units of these.
     workers.copy_from_chief([*networks.float_model.weights, *networks.quantized.weights])
     _Training(job, networks, images, stage, clock, workers).run()
-    if workers.rank:
-        return {}
+    return workers.by_chief(lambda: _finish(job, networks, stage, clock)) or {}
+
+
+def _finish(job: FinetuneJob, networks: "_Networks", stage: StageFolder, clock: Clock) -> dict[str, Any]:
+    """Saves the network and compares it."""
     # As the file will hold them: what is compared below is what will be converted.
     rounded = bias.round_to_grid(networks.quantized)
     model_folder.save_model(stage.model, networks.quantized, quantized_description(job.description))
@@ -177,8 +180,7 @@ class _Training:
         with stopping.held_back():
             if count < self._layers and self._job.config.rounding != "nearest":
                 # One layer after the other, which is the chief's alone; the others wait for its kernels.
-                if self._workers.rank == 0:
-                    self._round(count)
+                self._workers.by_chief(lambda: self._round(count))
                 self._checkpoint.copy_from_chief()
             done = max(0, count - self._layers)
             if done < self._job.config.steps:

@@ -9,6 +9,7 @@ import contextlib
 import shlex
 import signal
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import TypeVar
@@ -30,6 +31,21 @@ class _State:
 def listen() -> None:
     """Handles SIGTERM from here on; to be called by commands, in the main thread."""
     signal.signal(signal.SIGTERM, _receive)
+
+
+def listen_again() -> None:
+    """After what may have taken SIGTERM for itself without Python's knowledge; nothing if nobody listened."""
+    if _listening():
+        listen()
+
+
+def ask() -> None:
+    """Asks this process to end as SIGTERM does; to be called in any of its threads."""
+    if _listening():
+        # Sent to the main thread itself, whose waiting for a lock or a process it cuts short.
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+    else:  # nobody listens, and the signal would be the end at once
+        _State.asked = True
 
 
 def asked() -> bool:
@@ -64,6 +80,10 @@ def command() -> str:
     """The command line of this process, as a shell takes it."""
     # Not `sys.argv`, which has a file's path in place of `-m` and the module's name.
     return shlex.join(sys.orig_argv)
+
+
+def _listening() -> bool:
+    return signal.getsignal(signal.SIGTERM) is _receive
 
 
 def _receive(number: int, frame: FrameType | None) -> None:

@@ -42,11 +42,14 @@ def evaluation_batches(
     resolution: int,
     resize_size: int = 0,
     resize_method: str = CONTRACT,
+    rows: order.Rows | None = None,
 ) -> tf.data.Dataset:
     """Every image of a part once, in the fixed order; the last batch may be smaller.
 
     Args:
       resize_method: of `nas_tf.data.resize_methods.METHODS`.
+      rows: as of `nas_tf.distribute.shards.own_batches`, for one of several processes that share the part;
+        None for all.
 
     Returns:
       Dataset of (uint8 [N, resolution, resolution, 3], int64 [N]).
@@ -58,9 +61,9 @@ def evaluation_batches(
         return resizers.evaluation_image(image, size.resolution, size.resize_size, resize_method), label
 
     if isinstance(source, ArraySource):
-        batches = source.batches(part, batch_size).map(prepared)
+        batches = source.batches(part, batch_size, rows).map(prepared)
     else:
-        examples = source.examples(part).map(prepared, num_parallel_calls=tf.data.AUTOTUNE)
+        examples = source.examples(part, rows).map(prepared, num_parallel_calls=tf.data.AUTOTUNE)
         batches = examples.batch(batch_size)
     return batches.prefetch(tf.data.AUTOTUNE)
 

@@ -123,9 +123,10 @@ class RecordSource(ImageSource):
             )
         return split
 
-    def examples(self, part: str | Part) -> tf.data.Dataset:
+    def examples(self, part: str | Part, rows: order.Rows | None = None) -> tf.data.Dataset:
         self.part_size(part)
-        return self._in_order(as_part(part)).map(self._example, num_parallel_calls=tf.data.AUTOTUNE)
+        records = order.only(self._in_order(as_part(part)), rows, 0)
+        return records.map(self._example, num_parallel_calls=tf.data.AUTOTUNE)
 
     def labels_in_order(self, split: str) -> Iterable[int]:
         records = self._in_order(Part(split)).map(lambda r: self._parse(r)["label"])

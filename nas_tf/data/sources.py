@@ -71,8 +71,8 @@ class ImageSource(abc.ABC):
         return overview(self.name, self.labels, {name: self.split_size(name) for name in self.split_names()})
 
     @abc.abstractmethod
-    def examples(self, part: str | Part) -> tf.data.Dataset:
-        """(image, label) once each, in the fixed order."""
+    def examples(self, part: str | Part, rows: order.Rows | None = None) -> tf.data.Dataset:
+        """(image, label) once each, in the fixed order; with `rows`, others are left out, undecoded."""
 
     @abc.abstractmethod
     def labels_in_order(self, split: str) -> Iterable[int]:
@@ -165,15 +165,15 @@ class IndexedSource(ImageSource):
     def labels_in_order(self, split: str) -> Iterable[int]:
         return self.columns(split)[1].tolist()
 
-    def examples(self, part: str | Part) -> tf.data.Dataset:
-        self.part_size(part)
+    def examples(self, part: str | Part, rows: order.Rows | None = None) -> tf.data.Dataset:
         read = self._reader(part)
 
         def example(index):
             cell, label = read(index)
             return self.image(cell), label
 
-        return tf.data.Dataset.range(self.part_size(part)).map(example, num_parallel_calls=tf.data.AUTOTUNE)
+        places = order.only(tf.data.Dataset.range(self.part_size(part)), rows, 0)
+        return places.map(example, num_parallel_calls=tf.data.AUTOTUNE)
 
     def endless_stored(
         self, part: str | Part, seed: int, start: int = 0, rows: order.Rows | None = None
@@ -225,10 +225,10 @@ class ArraySource(IndexedSource):
             self._loaded[name] = self._load(name)
         return self._loaded[name]
 
-    def batches(self, part: str | Part, batch_size: int) -> tf.data.Dataset:
+    def batches(self, part: str | Part, batch_size: int, rows: order.Rows | None = None) -> tf.data.Dataset:
         """As `examples`, in batches; the last one may be smaller."""
         size, read = self.part_size(part), self._reader(part)
-        return tf.data.Dataset.range(size).batch(batch_size).map(read)
+        return order.only(tf.data.Dataset.range(size), rows, 0).batch(batch_size).map(read)
 
     def endless_batches(
         self, part: str | Part, batch_size: int, seed: int, start: int = 0

@@ -1,12 +1,13 @@
 """What processes tell each other beside the steps: that they live, agree, go on, fail, or are done."""
 
+import contextlib
 import hashlib
 import json
 import os
 import queue
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from nas_tf.base import stopping, streams
@@ -41,6 +42,7 @@ class Channel:
     def __init__(self, cluster: Cluster, connections: Mapping[int, socket.socket], lost_seconds: float):
         self._cluster, self.failure, self._stopped = cluster, "", False
         self.on_failure: Callable[[], None] = lambda: None
+        self._interrupts = False
         self._gone: set[int] = set()
         self._leaving, self._deciding = threading.Event(), threading.RLock()
         self._lines: dict[int, Line] = {}
@@ -66,6 +68,20 @@ class Channel:
             self._tell({"value": value})
             return value
         return self._hear(0, "value")["value"]
+
+    @contextlib.contextmanager
+    def interrupting(self) -> Iterator[None]:
+        """What ends the run ends the body, in which this process waits for nobody, like SIGTERM."""
+        self._interrupts = True
+        try:
+            self.check()
+            yield
+        finally:
+            self._interrupts = False
+
+    def wait_for_chief(self) -> None:
+        """Waits until the chief says something; SIGTERM ends that at once, for nothing is under way here."""
+        self._hear(0, "value", meanwhile=stopping.check)
 
     def agree(self, what: str, value: Any, advice: str) -> None:
         """Raises `UserError` in all processes unless all have the same value, which must survive JSON."""
@@ -120,12 +136,16 @@ class Channel:
         for line in self._lines.values():
             line.send(message)
 
-    def _hear(self, rank: int, kind: str) -> dict[str, Any]:
+    def _hear(self, rank: int, kind: str, meanwhile: Callable[[], None] = lambda: None) -> dict[str, Any]:
         while True:
-            self.check()
+            # Asked before looking: what another said and then parted is not lost, however late this looks.
+            over = bool(self.failure) or self._stopped
             try:
-                message = self._lines[rank].received.get(timeout=0.2)
+                message = self._lines[rank].received.get(timeout=0 if over else 0.2)
             except queue.Empty:
+                if over:
+                    self.check()
+                meanwhile()
                 continue
             if kind in message:
                 return message
@@ -150,7 +170,7 @@ class Channel:
     def _stop_soon(self) -> None:
         if not self._leaving.wait(_STOP_SECONDS):
             self._stopped = True
-            self.on_failure()
+            self._end_what_waits()
 
     def _fail(self, sentence: str, except_for: int | None) -> None:
         with self._deciding:
@@ -160,8 +180,13 @@ class Channel:
         for rank, line in self._lines.items():
             if rank != except_for:
                 line.send({"error": sentence})
-        self.on_failure()
+        self._end_what_waits()
         threading.Thread(target=self._end_by_force, daemon=True).start()
+
+    def _end_what_waits(self) -> None:
+        self.on_failure()
+        if self._interrupts:
+            stopping.ask()
 
     def _end_by_force(self) -> None:
         # What waits in TensorFlow for another process ends by `on_failure`; what does not, ends here.

@@ -88,6 +88,13 @@ class Shards:
         return self._stop[0] is not None and float(self._stop[0]) > 0
 
 
+def own_batches(batch_size: int, workers: Workers) -> Rows | None:
+    """Of batches that processes take in turn, the images of this one's; None for all."""
+    if workers.count == 1:
+        return None
+    return Rows(workers.rank * batch_size, batch_size, workers.count * batch_size)
+
+
 def _levels(vectors: list[Any], count: int) -> list[Any]:
     while count % 2 == 0 and count > 1:
         vectors = [left + right for left, right in zip(vectors[::2], vectors[1::2], strict=True)]

@@ -44,6 +44,11 @@ def ended_summary(stage: StageFolder, workers: Workers) -> dict[str, Any] | None
     return workers.chief_says(stage.summary() if workers.rank == 0 else None)
 
 
+def end_stage(stage: StageFolder, summary: dict[str, Any], workers: Workers) -> None:
+    """Marks the stage as ended before any process goes on, who may read of it."""
+    workers.by_chief(lambda: stage.write_summary(summary))
+
+
 class NoLog:
     """Stands for the log in processes that write none."""
 

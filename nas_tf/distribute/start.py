@@ -85,6 +85,8 @@ def _parting(cluster: Cluster, channel: Channel) -> Iterator[None]:
         yield
         channel.finish()
     except stopping.Terminated:
+        if channel.failure:  # which has interrupted what this process did alone
+            raise UserError(channel.failure) from None
         channel.stop()
         raise
     except UserError as error:
@@ -124,6 +126,8 @@ def _strategy(cluster: Cluster, channel: Channel) -> Any:
     # In the one form that the cluster is known by here: all of them workers, the chief the first.
     os.environ[VARIABLE] = cluster.to_json(cluster.rank)
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    # Its coordination service puts a handler of its own in the place of ours, which would do nothing here.
+    stopping.listen_again()
     unavailable = tf.errors.UNAVAILABLE
     channel.on_failure = lambda: context.context().abort_collective_ops(unavailable, "another process ended")
     channel.check()

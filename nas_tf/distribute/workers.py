@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, TextIO, TypeVar
 
 from nas_tf.base.errors import UserError
@@ -12,6 +12,7 @@ from nas_tf.distribute.channel import Channel
 from nas_tf.distribute.cluster import Cluster
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class Workers(Protocol):
@@ -34,6 +35,12 @@ class Workers(Protocol):
     def chief_says(self, value: Any = None) -> Any:
         """The chief's value, which must survive JSON."""
 
+    def by_chief(self, work: Callable[[], Result]) -> Result | None:
+        """What the chief's `work` returns, for which the others wait; None to them."""
+
+    def interrupting(self) -> contextlib.AbstractContextManager[None]:
+        """Inside, where this process waits for no other, what ends the run ends the body like SIGTERM."""
+
     def agree(self, what: str, value: Any, advice: str) -> None:
         """Raises `UserError` in all processes unless all have the same value."""
 
@@ -51,6 +58,12 @@ class Alone:
 
     def chief_says(self, value: Any = None) -> Any:
         return value
+
+    def by_chief(self, work: Callable[[], Result]) -> Result | None:
+        return work()
+
+    def interrupting(self) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
 
     def agree(self, what: str, value: Any, advice: str) -> None:
         return None
@@ -104,6 +117,17 @@ class Connected:
 
     def chief_says(self, value: Any = None) -> Any:
         return self._channel.chief_says(value)
+
+    def by_chief(self, work: Callable[[], Result]) -> Result | None:
+        if self.rank:
+            return self._channel.wait_for_chief()
+        with self.interrupting():
+            result = work()
+        self._channel.chief_says("done")
+        return result
+
+    def interrupting(self) -> contextlib.AbstractContextManager[None]:
+        return self._channel.interrupting()
 
     def agree(self, what: str, value: Any, advice: str) -> None:
         self._channel.agree(what, value, advice)

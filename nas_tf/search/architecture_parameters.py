@@ -42,7 +42,10 @@ class ArchitectureParameters(keras.layers.Layer):
 
     def values(self) -> np.ndarray:
         """Alpha, −inf for absent candidates."""
-        return np.where(self.offered, self.alpha.numpy(), -np.inf)
+        # A variable's value is copied to the device that is asked for at the moment, wherever it lies.
+        with tf.device(_HOST):
+            alpha = self.alpha.numpy()
+        return np.where(self.offered, alpha, -np.inf)
 
     def probabilities(self) -> np.ndarray:
         """[blocks, candidates], 0 for absent candidates."""

@@ -1,7 +1,7 @@
 """A checked search: images, space, costs and budget, all known to fit before any long work."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TextIO
 
 import numpy as np
@@ -14,6 +14,8 @@ from nas_tf.data.holdout import hold_out
 from nas_tf.data.opening import open_config
 from nas_tf.data.overview import check_disjoint
 from nas_tf.data.sources import ImageSource
+from nas_tf.distribute.shards import Shards
+from nas_tf.distribute.workers import ALONE, Workers
 from nas_tf.latency.candidate_costs import candidate_costs, offered_candidates
 from nas_tf.latency.table import LatencyTable, load_table
 from nas_tf.search import dropping, gates
@@ -130,8 +132,11 @@ def check_problem(config: SearchConfig) -> SearchProblem:
     )
 
 
-def check_before_table(config: SearchConfig) -> None:
+def check_before_table(config: SearchConfig, workers: Workers = ALONE) -> None:
     """Refuses what cannot work whatever a table will say that has yet to be measured.
+
+    Args:
+      workers: the processes that will share the search.
 
     Raises:
       UserError: as `check_problem`; a latency budget is not looked at.
@@ -143,7 +148,16 @@ def check_before_table(config: SearchConfig) -> None:
     work = _work(space, config.resolution, source.num_classes, config.budget)
     if work:
         _check_budget(work, in_space)
-    _images(source, config)
+    check_shards(source, config, _images(source, config)[:2], workers)
+
+
+def check_shards(source: ImageSource, config: SearchConfig, parts: Sequence[Part], workers: Workers) -> None:
+    """Refuses batches of the parts that the processes cannot share equally."""
+    shards = Shards(config.shards, workers)
+    for part in parts:
+        # Smaller than --search_batch_size where the part has fewer images.
+        size = min(config.schedule.batch_size, source.part_size(part))
+        shards.require_divides(size, "A batch of the search")
 
 
 def _images(source: ImageSource, config: SearchConfig) -> tuple[Part, Part, int]:

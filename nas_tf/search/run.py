@@ -22,6 +22,7 @@ from nas_tf.distribute.shared_run import (
     NoLog,
     SharedCheckpoint,
     agree_on_images,
+    end_stage,
     ended_summary,
     open_shared_stage,
     shared_log,
@@ -32,7 +33,7 @@ from nas_tf.search import gates
 from nas_tf.search.config import SearchConfig
 from nas_tf.search.judging import drawn_networks
 from nas_tf.search.outcome import not_converged, unused_budget
-from nas_tf.search.problem import SearchProblem, check_problem
+from nas_tf.search.problem import SearchProblem, check_problem, check_shards
 from nas_tf.search.state import WEIGHT_ADVICE, SearchState
 from nas_tf.space.architecture import in_words
 from nas_tf.space.operations.zero import ZERO
@@ -76,7 +77,7 @@ def run_search(workdir: str, config: SearchConfig, workers: Workers = ALONE) -> 
       UserError: see `check_problem`; or the folder holds another run.
     """
     problem = check_problem(as_begun(workdir, config))
-    _check_shards(problem, workers)
+    check_shards(problem.source, problem.config, (problem.weight_part, problem.alpha_part), workers)
     stage = open_shared_stage(workdir, SEARCH, _settings(problem), _NEWER | _BEFORE, workers)
     agree_on_images(problem.source, config.data.train_split, workers)
     summary = ended_summary(stage, workers)
@@ -88,16 +89,8 @@ def run_search(workdir: str, config: SearchConfig, workers: Workers = ALONE) -> 
         state = SearchState(problem, workers)
         _search(problem, state, stage, clock)
         summary = _finish(problem, state, stage) | {"seconds": clock.seconds()}
-        if workers.rank == 0:
-            stage.write_summary(summary)
+        end_stage(stage, summary, workers)
     return summary
-
-
-def _check_shards(problem: SearchProblem, workers: Workers) -> None:
-    shards = Shards(problem.config.shards, workers)
-    for part in (problem.weight_part, problem.alpha_part):
-        # Smaller than --search_batch_size where the part has fewer images.
-        shards.require_divides(_batch_size(problem, part), "A batch of the search")
 
 
 def _batch_size(problem: SearchProblem, part: Part) -> int:

@@ -176,7 +176,8 @@ class SearchState:
         gradient = self.objective.gradient(found.loss, found.gradient, p, found.p)
         self.parameters.apply_gradient(gradient, found.involved)
         settle(self.parameters, self.objective)
-        require_finite({"alpha": float(np.abs(self.parameters.alpha.numpy()).sum())}, step, _ALPHA_ADVICE)
+        alpha = self.parameters.values()[self.parameters.offered]
+        require_finite({"alpha": float(np.abs(alpha).sum())}, step, _ALPHA_ADVICE)
         self._add(alpha_steps=1, alpha_loss=found.loss)
 
     def _alpha_loss(

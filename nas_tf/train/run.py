@@ -20,16 +20,17 @@ from nas_tf.data.class_names import ClassList, Matching, match_dataset
 from nas_tf.data.opening import open_config
 from nas_tf.data.overview import check_disjoint
 from nas_tf.data.sources import ImageSource
-from nas_tf.distribute.shards import Shards
+from nas_tf.distribute.shards import Shards, own_batches
 from nas_tf.distribute.shared_run import (
     NoLog,
     SharedCheckpoint,
     agree_on_images,
+    end_stage,
     ended_summary,
     open_shared_stage,
     shared_log,
 )
-from nas_tf.distribute.workers import ALONE, Workers, output, own_share
+from nas_tf.distribute.workers import ALONE, Workers, output
 from nas_tf.network.build import build_network
 from nas_tf.network.model_folder import ModelDescription, load_float_model, read_description, save_model
 from nas_tf.space.architecture import Architecture, from_json
@@ -90,9 +91,15 @@ class _Job:
         )
 
     def evaluation_batches(self) -> tf.data.Dataset:
-        """The evaluation split once."""
+        """Of the evaluation split what this process judges, once."""
+        batch_size, size = self.config.batch_size, self.size
         return batches.evaluation_batches(
-            self.source, self.eval_split, self.config.batch_size, self.size.resolution, self.size.resize_size
+            self.source,
+            self.eval_split,
+            batch_size,
+            size.resolution,
+            size.resize_size,
+            rows=own_batches(batch_size, self.workers),
         )
 
 
@@ -120,8 +127,7 @@ def run_train(workdir: str, config: TrainConfig, workers: Workers = ALONE) -> di
             trainer = _trainer(job)
             _train(job, trainer, stage, clock)
             summary = _finish(job, trainer, stage) | {"seconds": clock.seconds()}
-        if workers.rank == 0:
-            stage.write_summary(summary)
+        end_stage(stage, summary, workers)
     return summary
 
 
@@ -275,7 +281,7 @@ def _end_epoch(
 def _evaluate(job: _Job, trainer: WeightTrainer) -> AccuracyCounter:
     """Accuracy on the evaluation split, of which each process judges its share."""
     images = stopping.watched(batches.readable(job.source, batches.on_device(job.evaluation_batches())))
-    return sum_counts(trainer.evaluate(own_share(images, job.workers)), job.source.num_classes, job.workers)
+    return sum_counts(trainer.evaluate(images), job.source.num_classes, job.workers)
 
 
 def _finish(job: _Job, trainer: WeightTrainer, stage: StageFolder) -> dict[str, Any]:

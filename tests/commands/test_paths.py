@@ -14,6 +14,8 @@ from tests.commands.test_help import COMMANDS
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 BENCHMARKS = (
     "benchmarks.checkpoint_cost",
+    "benchmarks.distributed_kills",
+    "benchmarks.distributed_step",
     "benchmarks.evaluate_throughput",
     "benchmarks.input_pipeline",
     "benchmarks.latency_objectives",

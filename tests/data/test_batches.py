@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nas_tf.base.errors import UserError
-from nas_tf.data import batches
+from nas_tf.data import batches, order
 from nas_tf.data.config import NO_AUGMENTATION, Augmentation
 from nas_tf.data.opening import open_source
 from nas_tf.data.preprocess import evaluation_image
@@ -40,6 +40,19 @@ def test_seeds_and_epochs_differ(source):
     (first,) = take(batches.training_batches(source, "train", 20, 12, STRONG, 1), 0, 1)
     (other,) = take(batches.training_batches(source, "train", 20, 12, STRONG, 2), 0, 1)
     assert (first[0] != other[0]).any()
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_processes_read_batches_in_turn(source, processes):
+    """Also of streamed images: the same batches, and the last smaller one once."""
+    every = take(batches.evaluation_batches(source, "train[:17]", 4, 12), 0, None)
+    assert [len(labels) for _, labels in every] == [4, 4, 4, 4, 1]
+    for rank in range(processes):
+        rows = order.Rows(rank * 4, 4, processes * 4)
+        own = take(batches.evaluation_batches(source, "train[:17]", 4, 12, rows=rows), 0, None)
+        assert len(own) == len(every[rank::processes])
+        for (a, b), (c, d) in zip(own, every[rank::processes], strict=True):
+            assert (a == c).all() and (b == d).all()
 
 
 def test_shapes_and_types(source):

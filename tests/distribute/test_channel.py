@@ -164,6 +164,25 @@ def test_a_process_that_is_gone_is_named():
     assert "it ended; the same command goes on from the last checkpoint" in str(found[0])
 
 
+def test_what_was_said_before_parting_is_heard_however_late():
+    """A process that is held looks only when the other's connection has ended already."""
+
+    def work(rank, cluster):
+        channel = opened(cluster)
+        if rank == 0:
+            channel.chief_says("restored")
+            channel.close()
+            return "parted"
+        while not channel.failure:
+            time.sleep(0.01)
+        heard = channel.chief_says()
+        with pytest.raises(UserError, match="Lost the chief"):
+            channel.chief_says()
+        return heard
+
+    assert in_all(2, work) == ["parted", "restored"]
+
+
 def test_a_process_that_is_silent_is_lost_after_the_time_given(monkeypatch):
     def work(rank, cluster):
         connections = handshake.meet(cluster, FACTS, 20.0)

@@ -11,6 +11,10 @@ import time
 
 import pytest
 
+from benchmarks.run_outcome import differences
+from nas_tf.base.run_folder import PIPELINE
+from tests.search.helpers import write_table
+
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 TRAIN = (
     *("--dataset=digits", "--train_split=train[:96]", "--eval_split=test[:40]", "--noflip"),
@@ -184,3 +188,53 @@ def test_sigterm_of_one_saves_and_ends_all(long_alone, tmp_path, who):
     assert "Stopped by SIGTERM. This goes on with it:" in output
     run(tmp_path, *LONG, SEVERAL, "--num_devices=2")
     assert outcome(tmp_path) == outcome(long_alone)
+
+
+WHOLE = (
+    *("--dataset=digits", "--train_split=train[:240]", "--eval_split=test[:40]", "--noflip"),
+    *("--resolution=16", "--min_crop_area=0.7", "--space=tiny", "--target_latency_ms=0.2"),
+    *("--search_warmup_epochs=1", "--search_epochs=1", "--search_batch_size=16", "--search_held_out=0.2"),
+    *("--gate_mode=full", "--epochs=2", "--batch_size=24", "--steps=6", "--finetune_batch_size=16"),
+    *("--finetune_calibration_images=16", "--num_runs=5", "--latency_extra_seconds=0", "--shards=4"),
+)
+
+
+@pytest.mark.slow
+def test_a_pipeline_of_two_processes_ends_with_the_bits_of_one(tmp_path):
+    """From the search to the int8 file; the second is killed in training and goes on."""
+    work = (*WHOLE, f"--latency_table={write_table(tmp_path / 'table.json', 'tiny', 16)}")
+    run(tmp_path / "one", module="nas_tf.pipeline", work=work)
+    several = (SEVERAL, "--num_devices=2")
+    process = start(
+        tmp_path / "two", *several, "--checkpoint_minutes=0.01", module="nas_tf.pipeline", work=work
+    )
+    until(lambda: _saved(tmp_path / "two"), process)
+    (worker,) = children(process)
+    os.kill(worker, signal.SIGKILL)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 1 and "error: Lost worker 1 (127.0.0.1:" in output
+    output = run(tmp_path / "two", *several, module="nas_tf.pipeline", work=work)
+    assert differences(tmp_path / "one", tmp_path / "two", PIPELINE) == []
+    # One of them speaks.
+    assert output.count("[6/6] benchmark") == 1 and output.count("\npipeline\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number,status", [(signal.SIGTERM, 143), (signal.SIGKILL, 1)])
+def test_a_worker_that_ends_while_the_chief_measures_ends_it_too(tmp_path, number, status):
+    """The table is the chief's work alone, and would take an hour; nobody waits for that."""
+    process = start(
+        tmp_path, "--num_runs=100000", SEVERAL, "--num_devices=2", module="nas_tf.pipeline", work=WHOLE
+    )
+    stage = tmp_path / "build_latency_table"
+    until(stage.exists, process)
+    time.sleep(2)
+    (worker,) = children(process)
+    os.kill(worker, number)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == status and "Traceback" not in output
+    said = (
+        "Stopped by SIGTERM. This goes on with it:" if status == 143 else "error: Lost worker 1 (127.0.0.1:"
+    )
+    assert said in output and not (stage / "summary.json").exists()
+    assert not pathlib.Path(f"/proc/{worker}").exists()

@@ -90,6 +90,11 @@ def refusal(*arguments):
         (["--initial_model=no_such_folder"], "'no_such_folder' is not a model folder"),
         (["--num_threads=64"], "num_threads=64; this machine offers 1 to"),
         (["--also_architectures=resnet50"], "--also_architectures='resnet50' is neither"),
+        (["--shards=5"], "A batch of the search of 32 images cannot be cut into --shards=5 equal parts."),
+        (
+            ["--shards=3", "--search_batch_size=33", "--search_held_out=66"],
+            "--batch_size of 32 images cannot be cut into --shards=3 equal parts.",
+        ),
     ],
 )
 def test_mistakes_are_refused_before_any_work(tmp_path, arguments, message):
@@ -129,8 +134,9 @@ def test_seconds_are_those_of_the_stages_however_often_it_is_run(tmp_path, monke
     from export import pipeline_run
 
     plan = [("search", lambda: {"seconds": 200.5}), ("train", lambda: {"seconds": 100.0, "top1": 0.9})]
-    monkeypatch.setattr(pipeline_run, "check_stages", lambda workdir, config: 10)
+    monkeypatch.setattr(pipeline_run, "check_stages", lambda workdir, config, workers: 10)
     monkeypatch.setattr(pipeline_run, "_with_kernels", lambda workdir, config: config)
+    monkeypatch.setattr(pipeline_run, "_shared_settings", lambda config: {})
     monkeypatch.setattr(pipeline_run, "_plan", lambda *_: plan)
     monkeypatch.setattr(pipeline_run, "_forget_graphs", lambda: None)
     monkeypatch.setattr(pipeline_run, "_report", lambda workdir: "r.html")

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.python.eager import context
 
 from benchmarks.host_reads import counted
 from nas_tf.base.errors import UserError
@@ -44,6 +45,19 @@ def test_steps_are_not_waited_for(table, kind, shards, steps, wanted):
     with counted(lambda tensor: tensor.dtype == tf.float32) as count:
         work()
     assert count.reads == wanted
+
+
+@pytest.mark.parametrize("kind", ["warmup", "two"])
+def test_alpha_is_read_in_the_memory_of_the_host(table, kind):
+    """And is not copied to the device first, which would be waited for."""
+    work, _ = equal_steps.kinds(table)[kind](ALONE, 1, 3)
+
+    def elsewhere(tensor):
+        return tensor.dtype == tf.float64 and "CPU:0" not in (context.context().device_name or "")
+
+    with counted(elsewhere) as count, counted(lambda tensor: tensor.dtype == tf.float64) as every:
+        work()
+    assert every.reads >= 3 and count.reads == 0
 
 
 @pytest.mark.parametrize("kind", ["warmup", "two"])
