@@ -116,6 +116,7 @@ def _crops(
     """Pixels uint8 [resolution, resolution, 3] of each file, in order."""
     import tensorflow as tf
 
+    from nas_tf.data.batches import READY
     from nas_tf.data.decode import decode_photo
     from nas_tf.data.preprocess import evaluation_image
 
@@ -127,7 +128,7 @@ def _crops(
     paths = [str(pathlib.Path(image).expanduser()) for image in images]
     files = tf.data.Dataset.from_tensor_slices((paths, list(orientations)))
     crops = files.map(prepared, num_parallel_calls=tf.data.AUTOTUNE)
-    return crops.prefetch(tf.data.AUTOTUNE).as_numpy_iterator()
+    return crops.prefetch(READY).as_numpy_iterator()
 
 
 def _predictions(pixels: np.ndarray, classifier: Classifier, top: int) -> list[dict[str, Any]]:

@@ -12,6 +12,9 @@ from nas_tf.data.config import Augmentation, Part, default_resize_size
 from nas_tf.data.resize_methods import CONTRACT
 from nas_tf.data.sources import ArraySource, ImageSource
 
+# Batches that wait for their reader. AUTOTUNE would double its number each time that the reader waits, up to
+# 2048, all of which fill up when the reader is slow again.
+READY = 8
 _AHEAD = 2  # batches in a GPU's memory before they are needed
 
 
@@ -65,7 +68,7 @@ def evaluation_batches(
     else:
         examples = source.examples(part, rows).map(prepared, num_parallel_calls=tf.data.AUTOTUNE)
         batches = examples.batch(batch_size)
-    return batches.prefetch(tf.data.AUTOTUNE)
+    return batches.prefetch(READY)
 
 
 def training_batches(
@@ -118,7 +121,7 @@ def training_batches(
             )
         )
         batches = examples.batch(kept.size, drop_remainder=True)
-    return batches.prefetch(tf.data.AUTOTUNE)
+    return batches.prefetch(READY)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,9 +1,11 @@
 """Batches: every image, in an order that a resumed run repeats."""
 
 import itertools
+import time
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from nas_tf.base.errors import UserError
 from nas_tf.data import batches, order
@@ -107,3 +109,34 @@ def test_labels_without_ground_truth_are_refused(source):
     for labels in ([0, -1], [source.num_classes]):
         with pytest.raises(UserError, match="no ground truth to compare with"):
             batches.check_labels(np.array(labels), source, "test")
+
+
+class _Counting:
+    """Images that are counted as they are made, by a generator that is slower than its reader."""
+
+    cropped_to = image_size = 8
+    made = 0
+
+    def examples(self, part, rows=None):
+        def images():
+            while True:
+                self.made += 1
+                yield np.zeros((8, 8, 3), np.uint8), 0
+
+        signature = (tf.TensorSpec((8, 8, 3), tf.uint8), tf.TensorSpec((), tf.int64))
+        return tf.data.Dataset.from_generator(images, output_signature=signature)
+
+
+def test_a_reader_that_waits_at_times_does_not_have_more_and_more_made_ahead():
+    source = _Counting()
+    images, read = iter(batches.evaluation_batches(source, "train", 2, 8)), 0
+    for _ in range(8):
+        for _ in range(40):  # the reader waits
+            next(images)
+            read += 2
+        before = -1
+        while source.made != before:  # the images wait
+            before = source.made
+            time.sleep(0.2)
+    # Two in a batch; some more are on their way.
+    assert source.made - read < 2 * (batches.READY + 8)
