@@ -223,3 +223,10 @@ def test_differences_of_two_identities_are_short_whatever_a_file_holds():
     mine = tiny_table().identity
     (difference,) = dataclasses.replace(mine, space="y" * 20_000).differences(mine)
     assert difference.startswith("space: yyy") and len(difference) < 200
+
+
+def test_a_table_of_another_space_is_refused_briefly_whatever_its_name():
+    table = tiny_table(identity=dataclasses.replace(tiny_table().identity, space="y" * 20_000))
+    with pytest.raises(UserError, match="does not fit this search: space yyy") as refused:
+        table.check_fits("tiny", 32, 1.0, 10)
+    assert len(str(refused.value)) < 300
