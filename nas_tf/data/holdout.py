@@ -11,7 +11,8 @@ def hold_out(source: ImageSource, split: str, num_images: int) -> tuple[Part, Pa
     """Divides a split into images for the weights and images for the architecture.
 
     Every class gives the same number (give or take one), namely its first ones in the split's
-    fixed order, which is random. So only as much is read as holds them.
+    fixed order, which is random. So only as much is read as holds them. Of fewer images than classes,
+    classes give one or none; if some of these have no image in the split, those that have are taken.
 
     Args:
       source: where the images are.
@@ -31,22 +32,42 @@ def hold_out(source: ImageSource, split: str, num_images: int) -> tuple[Part, Pa
         "allowed: at least 1, and fewer than all; a number below 1 is a share.",
     )
     quota = _quotas(num_images, source.num_classes)
-    taken = collections.Counter()
-    positions = []
+    positions, short = _first_ones(source, split, quota)
+    if short and num_images < source.num_classes:
+        quota = _quotas_of_present(source, split, num_images) or quota
+        positions, short = _first_ones(source, split, quota)
+    names = ", ".join(source.labels[index] for index in short[:3])
+    require(
+        not short,
+        f"The split {split!r} has too few images of {names} to hold out {num_images} in equal shares; hold "
+        "out fewer.",
+    )
+    held = tuple(positions)
+    return Part(split, held, complement=True), Part(split, held)
+
+
+def _first_ones(source: ImageSource, split: str, quota: list[int]) -> tuple[list[int], list[int]]:
+    """(positions of the first images of each class, as many as it has to give; classes with too few)."""
+    taken: collections.Counter[int] = collections.Counter()
+    positions, wanted = [], sum(quota)
     for position, label in enumerate(source.labels_in_order(split)):
         if taken[int(label)] < quota[int(label)]:
             taken[int(label)] += 1
             positions.append(position)
-            if len(positions) == num_images:
+            if len(positions) == wanted:
                 break
-    short = [name for index, name in enumerate(source.labels) if taken[index] < quota[index]]
-    require(
-        not short,
-        f"The split {split!r} has too few images of {', '.join(short[:3])} to hold "
-        f"out {num_images} in equal shares; hold out fewer.",
-    )
-    held = tuple(positions)
-    return Part(split, held, complement=True), Part(split, held)
+    return positions, [index for index, number in enumerate(quota) if taken[index] < number]
+
+
+def _quotas_of_present(source: ImageSource, split: str, num_images: int) -> list[int]:
+    """One of each of so many classes that have images, spread over them; nothing if they are fewer."""
+    present = sorted({int(label) for label in source.labels_in_order(split)})
+    if len(present) < num_images:
+        return []
+    quota = [0] * source.num_classes
+    for index, number in zip(present, _quotas(num_images, len(present)), strict=True):
+        quota[index] = number
+    return quota
 
 
 def _quotas(num_images: int, num_classes: int) -> list[int]:

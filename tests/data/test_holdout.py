@@ -49,3 +49,26 @@ def test_impossible_numbers_are_refused(digits, num_images):
 def test_classes_that_are_too_small_are_named(digits):
     with pytest.raises(UserError, match="too few images of .* to hold out 1400 in equal shares"):
         hold_out(digits, "train", 1400)
+
+
+class _Sparse:
+    """Ten classes, of which five have images."""
+
+    num_classes, labels = 10, [f"class {i}" for i in range(10)]
+    _own = (8, 1, 1, 3, 4, 7, 8)
+
+    def part_size(self, split):
+        return len(self._own)
+
+    def labels_in_order(self, split):
+        return iter(self._own)
+
+
+def test_of_fewer_images_than_classes_those_that_are_there_give_one():
+    """Equal shares would be of classes 3, 6 and 9, of which two have no image."""
+    weights, held = hold_out(_Sparse(), "train", 3)
+    # The second, fourth and fifth of classes 1, 3, 4, 7 and 8, the first image of each.
+    assert held.positions == (0, 3, 5)
+    assert weights.complement and weights.positions == held.positions
+    with pytest.raises(UserError, match="too few images of class .* to hold out 6"):
+        hold_out(_Sparse(), "train", 6)
