@@ -38,6 +38,7 @@ SHORTER = (
     (r"nas_tf\.search", f"{_SEARCH} --train_split=train[:2%]"),
     (r"nas-tf finetune", "--finetune_calibration_images=16"),
     (r"export\.(benchmark|table1)", "--num_runs=5"),
+    (r"benchmarks\.checkpoint_cost --workdir", f"{_SHARE} --epochs=1"),
     (r"benchmarks\.oblong_photos", "--train_images=400 --eval_split=test[:100]"),
     (r"nas_tf\.train .*runs/oblong", "--epochs=1"),
     (r"benchmarks\.most_macs", "--num_runs=5 --spaces=full"),
