@@ -145,8 +145,10 @@ def decide(
         if chosen is None:
             raise UserError(
                 f"The model {model!r} takes float32, and nothing in the file says how pixels are "
-                "scaled; give --input_mean and --input_std in pixel units, x = (pixel - mean) / "
+                "scaled; give --input_mean and --input_std (of a file of --compare_with: "
+                "--compare_input_mean and --compare_input_std) in pixel units, x = (pixel - mean) / "
                 "std: 0 and 255 for [0, 1], 127.5 and 127.5 for [-1, 1], 0 and 1 for [0, 255], "
+                "123.675,116.28,103.53 and 58.395,57.12,57.375 for ImageNet's mean and standard deviation, "
                 "128 and 128 for this project's files."
             )
         return InputScaling(

@@ -160,8 +160,9 @@ def _faults(rows: list[Row], looks: list[ImageFile], decode_all: bool) -> list[F
 def _refuse(root: str, listing: Listing, faults: list[Fault], allowed: int) -> None:
     problems = list(listing.problems)
     if faults:
-        more = f" (--max_bad_images={allowed})" if allowed else ""
-        problems.append(_in_words(root, faults, f"repair or remove{more}"))
+        more = f" instead of {allowed}" if allowed else ""
+        advice = f"repair or remove them, or leave them out with --max_bad_images={len(faults)}{more}"
+        problems.append(_in_words(root, faults, advice))
     require(
         not problems,
         f"The folder {root!r} cannot be used as it is. It holds " + "\nIt also holds ".join(problems),

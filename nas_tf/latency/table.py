@@ -29,6 +29,7 @@ MISSING = ("error", "estimate")
 # Far above any table (the published one has 72 entries), so that no file fills the memory.
 _MAX_BYTES = 32 << 20
 _MAX_ENTRIES = 100_000
+_SHOWN_KEYS = 3  # of those that are missing
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,12 +89,27 @@ class LatencyTable:
         absent = [] if self.missing == "estimate" else self.missing_keys(layers)
         # A single one is told by `entry`, which also names the nearest.
         if len(absent) > 1:
+            shown = ", ".join(map(repr, absent[:_SHOWN_KEYS]))
+            more = f" and {len(absent) - _SHOWN_KEYS} more" if len(absent) > _SHOWN_KEYS else ""
             raise UserError(
-                f"The latency table {self.path!r} lacks {len(absent)} entries of this network: "
-                f"{', '.join(map(repr, absent))}. Measure a table for this network, or allow "
-                "--missing_latency=estimate."
+                f"The latency table {self.path!r} lacks {len(absent)} entries of this network"
+                f"{self._made_for_another(resolution, num_classes)}: {shown}{more}. Measure a table for this "
+                "network (--also_architectures), or allow --missing_latency=estimate."
             )
         return self.intercept_ms + sum(map(self.cost_ms, layers))
+
+    def _made_for_another(self, resolution: int, num_classes: int) -> str:
+        """That the table is for other images or classes than these; nothing where that is not known."""
+        own = self.identity
+        asked = {"resolution": resolution, "num_classes": num_classes}
+        other = {name: value for name, value in asked.items() if getattr(own, name) not in (0, value)}
+        if not other:
+            return ""
+        held, wanted = (
+            " and ".join(f"--{name}={value}" for name, value in values.items())
+            for values in ({name: getattr(own, name) for name in other}, other)
+        )
+        return f", for it was measured with {held}, not with {wanted}"
 
     def missing_keys(self, layers: tuple[LayerSpec, ...]) -> list[str]:
         """Keys of these layers that were not measured, each once, in order."""
@@ -127,9 +143,13 @@ class LatencyTable:
             absent = space.latency_specs(resolution, num_classes).keys() - self.entries.keys()
             if absent:
                 differing.append(f"{len(absent)} entries are missing, such as {min(absent)!r}")
+        only_classes = len(differing) == 1 and own.num_classes not in (0, num_classes)
+        advice = (
+            " --missing_latency=estimate takes it, with the classifier estimated." if only_classes else ""
+        )
         require(
             not differing,
-            f"The latency table {self.path!r} does not fit this search: {'; '.join(differing)}.",
+            f"The latency table {self.path!r} does not fit this search: {'; '.join(differing)}.{advice}",
         )
 
     @functools.cached_property

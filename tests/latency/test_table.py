@@ -230,3 +230,22 @@ def test_a_table_of_another_space_is_refused_briefly_whatever_its_name():
     with pytest.raises(UserError, match="does not fit this search: space yyy") as refused:
         table.check_fits("tiny", 32, 1.0, 10)
     assert len(str(refused.value)) < 300
+
+
+def test_a_table_of_other_images_is_said_before_its_missing_entries():
+    table = tiny_table(path="t.json")
+    with pytest.raises(UserError) as refused:
+        table.predict_ms(PROXYLESS_MOBILE, 160, 1000)
+    said = str(refused.value)
+    held, asked = "--resolution=32 and --num_classes=10", "--resolution=160 and --num_classes=1000"
+    assert f"for it was measured with {held}, not with {asked}: " in said
+    # Three of them are named, the others counted.
+    assert said.count("input:") == 3 and " more. Measure a table for this network" in said
+
+
+def test_of_other_classes_alone_it_is_said_how_the_table_is_taken():
+    with pytest.raises(UserError, match="num_classes 10 there, 3 asked. --missing_latency=estimate takes it"):
+        tiny_table().check_fits("tiny", 32, 1.0, 3)
+    with pytest.raises(UserError) as refused:
+        tiny_table().check_fits("tiny", 64, 1.0, 3)
+    assert "estimate" not in str(refused.value)
