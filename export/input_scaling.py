@@ -18,6 +18,8 @@ _MIN_VALUES = 64
 # Range over all channels of (pixel / 255 − mean) / std with ImageNet's usual means.
 # Red reaches lowest and blue highest.
 _IMAGENET_RANGE = (-0.485 / 0.229, (1 - 0.406) / 0.225)
+# Of pixels scaled by one mean and one deviation, as is usual.
+_USUAL_RANGES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0), (-128.0, 127.0))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,15 +199,26 @@ def _instead(given: Normalization | None, own: Normalization | None) -> str:
 
 
 def _hint(tensor: InputTensor) -> str:
-    """A word where the input's range is that of per-channel means which nobody stated."""
+    """A word where the input's range is that of means and deviations which nobody stated."""
     ends = [(end - tensor.zero_point) * tensor.scale for end in int8.ends(tensor.dtype)]
     if not all(abs(end - usual) < 0.05 for end, usual in zip(ends, _IMAGENET_RANGE, strict=True)):
-        return ""
+        if any(_near(ends, usual) for usual in _USUAL_RANGES):
+            return ""
+        return (
+            f", whose range of {ends[0]:.3g} to {ends[1]:.3g} is that of no usual scaling; if it was trained "
+            "on (pixel - mean) / std, give --input_mean and --input_std in pixel units"
+        )
     return (
         f", whose range of {ends[0]:.3g} to {ends[1]:.3g} looks like ImageNet's means and "
         "deviations; if it was trained with them, give --input_mean=123.675,116.28,103.53 "
         "--input_std=58.395,57.12,57.375"
     )
+
+
+def _near(ends: Sequence[float], usual: tuple[float, float]) -> bool:
+    """Whether both ends are within a hundredth of the usual range's width."""
+    width = usual[1] - usual[0]
+    return all(abs(end - other) <= 0.01 * width for end, other in zip(ends, usual, strict=True))
 
 
 def _numbers(values: Sequence[float]) -> str:

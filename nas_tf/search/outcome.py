@@ -25,8 +25,8 @@ def not_converged(log_p: np.ndarray, offered: np.ndarray) -> dict[str, str]:
     return {
         "not_converged": f"in {undecided} of {free.sum()} blocks no candidate is more probable than all "
         f"others together (mean of the largest probabilities {largest.mean():.2f}), so the network is little "
-        "more than a draw; use more --search_epochs, or a larger --search_alpha_learning_rate or "
-        "--gate_mode=full, in another --workdir"
+        "more than a draw; use more --search_epochs, a smaller --search_alpha_every (for few images 1), a "
+        "larger --search_alpha_learning_rate or --gate_mode=full, in another --workdir"
     }
 
 

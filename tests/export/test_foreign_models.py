@@ -105,6 +105,7 @@ def test_integer_inputs_get_the_pixels(kind, dtype, config, tmp_path):
     summary = evaluate_model(path, config)
     assert summary["top1"] == 1.0 and summary["input_type"] == dtype
     assert summary["input_scaling"]["formula"] == {"uint8": "pixel", "int8": "pixel - 128"}[dtype]
+    assert summary["input_scaling"]["reason"] == f"the input is {dtype}"
     # The same by its own scale: one mean and one std are undone by it.
     assert evaluate_model(path, asked(config, *KINDS[kind]))["top1"] == 1.0
 
@@ -114,7 +115,11 @@ def test_integer_inputs_with_means_by_channel(dtype, config, tmp_path):
     """Channels so far apart that pixels as they are would be wrong."""
     apart = ([40.0, 128.0, 200.0], [40.0, 64.0, 128.0])
     path = foreign.integer_file(tmp_path / "m.tflite", foreign.nearest_brightness(*apart), *apart, dtype)
-    assert evaluate_model(path, config)["top1"] <= 0.5
+    without = evaluate_model(path, config)
+    assert without["top1"] <= 0.5
+    # From (0 - 128) / 64 to (255 - 40) / 40.
+    reason = without["input_scaling"]["reason"]
+    assert "range of -2 to 5.38 is that of no usual scaling" in reason and "--input_mean" in reason
     by_flags = evaluate_model(path, asked(config, *apart))
     assert (
         by_flags["top1"] == 1.0 and f"the {dtype} input's own scale" in (by_flags["input_scaling"]["reason"])
