@@ -32,7 +32,7 @@ SHORTER = (
         r"pipeline --preset=cifar10",
         f"{_SEARCH} {_TRAINING} {_TABLE} {_SHARE}",
     ),
-    (r"build_latency_table .*--correction_networks", f"{_TABLE} --correction_networks=4"),
+    (r"build_latency_table .*--correction_networks", f"{_TABLE} --correction_networks=6"),
     (r"build_latency_table", _TABLE),
     (r"check_latency_table", "--num_networks=3 --num_runs=5"),
     (r"nas_tf\.search", f"{_SEARCH} --train_split=train[:2%]"),
