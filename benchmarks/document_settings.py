@@ -12,13 +12,13 @@ PLACEHOLDERS = {
 }
 
 _TABLE = "--num_runs=5 --latency_extra_seconds=0"
-_SEARCH = "--search_tied_epochs=0 --search_warmup_epochs=1 --search_epochs=1"
+_SEARCH = "--search_tied_epochs=0 --search_warmup_epochs=1 --search_epochs=1 --search_held_out=0.2"
 _TRAINING = "--epochs=1 --steps=1"
 _SHARE = "--train_split=train[:2%] --eval_split=test[:2%] --split=test[:2%]"  # of a large dataset
 # 200 images and a processor, in place of 1.28 million and accelerators.
 _SAMPLE = (
     "--mixed_precision=false --jit_compile=false --batch_size=40 --search_batch_size=40 "
-    "--search_held_out=0.2 --finetune_batch_size=8 --finetune_calibration_images=16"
+    "--finetune_batch_size=8 --finetune_calibration_images=16"
 )
 # The first expression that is found in a command appends its flags, all of them in the command's help.
 SHORTER = (
