@@ -22,7 +22,7 @@ import time
 
 from absl import flags
 
-from benchmarks.run_outcome import differences, half_written
+from benchmarks.run_outcome import children, differences, half_written
 from flags import paths
 from nas_tf.base import cli, files
 from nas_tf.base.errors import require
@@ -113,7 +113,7 @@ def _killed(process: subprocess.Popen, victim: int, after: float) -> dict[str, i
         process.wait(after)
         return {"ended before": 1}
     except subprocess.TimeoutExpired:
-        workers = _children(process.pid)
+        workers = children(process.pid)
     # A process that does not run yet, or no more, is as good as the chief.
     of_worker = 0 < victim <= len(workers)
     os.kill(workers[victim - 1] if of_worker else process.pid, signal.SIGKILL)
@@ -141,13 +141,6 @@ def _alive(pid: int) -> bool:
         return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
         return False
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        return [int(child) for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
 
 
 def _begin(folder: pathlib.Path, workdir: pathlib.Path, stage: str, processes: int) -> subprocess.Popen:

@@ -16,6 +16,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from benchmarks.run_outcome import children
+
 _EVERY_S = 0.5
 _PARTS = 10
 _PAGE_BYTES = 4096
@@ -53,11 +55,10 @@ def resident_mib(pid: int) -> float:
     """Of a process and all that it started; those that have ended count nothing."""
     try:
         pages = int(pathlib.Path(f"/proc/{pid}/statm").read_text().split()[1])
-        children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except (OSError, IndexError):
         return 0.0
     # mib = pages * page / 2^20
-    return pages * _PAGE_BYTES / 2**20 + sum(resident_mib(int(child)) for child in children)
+    return pages * _PAGE_BYTES / 2**20 + sum(map(resident_mib, children(pid)))
 
 
 if __name__ == "__main__":

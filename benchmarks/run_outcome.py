@@ -70,3 +70,11 @@ def _stripped(summary: Any) -> Any:
         return summary
     # Measured latencies are of the moment.
     return {k: _stripped(v) for k, v in summary.items() if k not in _OWN and k != BENCHMARK}
+
+
+def children(pid: int) -> list[int]:
+    """Processes that a process started and that are there; none of one that has ended."""
+    try:
+        return [int(child) for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except OSError:
+        return []

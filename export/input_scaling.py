@@ -201,17 +201,17 @@ def _instead(given: Normalization | None, own: Normalization | None) -> str:
 def _hint(tensor: InputTensor) -> str:
     """A word where the input's range is that of means and deviations which nobody stated."""
     ends = [(end - tensor.zero_point) * tensor.scale for end in int8.ends(tensor.dtype)]
-    if not all(abs(end - usual) < 0.05 for end, usual in zip(ends, _IMAGENET_RANGE, strict=True)):
-        if any(_near(ends, usual) for usual in _USUAL_RANGES):
-            return ""
+    if any(_near(ends, usual) for usual in _USUAL_RANGES):
+        return ""
+    said = f", whose range of {ends[0]:.3g} to {ends[1]:.3g}"
+    if _near(ends, _IMAGENET_RANGE):
         return (
-            f", whose range of {ends[0]:.3g} to {ends[1]:.3g} is that of no usual scaling; if it was trained "
-            "on (pixel - mean) / std, give --input_mean and --input_std in pixel units"
+            f"{said} looks like ImageNet's means and deviations; if it was trained with them, give "
+            "--input_mean=123.675,116.28,103.53 --input_std=58.395,57.12,57.375"
         )
     return (
-        f", whose range of {ends[0]:.3g} to {ends[1]:.3g} looks like ImageNet's means and "
-        "deviations; if it was trained with them, give --input_mean=123.675,116.28,103.53 "
-        "--input_std=58.395,57.12,57.375"
+        f"{said} is that of no usual scaling; if it was trained on (pixel - mean) / std, give --input_mean "
+        "and --input_std in pixel units"
     )
 
 

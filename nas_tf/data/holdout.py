@@ -34,8 +34,8 @@ def hold_out(source: ImageSource, split: str, num_images: int) -> tuple[Part, Pa
     quota = _quotas(num_images, source.num_classes)
     positions, short = _first_ones(source, split, quota)
     if short and num_images < source.num_classes:
-        quota = _quotas_of_present(source, split, num_images) or quota
-        positions, short = _first_ones(source, split, quota)
+        present = _quotas_of_present(source, split, num_images)
+        positions, short = _first_ones(source, split, present) if present else (positions, short)
     names = ", ".join(source.labels[index] for index in short[:3])
     require(
         not short,

@@ -4,8 +4,9 @@ import dataclasses
 import math
 from typing import Any
 
-from nas_tf.base.errors import UserError, quoted, require, shortened
+from nas_tf.base.errors import UserError, quoted, require
 
+_LONGEST_NAME = 200  # characters
 MAX_MS = 1e6  # a quarter of an hour, more than any layer takes: larger numbers have another unit
 
 
@@ -64,7 +65,7 @@ class Identity:
         """`field: mine, theirs` for each compared field that differs."""
         names = [f.name for f in dataclasses.fields(self) if f.compare]
         return [
-            f"{n}: {shortened(str(getattr(self, n)), 60)}, not {shortened(str(getattr(other, n)), 60)}"
+            f"{n}: {getattr(self, n)}, not {getattr(other, n)}"
             for n in names
             if getattr(self, n) != getattr(other, n)
         ]
@@ -127,7 +128,9 @@ def identity_from_json(content: Any, where: str) -> Identity:
         value = content.get(name) if isinstance(content, dict) else None
         allowed: Any = dict if name == "details" else field.type
         # JSON's true and false are integers to Python.
-        if not isinstance(value, allowed) or isinstance(value, bool):
+        # Names stand in messages about tables that differ.
+        too_long = isinstance(value, str) and len(value) > _LONGEST_NAME
+        if not isinstance(value, allowed) or isinstance(value, bool) or too_long:
             raise UserError(f"The {where} has no valid {name!r} ({quoted(value)}).")
         values[name] = value
     return Identity(**values)

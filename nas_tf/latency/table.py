@@ -7,7 +7,7 @@ import pathlib
 from typing import Any
 
 from nas_tf.base import files
-from nas_tf.base.errors import UserError, quoted, require, shortened
+from nas_tf.base.errors import UserError, quoted, require
 from nas_tf.latency.entries import (
     Correction,
     Entry,
@@ -137,7 +137,7 @@ class LatencyTable:
         for name, value in asked.items():
             # Empty or 0 where a published table does not say.
             if getattr(own, name) and getattr(own, name) != value:
-                differing.append(f"{name} {shortened(str(getattr(own, name)), 60)} there, {value} asked")
+                differing.append(f"{name} {getattr(own, name)} there, {value} asked")
         if not differing and self.missing == "error":
             space = find_space(space_name).scaled(width_multiplier)
             absent = space.latency_specs(resolution, num_classes).keys() - self.entries.keys()

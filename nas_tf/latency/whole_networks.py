@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nas_tf.base import files
-from nas_tf.base.errors import require, shortened
+from nas_tf.base.errors import require
 from nas_tf.latency.model_cache import EMPTY, ModelCache, layer_builders, network_builders, network_name
 from nas_tf.latency.stitch import stitch
 from nas_tf.latency.table import LatencyTable
@@ -87,7 +87,7 @@ def measure_networks(
       UserError: the device is not the one that the table was measured on.
     """
     differing = [
-        f"{name} {shortened(str(getattr(table.identity, name)), 60)} there, {value} here"
+        f"{name} {getattr(table.identity, name)} there, {value} here"
         for name, value in device.identity_fields().items()
         if name != "details" and getattr(table.identity, name) != value
     ]
