@@ -1,4 +1,4 @@
-"""How well a table predicts whole networks, and the correction that makes it predict better."""
+"""How well a table predicts whole networks, as it is and with a new correction."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from nas_tf.base.errors import require
+from nas_tf.latency.correction import fit_correction
 from nas_tf.latency.entries import Correction
 from nas_tf.latency.random_networks import architectures_within, band_of, random_architectures
 from nas_tf.latency.table import LatencyTable
@@ -53,31 +54,6 @@ def noise_floor_percent(networks: Sequence[Measured]) -> float:
     """Mean difference of a network's two halves, in per cent: the measurement against itself."""
     first, second = np.array([network.halves_ms for network in networks]).T
     return float(100 * np.abs(first / second - 1).mean())
-
-
-def fit_correction(table: LatencyTable, networks: Sequence[Measured]) -> Correction:
-    """The one factor on all entries that makes them sum to these whole networks.
-
-        scale = median((measured − baseline) / Σ entries)
-
-    No intercept, because random networks hardly determine one.
-
-    Raises:
-      UserError: fewer than three networks.
-    """
-    # Of fewer, one disturbed network would move the median.
-    require(len(networks) >= 3, f"A correction needs 3 networks or more, not {len(networks)}.")
-    # From the entries as they were measured: a new factor is not built upon an older one.
-    plain = dataclasses.replace(table, correction=Correction())
-    sums = predictions_ms(plain, networks) - plain.baseline_ms
-    measured = np.array([network.median_ms for network in networks]) - plain.baseline_ms
-    return Correction(
-        float(np.median(measured / sums)),
-        0.0,
-        len(networks),
-        tuple(network.architecture.to_string() for network in networks),
-        tuple(network.median_ms for network in networks),
-    )
 
 
 def report(table: LatencyTable, networks: Sequence[Measured]) -> dict[str, Any]:

@@ -5,11 +5,8 @@ import pathlib
 
 from nas_tf.base import files
 from nas_tf.base.errors import require
-from nas_tf.latency.accuracy import (
-    BUILD_SEED,
-    fit_correction,
-    report,
-)
+from nas_tf.latency.accuracy import BUILD_SEED, report
+from nas_tf.latency.correction import fit_correction
 from nas_tf.latency.devices import DeviceConfig, HostConfig, open_device
 from nas_tf.latency.entries import Entry, Identity
 from nas_tf.latency.model_cache import EMPTY, ModelCache, layer_builders, network_name

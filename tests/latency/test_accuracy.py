@@ -20,16 +20,6 @@ from tests.latency.fake_device import FakeDevice
 from tests.latency.test_table import tiny_table
 
 
-def networks_of(table, factor, count=8, seed=0):
-    """Networks whose measured latency is baseline + factor · Σ entries."""
-    found = []
-    for network in random_architectures(TINY, count, seed):
-        total = table.predict_ms(network, 32, 10) - table.baseline_ms
-        value = table.baseline_ms + factor * total
-        found.append(Measured(network, value, (value, value)))
-    return found
-
-
 def test_error_figures_by_hand():
     predicted = np.array([1.02, 1.96, 3.21, 4.6])  # +2 %, −2 %, +7 %, +15 %
     figures = accuracy.prediction_error(predicted, np.array([1.0, 2.0, 3.0, 4.0]))
@@ -45,21 +35,6 @@ def test_error_figures_by_hand():
 def test_noise_floor_compares_a_network_with_itself():
     networks = [Measured(None, 1.0, (1.02, 1.0)), Measured(None, 1.0, (0.96, 1.0))]
     assert accuracy.noise_floor_percent(networks) == pytest.approx(3.0)
-
-
-def test_correction_finds_the_factor_and_ignores_one_disturbed_network():
-    table = tiny_table(correction=Correction(3.0, 0.0, 5))  # an earlier one is not built upon
-    networks = networks_of(tiny_table(), 1.25, count=7)
-    networks[0] = dataclasses.replace(networks[0], median_ms=10 * networks[0].median_ms)
-    correction = accuracy.fit_correction(table, networks)
-    assert correction == Correction(
-        pytest.approx(1.25), 0.0, 7, tuple(n.architecture.to_string() for n in networks), ANY
-    )
-    corrected = dataclasses.replace(table, correction=correction)
-    others = networks_of(tiny_table(), 1.25, count=9, seed=3)
-    assert accuracy.report(corrected, others)["mape_percent"] == pytest.approx(0, abs=1e-9)
-    with pytest.raises(UserError, match="3 networks or more"):
-        accuracy.fit_correction(table, networks[:2])
 
 
 def test_random_networks_differ_and_cover_the_space():
