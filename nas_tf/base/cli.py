@@ -11,7 +11,7 @@ from typing import Any
 from absl import app, flags
 from absl import logging as absl_logging
 
-from nas_tf.base import files, run_history, stopping, streams, subcommands
+from nas_tf.base import files, flag_parsing, run_history, stopping, streams, subcommands
 from nas_tf.base.errors import UserError, require
 from nas_tf.base.startup import quiet_tensorflow
 
@@ -50,7 +50,7 @@ def run(main: Callable[..., None], takes_files: bool = False, resumes: bool = Tr
             show()
             sys.stdout.flush()
             sys.exit(0)
-        app.run(lambda argv: _guarded(main, argv, takes_files, resumes))
+        app.run(lambda argv: _guarded(main, argv, takes_files, resumes), flags_parser=flag_parsing.parse)
     except SystemExit as ended:
         # absl exits with 1 after showing help, but help that was asked for is a success.
         asked = any(argument.lstrip("-") in _HELP for argument in sys.argv[1:])

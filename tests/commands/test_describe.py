@@ -93,7 +93,7 @@ def test_layers_out_of_proportion_are_marked(tmp_path):
         (["--architecture=mobilenet_v2", "--width_multiplier=0"], "flag --width_multiplier=0"),
         (["--architecture=mobilenet_v2", "extra"], "Unexpected argument 'extra'"),
         (["--architecture=mobilenet_v2", "--latency_table=none.json"], "no latency table 'none.json'"),
-        ([], "--architecture must have a value"),
+        ([], "--architecture is required."),
     ],
 )
 def test_mistakes_get_one_sentence(arguments, message):

@@ -148,7 +148,7 @@ def test_a_preset_reaches_the_command():
     """Its --workdir satisfies the command, which then refuses what is left."""
     done = run("pipeline", "--preset=quickstart", "left")
     assert done.returncode == 1 and "error: Unexpected argument 'left'" in done.stderr
-    assert "Flag --workdir must have a value" in run("pipeline", "left").stderr
+    assert "--workdir is required." in run("pipeline", "left").stderr
 
 
 @pytest.mark.parametrize("name", neighbours.NAMES)
