@@ -155,7 +155,7 @@ def _accuracy(run: RunFacts | None) -> str:
         for label, row in (found or {"this file": evaluated}).items()
     ]
     table = _table(("network", "top-1 (95 % interval)", "top-5", "images", "kernels"), rows)
-    note = f"Measured on `{evaluated['dataset']}`, split `{evaluated['split']}`."
+    note = f"Measured on `{_dataset(evaluated['dataset'])}`, split `{evaluated['split']}`."
     if evaluated["background_class"]:
         note += f" Images taken for background: {evaluated['background_predictions']}."
     return f"{table}\n\n{note}{_weakest(evaluated)}"
@@ -195,10 +195,15 @@ def _data(run: RunFacts | None) -> str:
         return "Not known to this file: it was converted outside of a run folder, or from imported weights."
     images = run.value(TRAIN, "train_images")
     counted = f", {images:,} images" if images else ""
-    rows = [("trained on", f"`{settings['dataset']}`, split `{settings['train_split']}`{counted}")]
+    rows = [("trained on", f"`{_dataset(settings['dataset'])}`, split `{settings['train_split']}`{counted}")]
     if run.num_classes:
         rows.append(("classes", f"{run.num_classes}"))
     return _table(("", ""), rows)
+
+
+def _dataset(name: str) -> str:
+    """A dataset's name, or its folder's: a card is shared, where it lies on this machine is not."""
+    return pathlib.PurePath(name).name or name
 
 
 def _made(summary: dict[str, Any], run: RunFacts | None) -> str:

@@ -20,7 +20,7 @@ def _run(float_folder, qat_folder, tmp_path_factory):
     root = tmp_path_factory.mktemp("run")
     shutil.copytree(float_folder, root / "train" / "model")
     shutil.copytree(qat_folder, root / "finetune" / "model")
-    data = {"dataset": "fruit", "train_split": "train[:90%]"}
+    data = {"dataset": "/home/someone/fruit", "train_split": "train[:90%]"}
     files.write_json(root / "train" / "settings.json", {"data": data})
     files.write_json(root / "train" / "summary.json", {"epochs": 7, "train_images": 1234, "top1": 0.9})
     files.write_json(root / "finetune" / "settings.json", {"calibration_images": 55, "steps": 66})
@@ -30,7 +30,7 @@ def _run(float_folder, qat_folder, tmp_path_factory):
 
 MEASURED = {
     "model": "m.tflite",
-    "dataset": "fruit",
+    "dataset": "/home/someone/fruit",
     "split": "test",
     "top1": 0.75,
     "top5": 1.0,
@@ -108,6 +108,8 @@ def test_a_report_fills_in_what_was_measured(run, tmp_path):
     assert "| its simulation | 80.00% (" in card and "Images taken for background: 3." in card
     assert r"Weakest classes: bear\_\* 20% of 10, chair 80% of 10, apple 90% of 10." in card
     assert "| median | 12.35 ms for one image |" in card and "Pixel 2, 1 thread(s)" in card
+    # A card is shared: where a folder lies on its maker's machine is left out.
+    assert "Measured on `fruit`, split `test`" in card and "someone" not in card
     assert "not measured on a phone" not in card and "Not measured yet" not in card
     assert text(run[0]) != card, "the first run's own card is left alone"
 
