@@ -7,8 +7,10 @@ from typing import Any
 from nas_tf.base import clock, files
 from nas_tf.base.run_folder import TABLE, open_stage
 from nas_tf.latency.build import BuildConfig, build_table
+from nas_tf.latency.random_networks import reach_of
 from nas_tf.latency.slow_entries import slow_entries, slow_for_people
 from nas_tf.latency.table import LatencyTable
+from nas_tf.space.search_space import find_space
 
 # Runs of earlier versions do not say which networks their tables have beside the space's: none.
 _NEWER: dict[str, Any] = {"also": []}
@@ -23,7 +25,8 @@ def run_build_table(workdir: str, config: BuildConfig) -> dict[str, Any]:
 
     Returns:
       The summary: `device`, `kernels`, `entries`, `seconds`, `output`, `unsteady`,
-      `slow_entries` (see `nas_tf.latency.slow_entries`), and the identity.
+      `slow_entries` (see `nas_tf.latency.slow_entries`), `fastest_network_ms` and
+      `slowest_network_ms` as the table predicts them, and the identity.
     """
     if not workdir:
         summary = _summary(config)
@@ -51,6 +54,7 @@ def _summary(config: BuildConfig) -> dict[str, Any]:
     # That file holds the timings of a build that was cut short.
     with clock.kept_with(f"{config.output}.partial.json") as working_time:
         table = build_table(config)
+    reach = reach_of(find_space(config.space).scaled(config.width_multiplier), table)
     return {
         "device": table.identity.device,
         "kernels": table.identity.kernels,
@@ -58,6 +62,8 @@ def _summary(config: BuildConfig) -> dict[str, Any]:
         "seconds": working_time.seconds(),
         "output": config.output,
         "baseline_ms": table.baseline_ms,
+        "fastest_network_ms": reach.low_ms,
+        "slowest_network_ms": reach.high_ms,
         "unsteady": unsteady_keys(table),
         "slow_entries": [group.to_json() for group in slow_entries(table)],
         "correction": table.correction.figures(),
@@ -81,8 +87,19 @@ def facts_for_people(summary: dict[str, Any]) -> dict[str, Any]:
         "unsteady entries": len(summary["unsteady"]),
         **slow_for_people(summary),
         **_error_for_people(summary["prediction_error"]),
+        **_reach_for_people(summary),
         "seconds": summary["seconds"],
         "table": summary["output"],
+    }
+
+
+def _reach_for_people(summary: dict[str, Any]) -> dict[str, str]:
+    """Which budgets there are networks for; summaries of earlier versions do not say."""
+    if "fastest_network_ms" not in summary:
+        return {}
+    low, high = summary["fastest_network_ms"], summary["slowest_network_ms"]
+    return {
+        "networks take": f"{low:.4g} to {high:.4g} ms, of all in the space {summary['identity']['space']}"
     }
 
 

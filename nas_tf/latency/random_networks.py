@@ -54,19 +54,26 @@ def random_architectures(
     return found
 
 
-def band_of(space: SearchSpace, table: LatencyTable, budget_ms: float = 0.0) -> Band:
-    """Half of a budget to twice as much, or without one the fastest network to four times it."""
+def reach_of(space: SearchSpace, table: LatencyTable) -> Band:
+    """Of the space's fastest network to its slowest."""
     costs = _costs(space, table)
     low = costs.fixed + np.where(costs.offered, costs.costs, np.inf).min(axis=1).sum()
     high = costs.fixed + np.where(costs.offered, costs.costs, -np.inf).max(axis=1).sum()
+    return Band(float(low), float(high))
+
+
+def band_of(space: SearchSpace, table: LatencyTable, budget_ms: float = 0.0) -> Band:
+    """Half of a budget to twice as much, or without one the fastest network to four times it."""
+    reach = reach_of(space, table)
+    low, high = reach.low_ms, reach.high_ms
     if not budget_ms:
-        return Band(float(low), float(min(high, _FASTEST_FACTOR * low)))
+        return Band(low, min(high, _FASTEST_FACTOR * low))
     require(
         low <= budget_ms * _BUDGET_FACTOR and budget_ms / _BUDGET_FACTOR <= high,
         f"No network of the space {space.name!r} takes half to twice {budget_ms:g} ms: they take "
         f"{low:.4g} to {high:.4g} ms by the latency table.",
     )
-    return Band(max(float(low), budget_ms / _BUDGET_FACTOR), min(float(high), budget_ms * _BUDGET_FACTOR))
+    return Band(max(low, budget_ms / _BUDGET_FACTOR), min(high, budget_ms * _BUDGET_FACTOR))
 
 
 def architectures_within(

@@ -12,7 +12,7 @@ import pytest
 from nas_tf.base.errors import UserError
 from nas_tf.latency import build
 from nas_tf.latency.build import BuildConfig, build_table
-from nas_tf.latency.build_run import run_build_table
+from nas_tf.latency.build_run import facts_for_people, run_build_table
 from nas_tf.latency.entries import Correction
 from nas_tf.latency.model_cache import EMPTY, ModelCache
 from nas_tf.latency.phone import AdbConfig
@@ -181,6 +181,9 @@ def test_in_a_run_folder(config, device, tmp_path):
     summary = run_build_table(str(tmp_path / "run"), config)
     assert summary["device"] == "fake" and summary["entries"] == len(KEYS)
     assert summary["seconds"] >= 0 and summary["unsteady"] == []
+    shown = facts_for_people(summary)["networks take"]
+    assert shown.startswith(f"{summary['fastest_network_ms']:.4g} to {summary['slowest_network_ms']:.4g} ms")
+    assert 0 < summary["fastest_network_ms"] < summary["slowest_network_ms"]
     stage = tmp_path / "run" / "build_latency_table"
     assert json.loads((stage / "summary.json").read_text()) == summary
     assert load_table(summary["output"]).identity.device == "fake"

@@ -8,7 +8,13 @@ import pytest
 from nas_tf.base.errors import UserError
 from nas_tf.latency.entries import Entry
 from nas_tf.latency.keys import parse_key
-from nas_tf.latency.random_networks import Band, architectures_within, band_of, random_architectures
+from nas_tf.latency.random_networks import (
+    Band,
+    architectures_within,
+    band_of,
+    random_architectures,
+    reach_of,
+)
 from nas_tf.latency.tilting import softmax, tilted
 from nas_tf.space.layer_spec import BlockSpec
 from nas_tf.space.search_space import TINY
@@ -66,6 +72,9 @@ def test_the_band_is_half_to_twice_the_budget_within_the_space():
     band = band_of(TINY, table, 13.0)
     # Half of it is below the fastest network, twice as much within the space.
     assert (band.low_ms, band.high_ms) == (pytest.approx(fastest), 26.0)
+    slowest = table.intercept_ms + sum(map(table.cost_ms, fixed)) + sum(map(max, costs))
+    reach = reach_of(TINY, table)
+    assert (reach.low_ms, reach.high_ms) == (pytest.approx(fastest), pytest.approx(slowest))
     whole = band_of(TINY, table)
     assert whole.low_ms == pytest.approx(fastest) and whole.high_ms <= 4 * whole.low_ms
     with pytest.raises(UserError, match="half to twice 1000 ms: they take"):
