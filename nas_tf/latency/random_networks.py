@@ -46,12 +46,14 @@ def random_architectures(
     )
     # Which candidates a block has is the same at every resolution.
     choices, chooser = space.choices(resolution=32), random.Random(seed)
-    found: list[Architecture] = []
+    # As keys, since a list is searched from its beginning for each one that is drawn.
+    found: dict[Architecture, None] = {}
+    left_out = set(other_than)
     while len(found) < count:
         architecture = space.architecture(tuple(chooser.choice(c.operations) for c in choices))
-        if architecture not in found and architecture not in other_than:
-            found.append(architecture)
-    return found
+        if architecture not in left_out:
+            found[architecture] = None
+    return list(found)
 
 
 def reach_of(space: SearchSpace, table: LatencyTable) -> Band:
