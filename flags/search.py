@@ -91,6 +91,16 @@ JUDGED_NETWORKS = flags.DEFINE_integer(
     lower_bound=1,
     upper_bound=10_000,
 )
+JUDGE_EPOCHS = flags.DEFINE_float(
+    "judge_epochs",
+    SearchConfig.judge_epochs,
+    "Each network of --judged_networks is trained alone for this part of an epoch, at "
+    "--search_warmup_learning_rate, and judged by how many images it gets right before it learns from "
+    "them. It costs that much of a training for each, and tells more than the shared weights do, with "
+    "which 0 judges.",
+    lower_bound=0.0,
+    upper_bound=1.0,
+)
 EPOCHS = flags.DEFINE_integer(
     "search_epochs", SearchSchedule.epochs, "Epochs of weights and alpha, after the warm-up.", lower_bound=1
 )
@@ -218,6 +228,7 @@ def search_config(latency_table: str = "") -> SearchConfig:
         drop_candidates=DROP_CANDIDATES.value,
         num_candidates=NUM_CANDIDATES.value,
         judged_networks=JUDGED_NETWORKS.value,
+        judge_epochs=JUDGE_EPOCHS.value,
         jit_compile=compute.JIT_COMPILE.value,
         mixed_precision=compute.MIXED_PRECISION.value,
         checkpoint_minutes=saving.CHECKPOINT_MINUTES.value,

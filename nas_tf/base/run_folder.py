@@ -71,6 +71,11 @@ class StageFolder:
         return self.path / "candidates.json"
 
     @property
+    def judged(self) -> pathlib.Path:
+        """How networks did that a search trained alone, by their short strings."""
+        return self.path / "judged.json"
+
+    @property
     def latency_table(self) -> pathlib.Path:
         """The table that was measured in this run."""
         return self.path / "latency_table.json"

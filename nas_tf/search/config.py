@@ -67,6 +67,8 @@ class SearchConfig:
       num_candidates: how many of the best architectures to list.
       judged_networks: drawn at the end and judged on held-out images with the shared weights, of which
         the best is the result; 1: the most probable one, as it is. See `nas_tf.search.judging`.
+      judge_epochs: of training each of them alone from fresh weights, by which they are judged instead of
+        by the shared weights; at most 1. See `nas_tf.search.judging_alone`.
       checkpoint_minutes: between checkpoints; the end of an epoch always is one.
       keep_checkpoints: how many are kept.
       shards: equal parts of a batch, each normalized by itself; processes share them.
@@ -93,6 +95,7 @@ class SearchConfig:
     drop_candidates: bool = True
     num_candidates: int = 1
     judged_networks: int = 1
+    judge_epochs: float = 0.0
     jit_compile: bool = False
     mixed_precision: bool = False
     checkpoint_minutes: float = 10.0

@@ -225,6 +225,10 @@ def _check_settings(config: SearchConfig) -> None:
     ):
         require(value > 0, f"--{name} must be at least 1, not {value}.")
     require(
+        0 <= config.judge_epochs <= 1,
+        f"--judge_epochs must be 0 to 1, so that no image is met twice, not {config.judge_epochs}.",
+    )
+    require(
         schedule.warmup_epochs >= 0,
         f"--search_warmup_epochs must be at least 0, not {schedule.warmup_epochs}.",
     )

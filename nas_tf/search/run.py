@@ -32,6 +32,7 @@ from nas_tf.latency.slow_entries import slow_entries
 from nas_tf.search import gates
 from nas_tf.search.config import SearchConfig
 from nas_tf.search.judging import drawn_networks
+from nas_tf.search.judging_alone import judged_alone
 from nas_tf.search.outcome import not_converged, unused_budget
 from nas_tf.search.problem import SearchProblem, check_problem, check_shards
 from nas_tf.search.state import WEIGHT_ADVICE, SearchState
@@ -56,6 +57,7 @@ _NEWER = {
     **NEWER_TRAINING,
     "max_gate_paths": SearchConfig.max_gate_paths,
     "judged_networks": SearchConfig.judged_networks,
+    "judge_epochs": SearchConfig.judge_epochs,
     "shards": SearchConfig.shards,
 }
 
@@ -293,7 +295,7 @@ def _finish(problem: SearchProblem, state: SearchState, stage: StageFolder) -> d
     """Derives the networks and writes them."""
     log_p = gates.log_probabilities(state.parameters.values())
     choices = problem.derive(log_p, count=problem.config.num_candidates)
-    choices = _best_first(problem, state, log_p, choices)
+    choices = _best_first(problem, state, stage, log_p, choices)
     accuracy = _held_out(problem, state, choices[0])
     if state.workers.rank:
         return {}
@@ -346,22 +348,43 @@ def _collapsed(problem: SearchProblem, log_p: np.ndarray) -> dict[str, str]:
 
 
 def _best_first(
-    problem: SearchProblem, state: SearchState, log_p: np.ndarray, choices: list[np.ndarray]
+    problem: SearchProblem,
+    state: SearchState,
+    stage: StageFolder,
+    log_p: np.ndarray,
+    choices: list[np.ndarray],
 ) -> list[np.ndarray]:
     """The choices, with the best of those that are judged before the others."""
     config = problem.config
     if config.judged_networks == 1:
         return choices
     drawn = drawn_networks(lambda p: problem.derive(p)[0], log_p, config.judged_networks, config.seed)
+    accuracies = _judged(problem, state, stage, drawn)
+    # Of equals the first, and so the most probable one where it is among them.
+    best = drawn[int(np.argmax(accuracies))]
+    others = [choice for choice in choices if (choice != best).any()]
+    return [best, *others][: len(choices)]
+
+
+def _judged(
+    problem: SearchProblem, state: SearchState, stage: StageFolder, drawn: list[np.ndarray]
+) -> list[float]:
+    """An accuracy of each network, by which they are compared."""
+    if problem.config.judge_epochs:
+        return judged_alone(
+            problem,
+            drawn,
+            lambda: _images(problem, problem.weight_part, 0, state.shards),
+            state.shards,
+            state.workers,
+            stage.judged,
+        )
     accuracies: list[float] = []
     with Progress(f"{SEARCH}: judge", len(drawn), stream=output(state.workers)) as progress:
         for choice in drawn:
             accuracies.append(held_out_accuracy(problem, state, choice))
             progress.update(len(accuracies), top1=accuracies[-1], best=max(accuracies))
-    # Of equals the first, and so the most probable one where it is among them.
-    best = drawn[int(np.argmax(accuracies))]
-    others = [choice for choice in choices if (choice != best).any()]
-    return [best, *others][: len(choices)]
+    return accuracies
 
 
 def _doubts(problem: SearchProblem, log_p: np.ndarray, choice: np.ndarray) -> dict[str, str]:

@@ -6,8 +6,14 @@ import json
 
 import numpy as np
 import pytest
+import tf_keras as keras
 
 from nas_tf.base.errors import UserError
+from nas_tf.data.preprocess import to_network_input
+from nas_tf.distribute.shards import Shards
+from nas_tf.distribute.workers import ALONE
+from nas_tf.network.build import build_network
+from nas_tf.search import judging_alone
 from nas_tf.search import run as search_run
 from nas_tf.search.derivation import most_probable
 from nas_tf.search.gates import log_probabilities
@@ -16,6 +22,7 @@ from nas_tf.search.objective import Resource
 from nas_tf.search.problem import check_problem
 from nas_tf.search.run import run_search
 from nas_tf.search.shared_weights import SharedWeights
+from nas_tf.space.architecture import from_string
 from tests.search.helpers import all_choices
 from tests.search.test_run import _schedule
 
@@ -81,3 +88,63 @@ def test_shared_weights_of_a_search_judge_as_it_did_itself(table, tmp_path):
         shared.top1_of(summary["architecture"].replace("h64", "h72"))
     with pytest.raises(UserError, match="is not of the space 'micro'"):
         shared.top1_of("s8x2 1_3c8 4_3c16 h64")
+
+
+def _judging(table, **changes):
+    config = dataclasses.replace(_schedule(table, epochs=1), judged_networks=4, judge_epochs=0.5)
+    return dataclasses.replace(config, **changes)
+
+
+def test_networks_that_learn_best_alone_are_taken_and_a_killed_run_goes_on(table, tmp_path, monkeypatch):
+    """With made-up shares: the fewest parameters win. Killed before the third, the first two stay judged."""
+    trained: list[str] = []
+
+    def made_up(problem, network, *_):
+        if len(trained) == 2 and killed:
+            raise KeyboardInterrupt
+        trained.append(network.to_string())
+        return 1 / network.params(10)
+
+    killed = True
+    monkeypatch.setattr(judging_alone, "_train_alone", made_up)
+    config = _judging(table, min_budget_share=0.0)
+    with pytest.raises(KeyboardInterrupt):
+        run_search(str(tmp_path), config)
+    noted = json.loads((tmp_path / "search/judged.json").read_text())
+    assert list(noted) == trained and len(trained) == 2
+    killed = False
+    summary = run_search(str(tmp_path), config)
+    assert len(trained) == len(set(trained)) == 4, "none was trained twice"
+    assert summary["params"] == min(from_string(text).params(10) for text in trained)
+
+
+def test_what_counts_is_what_was_right_before_it_was_trained_on(table, tmp_path):
+    """At a rate of next to nothing: the untrained network's accuracy on the second half of the batches."""
+    config = _judging(table)
+    config = dataclasses.replace(
+        config, schedule=dataclasses.replace(config.schedule, warmup_learning_rate=1e-12)
+    )
+    problem = check_problem(config)
+    choice = next(iter(all_choices(problem.offered)))
+
+    def batches():
+        return search_run._images(problem, problem.weight_part, 0, Shards(1))
+
+    [found] = judging_alone.judged_alone(
+        problem, [choice], batches, Shards(1), ALONE, tmp_path / "judged.json"
+    )
+    steps = round(0.5 * problem.steps_per_epoch)
+    keras.utils.set_random_seed(config.seed)
+    model = build_network(problem.architecture(choice), config.resolution, 10)
+    right = images = 0
+    for step, (pixels, labels) in enumerate(itertools.islice(batches(), steps)):
+        if step >= steps // 2:
+            logits = model(to_network_input(pixels), training=True)
+            right += int((logits.numpy().argmax(axis=1) == labels.numpy()).sum())
+            images += len(labels)
+    assert images and found == pytest.approx(right / images)
+
+
+def test_more_than_an_epoch_is_refused(table):
+    with pytest.raises(UserError, match="--judge_epochs must be 0 to 1"):
+        check_problem(_judging(table, judge_epochs=1.5))

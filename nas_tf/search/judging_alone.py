@@ -1,0 +1,113 @@
+"""Networks judged by training each of them alone for a part of an epoch."""
+
+import pathlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import tf_keras as keras
+
+from nas_tf.base import files
+from nas_tf.base.errors import UserError
+from nas_tf.base.progress import Progress
+from nas_tf.distribute.shards import Shards
+from nas_tf.distribute.workers import Workers, output
+from nas_tf.network.build import build_network
+from nas_tf.search.problem import SearchProblem
+from nas_tf.space.architecture import Architecture
+from nas_tf.train import precision
+from nas_tf.train.config import WeightStep
+from nas_tf.train.schedules import cosine
+from nas_tf.train.weight_trainer import WeightTrainer
+
+# Of the steps; the first half says how fast a network leaves random weights.
+_COUNTED = 0.5
+_RISING = 10  # one in so many steps, with the rate going up to its peak
+
+Batches = Callable[[], Iterator[tuple[Any, Any]]]
+
+
+def judged_alone(
+    problem: SearchProblem,
+    choices: Sequence[np.ndarray],
+    batches: Batches,
+    shards: Shards,
+    workers: Workers,
+    record: pathlib.Path,
+) -> list[float]:
+    """How well each network learns alone, from fresh weights, all from the same batches in the same order.
+
+    The figure is the share of images that the network got right just before it was trained on them, over
+    the second half of the steps. At most one epoch is run, so no such image is known to it, and there are
+    far more of them than are held out (progressive validation: Blum, Kalai and Langford, COLT 1999).
+
+    Args:
+      choices: candidates of each network, int64 [blocks].
+      batches: makes an iterator of training batches, (uint8 images, labels), from the first one on.
+      record: a file of what has been judged, with which a killed run goes on.
+
+    Returns:
+      A share for each of the choices.
+    """
+    networks = [problem.architecture(choice) for choice in choices]
+    # One process's look for all: another one may look after the first network was noted.
+    known = workers.chief_says(_known(record) if workers.rank == 0 else None)
+    steps = _steps(problem)
+    found: list[float] = []
+    with Progress("search: judge", steps * len(networks), 0, output(workers)) as progress:
+        for index, network in enumerate(networks):
+            text = network.to_string()
+            if text not in known:
+
+                def shown(step: int, done: int = index * steps) -> None:
+                    progress.update(done + step, **({"best": max(found)} if found else {}))
+
+                known[text] = _train_alone(problem, network, batches(), steps, shards, shown)
+                if workers.rank == 0:
+                    files.write_json(record, known)
+            found.append(known[text])
+            progress.update((index + 1) * steps, top1=found[-1], best=max(found))
+            progress.note(f"network {index + 1}/{len(networks)}", top1=found[-1], best=max(found))
+    return found
+
+
+def _known(record: pathlib.Path) -> dict[str, float]:
+    return files.read_json(record, "record of judged networks") if record.exists() else {}
+
+
+def _steps(problem: SearchProblem) -> int:
+    return max(2, round(problem.config.judge_epochs * problem.steps_per_epoch))
+
+
+def _train_alone(
+    problem: SearchProblem,
+    network: Architecture,
+    batches: Iterator[tuple[Any, Any]],
+    steps: int,
+    shards: Shards,
+    shown: Callable[[int], None],
+) -> float:
+    """Share of images that were right before they were trained on, over the second half of the steps."""
+    config, schedule = problem.config, problem.config.schedule
+    keras.utils.set_random_seed(config.seed)
+    with precision.policy(config.mixed_precision):
+        model = build_network(network, config.resolution, problem.source.num_classes)
+    settings = WeightStep(
+        weight_decay=schedule.weight_decay,
+        label_smoothing=schedule.label_smoothing,
+        dropout=0.0,  # as in the supernet
+        jit_compile=config.jit_compile,
+        mixed_precision=config.mixed_precision,
+    )
+    trainer = WeightTrainer(model, settings, config.seed, shards)
+    for step in range(steps):
+        if step == int((1 - _COUNTED) * steps):
+            trainer.begin_epoch()
+        rate = cosine(step, steps, schedule.warmup_learning_rate, steps // _RISING)
+        trainer.step(*next(batches), step, rate)
+        shown(step + 1)
+    try:
+        return trainer.figures()["train_top1"]
+    except UserError:
+        # What diverges at the search's own rate is not taken; the others go on.
+        return 0.0
