@@ -11,7 +11,8 @@ measure latencies, the others only compute.
 Compared are: networks found with several seeds; random networks of the space that use 95 to 100 % of the
 budget (`--random_networks`, some with several training seeds, which tells the spread between networks from
 that between seeds); what the same search finds with gate gradients that say nothing (`--algorithm=random`)
-and with alpha kept where all candidates are equally probable but for the budget; MobileNetV2 and
+and with alpha kept where all candidates are equally probable but for the budget, as the most probable network
+and, with `--judge_epochs`, as the best of networks that are judged alike; MobileNetV2 and
 MobileNetV4-Conv-S at the width whose measured time is the budget, at each of `--baseline_resolutions`.
 """
 
@@ -53,10 +54,13 @@ _DRAWN_FOR_EACH = 3
 # Kept still: Adam moves a parameter by about its rate, so by nothing in some thousand steps.
 _STILL = 1e-8
 SEARCHED, UNIFORM = "searched", "control: alpha kept uniform"
+# The same number of networks drawn, and judged in the same way: what alpha itself is worth.
+UNIFORM_JUDGED = "control: alpha kept uniform, judged alike"
 _UNIFORM_SPLIT = "train[:6000]"
 _KINDS = {
     SEARCHED: {},
     UNIFORM: {"alpha_learning_rate": _STILL},
+    UNIFORM_JUDGED: {"alpha_learning_rate": _STILL},
     "control: random gradients": {"algorithm": "random"},
 }
 RANDOM = "random"
@@ -180,7 +184,7 @@ def _networks() -> list[Network]:
         Network(f"random_{i}", RANDOM, text, resolution, seeds if i < _REPEATED.value else seeds[:1])
         for i, text in enumerate(_read("networks")["random"])
     ]
-    for group in _KINDS:
+    for group in _kinds():
         for seed in range(_SEARCH_SEEDS.value):
             summary = RunFolder(_search_folder(group, seed)).stage(SEARCH).summary()
             if summary:
@@ -211,7 +215,12 @@ def _published(seeds: tuple[int, ...]) -> list[Network]:
 
 
 def _short(group: str) -> str:
-    return group.removeprefix("control: ").replace(" ", "_")
+    return group.removeprefix("control: ").replace(",", "").replace(" ", "_")
+
+
+def _kinds() -> list[str]:
+    """Searches and controls; what is judged by shared weights has no control that learns none."""
+    return [k for k in _KINDS if k != UNIFORM_JUDGED or _config().search.judge_epochs > 0]
 
 
 def _search_folder(group: str, seed: int) -> str:
@@ -225,7 +234,7 @@ def _network_folder(network: Network, seed: int) -> str:
 def _searches() -> list[Job]:
     jobs = []
     # All seeds of the search before the controls: an early look is then at what matters.
-    for group in _KINDS:
+    for group in _kinds():
         for seed in range(_SEARCH_SEEDS.value):
             folder = _search_folder(group, seed)
             jobs.append(
@@ -244,11 +253,14 @@ def _search_config(group: str, seed: int):
     search = _config().search
     target_ms = search.budget.latency_ms / _read("networks")["measured_over_predicted"]
     search = dataclasses.replace(search, budget=dataclasses.replace(search.budget, latency_ms=target_ms))
-    if group == UNIFORM:
-        # Where nothing is learned of alpha, and no weights judge, what the weights learn changes nothing.
+    if group in (UNIFORM, UNIFORM_JUDGED):
+        # Where nothing is learned of alpha, and no shared weights judge, what these learn changes nothing.
         schedule = dataclasses.replace(search.schedule, tied_epochs=0, warmup_epochs=0, epochs=1, **changes)
+        search = dataclasses.replace(search, schedule=schedule, seed=seed)
+        if group == UNIFORM_JUDGED:
+            return search
         data = dataclasses.replace(search.data, train_split=_UNIFORM_SPLIT)
-        return dataclasses.replace(search, schedule=schedule, data=data, judged_networks=1, seed=seed)
+        return dataclasses.replace(search, data=data, judged_networks=1, judge_epochs=0.0)
     return dataclasses.replace(search, **changes, seed=seed)
 
 
