@@ -5,12 +5,13 @@ import hashlib
 import os
 import pathlib
 import platform
+import time
 from collections.abc import Iterator
 from typing import Any
 
 from nas_tf.base import stopping
 from nas_tf.base.errors import UserError, require
-from nas_tf.distribute import launch
+from nas_tf.distribute import launch, watchdog
 from nas_tf.distribute.channel import Channel
 from nas_tf.distribute.cluster import VARIABLE, Cluster, read_cluster
 from nas_tf.distribute.config import DISTRIBUTIONS, DistributeConfig
@@ -19,6 +20,12 @@ from nas_tf.distribute.workers import ALONE, Connected, Workers
 
 # TensorFlow's own heartbeat ends the whole process without a word, so it waits longer than ours.
 _TENSORFLOW_HEARTBEAT_MS = 24 * 3600 * 1000
+# A process that ends after all have met and before TensorFlow has connected them: the others wait inside of
+# TensorFlow, by its own default for an hour, and nothing of Python runs there, neither our heartbeat nor what
+# SIGTERM asks for.
+_REGISTER_SECONDS = 45  # of the others for the chief; TensorFlow ends that by itself
+_CONNECT_SECONDS = 60.0  # of all for all
+_NOTICE_SECONDS = 3.0
 _CODE = ("nas_tf", "quant", "export", "flags")
 
 
@@ -120,18 +127,41 @@ def _strategy(cluster: Cluster, channel: Channel) -> Any:
     context.context().configure_coordination_service(
         service_type="standalone",
         service_leader="/job:worker/task:0",
+        cluster_register_timeout_in_ms=1000 * _REGISTER_SECONDS,
         heartbeat_timeout_in_ms=_TENSORFLOW_HEARTBEAT_MS,
         coordinated_jobs=[job],
     )
     # In the one form that the cluster is known by here: all of them workers, the chief the first.
     os.environ[VARIABLE] = cluster.to_json(cluster.rank)
-    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    try:
+        with watchdog.at_most(_CONNECT_SECONDS, _lost_while_connecting(cluster)):
+            strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    except tf.errors.OpError as error:
+        raise _not_connected(cluster, channel, error) from error
     # Its coordination service puts a handler of its own in the place of ours, which would do nothing here.
     stopping.listen_again()
     unavailable = tf.errors.UNAVAILABLE
     channel.on_failure = lambda: context.context().abort_collective_ops(unavailable, "another process ended")
     channel.check()
     return strategy
+
+
+def _not_connected(cluster: Cluster, channel: Channel, error: Exception) -> UserError:
+    """Why TensorFlow could not connect: another process that was lost meanwhile, or what TensorFlow says."""
+    # Whoever is lost is noticed by a thread that could not run inside of TensorFlow's call.
+    end = time.monotonic() + _NOTICE_SECONDS
+    while not channel.failure and time.monotonic() < end:
+        time.sleep(0.1)
+    said = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return UserError(channel.failure or f"{_lost_while_connecting(cluster)} TensorFlow says: {said}")
+
+
+def _lost_while_connecting(cluster: Cluster) -> str:
+    return (
+        f"The {cluster.count} processes met, but TensorFlow did not connect them within a minute: one of "
+        f"them ended meanwhile, or cannot be reached at its address in {VARIABLE}; the same command goes on "
+        "from the last checkpoint."
+    )
 
 
 def _code() -> str:
