@@ -9,29 +9,48 @@ from collections.abc import Callable
 
 import numpy as np
 
+_DRAWS, _MOST_DRAWS = 10_000, 1_000_000  # at a time, and in all
 _ATTEMPTS = 10  # for each network wanted, before there are taken to be no others
 
 
 def drawn_networks(
-    derive: Callable[[np.ndarray], np.ndarray], log_p: np.ndarray, count: int, seed: int
+    derive: Callable[[np.ndarray], np.ndarray],
+    fits: Callable[[np.ndarray], np.ndarray],
+    log_p: np.ndarray,
+    count: int,
+    seed: int,
 ) -> list[np.ndarray]:
-    """The most probable network within the limits, and others drawn about as probably as they are.
+    """The most probable network within the limits, and others as probably as they are among those within.
 
-    Each of the others is the most probable one after standard Gumbel noise on every log p: for one block
-    alone, and without limits, that draws candidate k with probability p_k exactly (perturb and MAP:
-    Papandreou and Yuille, ICCV 2011).
+    Exactly, by drawing networks until enough fit. Alpha that was moved to the budget prefers what is cheap;
+    among networks that all use the budget, none is preferred for that. Where hardly any fit, the rest are
+    the most probable ones after standard Gumbel noise on every log p, which keeps to what is cheap in each
+    block (perturb and MAP: Papandreou and Yuille, ICCV 2011).
 
     Args:
       derive: log p, [blocks, candidates] → the best choice within the limits, int64 [blocks].
+      fits: choices, int64 [networks, blocks] → bool [networks]: which are within the limits.
       log_p: −inf for absent candidates.
-      count: how many different ones; fewer come back where so many attempts find no more.
-      seed: of the noise.
+      count: how many different ones; fewer come back where there are no more.
+      seed: of the draws.
     """
     rng, found = np.random.default_rng(seed), {}
-    for attempt in range(_ATTEMPTS * count):
-        if len(found) == count:
+    first = derive(log_p)
+    found[tuple(first)] = first
+    upper = np.cumsum(np.exp(log_p - np.logaddexp.reduce(log_p, axis=1, keepdims=True)), axis=1)
+    # So that rounding leaves no draw without a candidate.
+    upper /= upper[:, -1:]
+    for _ in range(_MOST_DRAWS // _DRAWS):
+        if len(found) >= count:
             break
-        noise = rng.gumbel(size=log_p.shape) if attempt else 0.0
-        choice = derive(log_p + noise)
+        # [draws, blocks]: the first candidate whose cumulative probability is above a uniform number.
+        drawn = (rng.random((_DRAWS, len(log_p), 1)) >= upper).sum(axis=2)
+        for choice in drawn[fits(drawn)]:
+            if len(found) < count:
+                found.setdefault(tuple(choice), choice)
+    for _ in range(_ATTEMPTS * count):
+        if len(found) >= count:
+            break
+        choice = derive(log_p + rng.gumbel(size=log_p.shape))
         found.setdefault(tuple(choice), choice)
     return list(found.values())

@@ -109,6 +109,15 @@ class SearchProblem:
         share = self.least_share if limited else 0.0
         return most_probable_using(log_p, self.resources if limited else (), share, count)
 
+    def fits(self, choices: np.ndarray) -> np.ndarray:
+        """Which choices, int64 [networks, blocks], `derive` could give: bool [networks]."""
+        if self.config.derive != "budget":
+            return np.ones(len(choices), bool)
+        blocks = np.arange(choices.shape[1])
+        spent = [r.fixed + r.costs[blocks, choices].sum(axis=1) for r in self.resources]
+        within = [cost <= r.limit for cost, r in zip(spent, self.resources, strict=True)]
+        return np.all([*within, spent[0] >= self.least_share * self.resources[0].limit], axis=0)
+
 
 def check_problem(config: SearchConfig) -> SearchProblem:
     """Opens what the search needs and refuses what cannot work.

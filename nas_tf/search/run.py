@@ -358,7 +358,9 @@ def _best_first(
     config = problem.config
     if config.judged_networks == 1:
         return choices
-    drawn = drawn_networks(lambda p: problem.derive(p)[0], log_p, config.judged_networks, config.seed)
+    drawn = drawn_networks(
+        lambda p: problem.derive(p)[0], problem.fits, log_p, config.judged_networks, config.seed
+    )
     accuracies = _judged(problem, state, stage, drawn)
     # Of equals the first, and so the most probable one where it is among them.
     best = drawn[int(np.argmax(accuracies))]

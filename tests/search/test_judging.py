@@ -27,13 +27,17 @@ from tests.search.helpers import all_choices
 from tests.search.test_run import _schedule
 
 
+def all_fit(choices):
+    return np.ones(len(choices), bool)
+
+
 def test_without_limits_networks_are_drawn_as_probably_as_they_are():
     log_p = log_probabilities(np.array([[0.0, 1.0, -np.inf], [0.5, -0.5, 0.0]]))
     counts = dict.fromkeys(itertools.product(range(2), range(3)), 0)
     draws = 1000
     for seed in range(draws):
         # The first is the most probable one; the second is drawn, and is another.
-        first, second = drawn_networks(lambda p: most_probable(p, [])[0], log_p, 2, seed)
+        first, second = drawn_networks(lambda p: most_probable(p, [])[0], all_fit, log_p, 2, seed)
         assert tuple(first) == (1, 0)
         counts[tuple(second)] += 1
     p = {k: float(np.exp(log_p[0, k[0]] + log_p[1, k[1]])) for k in counts}
@@ -48,15 +52,60 @@ def test_all_that_are_drawn_keep_the_limits_and_differ():
     rng = np.random.default_rng(0)
     cost = Resource("latency_ms", rng.uniform(0.1, 1.0, (5, 4)), 0.0, 2.5)
     log_p = log_probabilities(rng.normal(size=(5, 4)))
-    found = drawn_networks(lambda p: most_probable(p, [cost])[0], log_p, 20, 0)
+
+    def fits(choices):
+        return np.array([cost.of(choice) <= cost.limit for choice in choices])
+
+    found = drawn_networks(lambda p: most_probable(p, [cost])[0], fits, log_p, 20, 0)
     assert len({tuple(choice) for choice in found}) == 20
     assert all(cost.of(choice) <= cost.limit for choice in found)
     np.testing.assert_array_equal(found[0], most_probable(log_p, [cost])[0])
 
 
+def test_within_limits_networks_are_drawn_as_probably_as_they_are_among_those_within():
+    """Also after a tilt towards cheap candidates, which is the same for all that cost the same."""
+    costs = np.array([[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]])
+    resource = Resource("latency_ms", costs, 0.0, 4.0)
+    # Of the nine networks (1, 3), (2, 2) and (3, 1) cost 4; without the tilt all would be alike.
+    log_p = log_probabilities(-2.0 * costs)
+
+    def fits(choices):
+        return np.isclose(costs[[0, 1], choices].sum(axis=1), 4.0)
+
+    counts = {(0, 2): 0, (1, 1): 0, (2, 0): 0}
+    for seed in range(600):
+        # The first is the program's; of the other two one is drawn before the other.
+        first, second = drawn_networks(
+            lambda p: most_probable(p, [resource], least_share=1.0)[0], fits, log_p, 2, seed
+        )
+        counts[tuple(second)] += 1
+    drawn = sorted(counts.values())
+    assert drawn[0] == 0 and drawn[1] == pytest.approx(300, abs=5 * np.sqrt(600 * 0.25))
+
+
+def test_where_hardly_any_fit_they_come_from_the_program():
+    cost = Resource("latency_ms", np.tile([1.0, 2.0], (20, 1)), 0.0, 20.0)
+    log_p = log_probabilities(np.tile([0.0, 9.0], (20, 1)))  # the only one that fits is never drawn
+    [found] = drawn_networks(
+        lambda p: most_probable(p, [cost])[0], lambda c: (c == 0).all(axis=1), log_p, 3, 0
+    )
+    assert not found.any()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.6])
+def test_what_fits_is_what_can_be_derived(table, share):
+    problem = check_problem(dataclasses.replace(_schedule(table, epochs=1), min_budget_share=share))
+    choices = np.array(list(all_choices(problem.offered)))
+    latency = np.array([problem.resources[0].of(choice) for choice in choices])
+    limit = problem.resources[0].limit
+    expected = (latency <= limit) & (latency >= problem.least_share * limit)
+    np.testing.assert_array_equal(problem.fits(choices), expected)
+    assert 0 < expected.sum() < len(expected)
+
+
 def test_fewer_come_back_where_there_are_no_more():
     log_p = log_probabilities(np.zeros((2, 2)))
-    assert len(drawn_networks(lambda p: most_probable(p, [])[0], log_p, 9, 0)) == 4
+    assert len(drawn_networks(lambda p: most_probable(p, [])[0], all_fit, log_p, 9, 0)) == 4
 
 
 def test_the_best_on_held_out_images_is_the_result(table, tmp_path, monkeypatch):
