@@ -48,7 +48,12 @@ _WORK = {
     ),
     TRAIN: ("--epochs=4", "--batch_size=24", "--min_crop_area=0.7", "--architecture=s8x2 1_3c8 3_3c8x2 h16"),
 }
-_LOST, _END_SECONDS = (b"error: Lost ", b" did not come within 60 seconds"), 300.0
+_LOST = (
+    b"error: Lost ",
+    b" did not come within 60 seconds",
+    b" met, but TensorFlow did not connect them within a minute",
+)
+_END_SECONDS = 300.0
 
 
 def main() -> None:
