@@ -250,7 +250,7 @@ HAND_PICKED = (
     HandPicked(
         "argmax instead of sampling, everywhere",
         "nas_tf/search/gates.py",
-        r"return \(draws >= bounds\)\.sum\(axis=1\)",
+        r"return sample_many\(rng, p, 1\)\[0\]",
         "return p.argmax(axis=1)",
     ),
     HandPicked(

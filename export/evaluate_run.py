@@ -155,16 +155,14 @@ def facts_for_people(summary: dict[str, Any], per_class: bool = False) -> dict[s
         "split": f"{summary['dataset']} {summary['split']}",
         "images": summary["num_examples"],
         "top1": f"{summary['top1']:.2%}{_interval(summary, 'top1_interval')}",
-        # Of five classes or fewer, every image's own is among the first five.
-        **(
-            {"top5": f"{summary['top5']:.2%}{_interval(summary, 'top5_interval')}"}
-            if summary["num_outputs"] - bool(summary["background_class"]) > 5
-            else {}
-        ),
+        "top5": f"{summary['top5']:.2%}{_interval(summary, 'top5_interval')}",
         "outputs": f"{summary['num_outputs']}, output 0 is a background that no image belongs to"
         if summary["background_class"]
         else f"{summary['num_outputs']}, the dataset's classes without a background",
     }
+    # Of five classes or fewer, every image's own is among the first five.
+    if summary["num_outputs"] - bool(summary["background_class"]) <= 5:
+        del facts["top5"]
     if summary["background_class"]:
         facts["predicted background"] = summary["background_predictions"]
     # Summaries from before these keys existed may be shown as well.

@@ -33,10 +33,19 @@ def sample(rng: np.random.Generator, p: np.ndarray) -> np.ndarray:
     Returns:
       int64 [blocks].
     """
+    return sample_many(rng, p, 1)[0]
+
+
+def sample_many(rng: np.random.Generator, p: np.ndarray, count: int) -> np.ndarray:
+    """The same, `count` times.
+
+    Returns:
+      int64 [count, blocks].
+    """
     # Inverse of the cumulative distribution; the last bound is 1 whatever the rounding.
     bounds = np.cumsum(p, axis=1)
-    draws = rng.random((len(p), 1)) * bounds[:, -1:]
-    return (draws >= bounds).sum(axis=1)
+    draws = rng.random((count, len(p), 1)) * bounds[:, -1:]
+    return (draws >= bounds).sum(axis=2)
 
 
 def sample_involved(

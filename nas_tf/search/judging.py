@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from nas_tf.search import gates
+
 _DRAWS, _MOST_DRAWS = 10_000, 1_000_000  # at a time, and in all
 _ATTEMPTS = 10  # for each network wanted, before there are taken to be no others
 
@@ -37,14 +39,10 @@ def drawn_networks(
     rng, found = np.random.default_rng(seed), {}
     first = derive(log_p)
     found[tuple(first)] = first
-    upper = np.cumsum(np.exp(log_p - np.logaddexp.reduce(log_p, axis=1, keepdims=True)), axis=1)
-    # So that rounding leaves no draw without a candidate.
-    upper /= upper[:, -1:]
     for _ in range(_MOST_DRAWS // _DRAWS):
         if len(found) >= count:
             break
-        # [draws, blocks]: the first candidate whose cumulative probability is above a uniform number.
-        drawn = (rng.random((_DRAWS, len(log_p), 1)) >= upper).sum(axis=2)
+        drawn = gates.sample_many(rng, np.exp(log_p), _DRAWS)
         for choice in drawn[fits(drawn)]:
             if len(found) < count:
                 found.setdefault(tuple(choice), choice)

@@ -49,26 +49,22 @@ def judged_alone(
     Returns:
       A share for each of the choices.
     """
-    networks = [problem.architecture(choice) for choice in choices]
+    networks = {architecture.to_string(): architecture for architecture in map(problem.architecture, choices)}
     # One process's look for all: another one may look after the first network was noted.
     known = workers.chief_says(_known(record) if workers.rank == 0 else None)
-    steps = _steps(problem)
-    found: list[float] = []
-    with Progress("search: judge", steps * len(networks), 0, output(workers)) as progress:
-        for index, network in enumerate(networks):
-            text = network.to_string()
-            if text not in known:
+    left, steps = [text for text in networks if text not in known], _steps(problem)
+    with Progress("search: judge", steps * len(left), 0, output(workers)) as progress:
+        for index, text in enumerate(left):
 
-                def shown(step: int, done: int = index * steps) -> None:
-                    progress.update(done + step, **({"best": max(found)} if found else {}))
+            def shown(step: int, before: int = index * steps) -> None:
+                progress.update(before + step)
 
-                known[text] = _train_alone(problem, network, batches(), steps, shards, shown)
-                if workers.rank == 0:
-                    files.write_json(record, known)
-            found.append(known[text])
-            progress.update((index + 1) * steps, top1=found[-1], best=max(found))
-            progress.note(f"network {index + 1}/{len(networks)}", top1=found[-1], best=max(found))
-    return found
+            known[text] = _train_alone(problem, networks[text], batches(), steps, shards, shown)
+            if workers.rank == 0:
+                files.write_json(record, known)
+            best = max(known[other] for other in networks if other in known)
+            progress.note(f"network {index + 1}/{len(left)}", top1=known[text], best=best)
+    return [known[text] for text in networks]
 
 
 def _known(record: pathlib.Path) -> dict[str, float]:
@@ -76,7 +72,7 @@ def _known(record: pathlib.Path) -> dict[str, float]:
 
 
 def _steps(problem: SearchProblem) -> int:
-    return max(2, round(problem.config.judge_epochs * problem.steps_per_epoch))
+    return max(1, round(problem.config.judge_epochs * problem.steps_per_epoch))
 
 
 def _train_alone(

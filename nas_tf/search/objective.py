@@ -51,7 +51,11 @@ class Resource:
 
     def of(self, choice: np.ndarray) -> float:
         """Cost of the network with candidate choice[b] in block b."""
-        return float(self.fixed + self.costs[np.arange(len(choice)), choice].sum())
+        return float(self.of_each(choice))
+
+    def of_each(self, choices: np.ndarray) -> np.ndarray:
+        """The same of several networks: [..., blocks] → [...]."""
+        return self.fixed + self.costs[np.arange(choices.shape[-1]), choices].sum(axis=-1)
 
     def range(self, offered: np.ndarray) -> tuple[float, float]:
         """Costs of the cheapest and of the dearest network."""

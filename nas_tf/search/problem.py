@@ -113,10 +113,10 @@ class SearchProblem:
         """Which choices, int64 [networks, blocks], `derive` could give: bool [networks]."""
         if self.config.derive != "budget":
             return np.ones(len(choices), bool)
-        blocks = np.arange(choices.shape[1])
-        spent = [r.fixed + r.costs[blocks, choices].sum(axis=1) for r in self.resources]
-        within = [cost <= r.limit for cost, r in zip(spent, self.resources, strict=True)]
-        return np.all([*within, spent[0] >= self.least_share * self.resources[0].limit], axis=0)
+        latency = self.resources[0]
+        within = [resource.of_each(choices) <= resource.limit for resource in self.resources]
+        used = latency.of_each(choices) >= self.least_share * latency.limit
+        return np.all([*within, used], axis=0)
 
 
 def check_problem(config: SearchConfig) -> SearchProblem:
