@@ -51,7 +51,7 @@ _WORK = {
 _LOST = (
     b"error: Lost ",
     b" did not come within 60 seconds",
-    b" met, but TensorFlow did not connect them within a minute",
+    b" met, but TensorFlow did not connect them within 60 seconds",
 )
 _END_SECONDS = 300.0
 

@@ -22,9 +22,8 @@ from nas_tf.distribute.workers import ALONE, Connected, Workers
 _TENSORFLOW_HEARTBEAT_MS = 24 * 3600 * 1000
 # A process that ends after all have met and before TensorFlow has connected them: the others wait inside of
 # TensorFlow, by its own default for an hour, and nothing of Python runs there, neither our heartbeat nor what
-# SIGTERM asks for.
-_REGISTER_SECONDS = 45  # of the others for the chief; TensorFlow ends that by itself
-_CONNECT_SECONDS = 60.0  # of all for all
+# SIGTERM asks for. A lost chief is told from others by TensorFlow itself, after this part of the time.
+_CHIEF_SHARE = 0.5
 _NOTICE_SECONDS = 3.0
 _CODE = ("nas_tf", "quant", "export", "flags")
 
@@ -46,9 +45,12 @@ def workers(config: DistributeConfig) -> Iterator[Workers]:
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     with launch.others(cluster) if ours else contextlib.nullcontext():
         facts = {"version of this program": _code(), "version of TensorFlow": _tensorflow_version()}
+        # Before they meet, so that from then on none is late by what a slow disk takes.
+        import tensorflow  # noqa: F401
+
         channel = Channel(cluster, meet(cluster, facts, config.wait_seconds), config.lost_seconds)
         with _parting(cluster, channel):
-            yield Connected(cluster, channel, _strategy(cluster, channel))
+            yield Connected(cluster, channel, _strategy(cluster, channel, config.wait_seconds))
 
 
 def _check(config: DistributeConfig) -> None:
@@ -108,7 +110,7 @@ def _parting(cluster: Cluster, channel: Channel) -> Iterator[None]:
         channel.close()
 
 
-def _strategy(cluster: Cluster, channel: Channel) -> Any:
+def _strategy(cluster: Cluster, channel: Channel, seconds: float) -> Any:
     import tensorflow as tf
     from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2
     from tensorflow.python.eager import context
@@ -127,17 +129,22 @@ def _strategy(cluster: Cluster, channel: Channel) -> Any:
     context.context().configure_coordination_service(
         service_type="standalone",
         service_leader="/job:worker/task:0",
-        cluster_register_timeout_in_ms=1000 * _REGISTER_SECONDS,
+        cluster_register_timeout_in_ms=int(1000 * _CHIEF_SHARE * seconds),
         heartbeat_timeout_in_ms=_TENSORFLOW_HEARTBEAT_MS,
         coordinated_jobs=[job],
     )
     # In the one form that the cluster is known by here: all of them workers, the chief the first.
     os.environ[VARIABLE] = cluster.to_json(cluster.rank)
+    lost = (
+        f"The {cluster.count} processes met, but TensorFlow did not connect them within {seconds:g} seconds: "
+        f"one of them ended meanwhile, or cannot be reached at its address in {VARIABLE}; the same command "
+        "goes on from the last checkpoint."
+    )
     try:
-        with watchdog.at_most(_CONNECT_SECONDS, _lost_while_connecting(cluster)):
+        with watchdog.at_most(seconds, lost):
             strategy = tf.distribute.MultiWorkerMirroredStrategy()
     except tf.errors.OpError as error:
-        raise _not_connected(cluster, channel, error) from error
+        raise UserError(_heard_meanwhile(channel) or lost) from error
     # Its coordination service puts a handler of its own in the place of ours, which would do nothing here.
     stopping.listen_again()
     unavailable = tf.errors.UNAVAILABLE
@@ -146,22 +153,12 @@ def _strategy(cluster: Cluster, channel: Channel) -> Any:
     return strategy
 
 
-def _not_connected(cluster: Cluster, channel: Channel, error: Exception) -> UserError:
-    """Why TensorFlow could not connect: another process that was lost meanwhile, or what TensorFlow says."""
-    # Whoever is lost is noticed by a thread that could not run inside of TensorFlow's call.
+def _heard_meanwhile(channel: Channel) -> str:
+    """Who was lost; the thread that notices it could not run inside of TensorFlow's call."""
     end = time.monotonic() + _NOTICE_SECONDS
     while not channel.failure and time.monotonic() < end:
         time.sleep(0.1)
-    said = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return UserError(channel.failure or f"{_lost_while_connecting(cluster)} TensorFlow says: {said}")
-
-
-def _lost_while_connecting(cluster: Cluster) -> str:
-    return (
-        f"The {cluster.count} processes met, but TensorFlow did not connect them within a minute: one of "
-        f"them ended meanwhile, or cannot be reached at its address in {VARIABLE}; the same command goes on "
-        "from the last checkpoint."
-    )
+    return channel.failure
 
 
 def _code() -> str:

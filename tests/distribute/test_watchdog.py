@@ -54,14 +54,13 @@ _CONNECT = """
     from nas_tf.distribute.cluster import read_cluster
     from nas_tf.distribute.config import DistributeConfig
     from nas_tf.distribute.handshake import meet
-    start._REGISTER_SECONDS, start._CONNECT_SECONDS = 3, float(sys.argv[2])
     if sys.argv[1] == "ghost":
         facts = {"version of this program": start._code()}
         facts["version of TensorFlow"] = start._tensorflow_version()
         meet(read_cluster(), facts, 60)
         os._exit(1)
     try:
-        with start.workers(DistributeConfig("multi_worker")):
+        with start.workers(DistributeConfig("multi_worker", wait_seconds=float(sys.argv[2]))):
             print("connected")
     except UserError as error:
         sys.exit(f"error: {error}")
@@ -72,9 +71,9 @@ _CONNECT = """
     "rank, seconds, sentence",
     [
         # Nobody answers for the cluster.
-        (1, 60, "error: Lost the chief"),
+        (1, 30, "error: Lost the chief"),
         # TensorFlow would wait for an hour, and hears nobody meanwhile.
-        (0, 8, "error: The 2 processes met, but TensorFlow did not connect them"),
+        (0, 12, "error: The 2 processes met, but TensorFlow did not connect them"),
     ],
 )
 def test_a_process_that_ends_between_meeting_and_connecting(rank, seconds, sentence, monkeypatch):
