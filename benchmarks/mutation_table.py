@@ -175,24 +175,24 @@ HAND_PICKED = (
     HandPicked(
         "weight steps read the alpha images",
         "nas_tf/search/run.py",
-        r"_images\(problem, problem\.weight_part, start, state\.shards\)",
-        "_images(problem, problem.alpha_part, start, state.shards)",
+        r"training_images\(problem, problem\.weight_part, start, state\.shards\)",
+        "training_images(problem, problem.alpha_part, start, state.shards)",
     ),
     HandPicked(
         "alpha steps read the weight images",
         "nas_tf/search/run.py",
-        r"_images\(problem, problem\.alpha_part,",
-        "_images(problem, problem.weight_part,",
+        r"training_images\(problem, problem\.alpha_part,",
+        "training_images(problem, problem.weight_part,",
     ),
     HandPicked(
         "alpha images are augmented",
-        "nas_tf/search/run.py",
+        "nas_tf/search/part_images.py",
         r"config\.augmentation if part is problem\.weight_part else NO_AUGMENTATION",
         "config.augmentation",
     ),
     HandPicked(
         "weight images are not augmented",
-        "nas_tf/search/run.py",
+        "nas_tf/search/part_images.py",
         r"config\.augmentation if part is problem\.weight_part else NO_AUGMENTATION",
         "NO_AUGMENTATION",
     ),
@@ -223,8 +223,8 @@ HAND_PICKED = (
     HandPicked(
         "alpha batches start anew after a restart",
         "nas_tf/search/run.py",
-        r"problem\.alpha_part, alpha_steps_before\(problem, start\), state\.shards\)",
-        "problem.alpha_part, 0, state.shards)",
+        r"alpha_start = alpha_steps_before\(problem, start\)",
+        "alpha_start = 0",
     ),
     HandPicked(
         "no decay",

@@ -6,8 +6,8 @@ from nas_tf.base.checkpoints import RunCheckpoint
 from nas_tf.base.errors import require
 from nas_tf.base.run_folder import SEARCH, RunFolder
 from nas_tf.search.config import SearchConfig
+from nas_tf.search.part_images import held_out_accuracy
 from nas_tf.search.problem import SearchProblem, check_problem
-from nas_tf.search.run import held_out_accuracy
 from nas_tf.search.state import SearchState
 from nas_tf.space.architecture import Architecture, from_string
 

@@ -8,8 +8,9 @@ import tensorflow as tf
 
 from nas_tf.distribute.workers import ALONE
 from nas_tf.search.config import SearchSchedule
+from nas_tf.search.part_images import held_out_accuracy
 from nas_tf.search.problem import check_problem
-from nas_tf.search.run import alpha_steps_before, held_out_accuracy
+from nas_tf.search.run import alpha_steps_before
 from tests.search.test_wiring import STEPS, config
 
 

@@ -13,12 +13,12 @@ from nas_tf.data.preprocess import to_network_input
 from nas_tf.distribute.shards import Shards
 from nas_tf.distribute.workers import ALONE
 from nas_tf.network.build import build_network
-from nas_tf.search import judging_alone
-from nas_tf.search import run as search_run
+from nas_tf.search import ending, judging_alone
 from nas_tf.search.derivation import most_probable
 from nas_tf.search.gates import log_probabilities
 from nas_tf.search.judging import drawn_networks
 from nas_tf.search.objective import Resource
+from nas_tf.search.part_images import training_images
 from nas_tf.search.problem import check_problem
 from nas_tf.search.run import run_search
 from nas_tf.search.shared_weights import SharedWeights
@@ -118,9 +118,7 @@ def test_the_best_on_held_out_images_is_the_result(table, tmp_path, monkeypatch)
         if problem.resources[0].of(choice) <= config.budget.latency_ms
     }
     assert len(params) > 1
-    monkeypatch.setattr(
-        search_run, "held_out_accuracy", lambda _, __, choice: 1 / params.get(tuple(choice), 1)
-    )
+    monkeypatch.setattr(ending, "held_out_accuracy", lambda _, __, choice: 1 / params.get(tuple(choice), 1))
     summary = run_search(str(tmp_path / "a"), config)
     assert summary["params"] == min(params.values())
     listed = json.loads((tmp_path / "a/search/candidates.json").read_text())
@@ -177,7 +175,7 @@ def test_what_counts_is_what_was_right_before_it_was_trained_on(table, tmp_path)
     choice = next(iter(all_choices(problem.offered)))
 
     def batches():
-        return search_run._images(problem, problem.weight_part, 0, Shards(1))
+        return training_images(problem, problem.weight_part, 0, Shards(1))
 
     [found] = judging_alone.judged_alone(
         problem, [choice], batches, Shards(1), ALONE, tmp_path / "judged.json"

@@ -14,6 +14,7 @@ from nas_tf.base.errors import UserError
 from nas_tf.base.metric_log import read_metrics
 from nas_tf.data.config import NO_AUGMENTATION, DataConfig
 from nas_tf.latency.table import load_table
+from nas_tf.search import ending
 from nas_tf.search import run as search_run
 from nas_tf.search.config import Budget, SearchConfig, SearchSchedule
 from nas_tf.search.problem import check_problem
@@ -357,6 +358,6 @@ def test_alpha_that_leaves_out_all_it_can_is_said(table, finished, tmp_path):
     """The second of the two blocks can be left out, by its third candidate."""
     problem = check_problem(_config(table))
     log_p = np.log([[0.6, 0.4, 1e-9], [0.2, 0.2, 0.6]])
-    said = search_run._collapsed(problem, log_p)["warning"]
+    said = ending.collapsed(problem, log_p)["warning"]
     assert "alpha leaves out all 1 blocks that can be left out" in said and "--target_latency_ms" in said
-    assert search_run._collapsed(problem, np.log([[0.6, 0.4, 1e-9], [0.5, 0.2, 0.3]])) == {}
+    assert ending.collapsed(problem, np.log([[0.6, 0.4, 1e-9], [0.5, 0.2, 0.3]])) == {}

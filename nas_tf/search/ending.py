@@ -1,0 +1,151 @@
+"""What follows a search's last step: networks derived, judged, written, and doubted."""
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from nas_tf.base import files
+from nas_tf.base.progress import Progress
+from nas_tf.base.run_folder import SEARCH, StageFolder
+from nas_tf.distribute.workers import output
+from nas_tf.latency.slow_entries import slow_entries
+from nas_tf.search import gates
+from nas_tf.search.judging import drawn_networks
+from nas_tf.search.judging_alone import judged_alone
+from nas_tf.search.outcome import not_converged, unused_budget
+from nas_tf.search.part_images import HELD_OUT, held_out, held_out_accuracy, training_images
+from nas_tf.search.problem import SearchProblem
+from nas_tf.search.state import SearchState
+from nas_tf.space.architecture import in_words
+from nas_tf.space.operations.zero import ZERO
+from nas_tf.train import chance
+
+_LEARN_MORE = (
+    "use more --search_epochs and --search_warmup_epochs, or a smaller --search_learning_rate, in another "
+    "--workdir"
+)
+
+
+def say(text: str) -> None:
+    """A line for people, beside the progress."""
+    # Where progress goes; the output is for the result.
+    print(f"{SEARCH}: {text}", file=sys.stderr, flush=True)
+
+
+def finish(problem: SearchProblem, state: SearchState, stage: StageFolder) -> dict[str, Any]:
+    """Derives the networks and writes them."""
+    log_p = gates.log_probabilities(state.parameters.values())
+    choices = problem.derive(log_p, count=problem.config.num_candidates)
+    choices = _best_first(problem, state, stage, log_p, choices)
+    accuracy = held_out(problem, state, choices[0])
+    if state.workers.rank:
+        return {}
+    candidates = [_facts(problem, log_p, choice) for choice in choices]
+    files.write_json(stage.candidates, candidates)
+    best = problem.architecture(choices[0])
+    files.write_json(stage.architecture, best.to_json())
+    figures = state.figures()
+    # The summary has it as a short string; the files above have it whole.
+    del candidates[0]["architecture"]
+    warning = collapsed(problem, log_p) or chance.warning(HELD_OUT, accuracy, _LEARN_MORE)
+    warning |= _doubts(problem, log_p, choices[0])
+    for text in warning.values():
+        say(f"WARNING: {text}")
+    return {
+        "architecture": best.to_string(),
+        "operations": in_words(best),
+        **candidates[0],
+        "target_latency_ms": problem.config.budget.latency_ms,
+        "kernels": problem.table.identity.kernels,
+        "slow_entries": [group.to_json() for group in slow_entries(problem.table)],
+        "expected_latency_ms": figures["expected_latency_ms"],
+        "entropy": figures["entropy"],
+        "top1": accuracy.top1,
+        "candidates": len(candidates),
+        "dropped_candidates": int(problem.dropped.sum()),
+        "dropped": problem.dropped_in_words or "none",
+        "steps": problem.total_steps,
+        "architecture_file": str(stage.architecture),
+        **warning,
+    }
+
+
+def collapsed(problem: SearchProblem, log_p: np.ndarray) -> dict[str, str]:
+    """An entry `warning` if alpha leaves out every block that can be left out, else nothing."""
+    choices = problem.space.choices(problem.config.resolution)
+    zero = np.zeros_like(problem.offered)
+    for block, choice in enumerate(choices):
+        zero[block, : len(choice.specs)] = [spec.operation == ZERO for spec in choice.specs]
+    zero &= problem.offered
+    # Of a block that has nothing else, alpha decides nothing.
+    free = zero.any(axis=1) & (problem.offered.sum(axis=1) > 1)
+    if not free.any() or not zero[np.arange(len(zero)), log_p.argmax(axis=1)][free].all():
+        return {}
+    return {
+        "warning": f"alpha leaves out all {free.sum()} blocks that can be left out, so it has chosen "
+        "nothing; use a higher --target_latency_ms, or a smaller --search_alpha_learning_rate with more "
+        "--search_warmup_epochs"
+    }
+
+
+def _best_first(
+    problem: SearchProblem,
+    state: SearchState,
+    stage: StageFolder,
+    log_p: np.ndarray,
+    choices: list[np.ndarray],
+) -> list[np.ndarray]:
+    """The choices, with the best of those that are judged before the others."""
+    config = problem.config
+    if config.judged_networks == 1:
+        return choices
+    drawn = drawn_networks(
+        lambda p: problem.derive(p)[0], problem.fits, log_p, config.judged_networks, config.seed
+    )
+    accuracies = _judged(problem, state, stage, drawn)
+    # Of equals the first, and so the most probable one where it is among them.
+    best = drawn[int(np.argmax(accuracies))]
+    others = [choice for choice in choices if (choice != best).any()]
+    return [best, *others][: len(choices)]
+
+
+def _judged(
+    problem: SearchProblem, state: SearchState, stage: StageFolder, drawn: list[np.ndarray]
+) -> list[float]:
+    """An accuracy of each network, by which they are compared."""
+    if problem.config.judge_epochs:
+        return judged_alone(
+            problem,
+            drawn,
+            lambda: training_images(problem, problem.weight_part, 0, state.shards),
+            state.shards,
+            state.workers,
+            stage.judged,
+        )
+    accuracies: list[float] = []
+    with Progress(f"{SEARCH}: judge", len(drawn), stream=output(state.workers)) as progress:
+        for choice in drawn:
+            accuracies.append(held_out_accuracy(problem, state, choice))
+            progress.update(len(accuracies), top1=accuracies[-1], best=max(accuracies))
+    return accuracies
+
+
+def _doubts(problem: SearchProblem, log_p: np.ndarray, choice: np.ndarray) -> dict[str, str]:
+    latency, config = problem.resources[0], problem.config
+    slowest = latency.range(problem.offered)[1]
+    return not_converged(log_p, problem.offered) | unused_budget(
+        latency.of(choice), latency.limit, slowest, problem.least_share, config.derive
+    )
+
+
+def _facts(problem: SearchProblem, log_p: np.ndarray, choice: np.ndarray) -> dict[str, Any]:
+    architecture = problem.architecture(choice)
+    resolution, classes = problem.config.resolution, problem.source.num_classes
+    return {
+        "architecture": architecture.to_json(),
+        "log_probability": float(log_p[np.arange(len(choice)), choice].sum()),
+        "predicted_latency_ms": problem.table.predict_ms(architecture, resolution, classes),
+        "params": architecture.params(classes),
+        "macs": architecture.macs(resolution, classes),
+    }
