@@ -21,6 +21,10 @@ class WeightOptimizer(NesterovSgd):
         super().__init__({path.name: path.trained for path in supernet.all_paths()}, momentum)
         self.weight_decay = weight_decay
 
-    def update_path(self, path: Path, gradient: tf.Tensor, rate: tf.Tensor) -> None:
+    def resources(self, path: Path) -> tuple[tf.Tensor, tf.Tensor]:
+        """Handles of the path's weights and of their momentum."""
+        return path.trained.handle, self.slots[path.name].handle
+
+    def update_path(self, resources: tuple[tf.Tensor, ...], gradient: tf.Tensor, rate: tf.Tensor) -> None:
         """One update of a path's weights."""
-        self.update(path.name, path.trained, gradient, rate)
+        self.update_resource(*resources, gradient, rate)

@@ -13,6 +13,7 @@ from nas_tf.network.losses import cross_entropy
 from nas_tf.supernet.gate_values import moments_of
 from nas_tf.supernet.paths import value_of
 from nas_tf.supernet.supernet import Supernet
+from nas_tf.supernet.updates import PathOptimizer, move_paths
 
 # Blocks have many shapes; one trace that knows none of them serves all.
 _moments = tf.function(moments_of, reduce_retracing=True)
@@ -23,6 +24,21 @@ class EagerSteps:
 
     def __init__(self, supernet: Supernet):
         self.supernet = supernet
+
+    def train(
+        self,
+        optimizer: PathOptimizer,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        active: Sequence[int],
+        learning_rate: float,
+        smoothing: float,
+    ):
+        """(loss, correct) before the step that it makes of the paths of `active`."""
+        found = self.weight_gradients(images, labels, active, smoothing, optimizer.weight_decay)
+        loss, hits, gradients, moved = found
+        move_paths(optimizer, self.supernet.active_paths(active), gradients, moved, learning_rate)
+        return loss, hits
 
     def weight_gradients(
         self,

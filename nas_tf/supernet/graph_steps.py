@@ -19,6 +19,7 @@ from nas_tf.supernet.eager_steps import product
 from nas_tf.supernet.gate_values import Moments, moments_of
 from nas_tf.supernet.paths import Path, PathFunctions, value_of
 from nas_tf.supernet.supernet import Supernet
+from nas_tf.supernet.updates import PathOptimizer
 
 # Inactive paths computed at a time: a bound on what they hold. With two, cores wait for each other
 # (docs/search.md, "Cost of a step").
@@ -42,6 +43,18 @@ _OPERAND = _Operand(
     tf.TensorSpec([], tf.int32), tf.TensorSpec([None], tf.float32), tf.TensorSpec([None], tf.int32)
 )
 _STATISTICS = tf.TensorSpec([None], tf.float32)
+
+
+class _TrainGraph(NamedTuple):
+    """A graph that trains, and variables without elements that stand for ZeroOp's."""
+
+    function: Callable[..., Any]
+    empty: list[tf.Variable]
+
+    @property
+    def nothing(self) -> tuple[tf.Tensor, ...]:
+        """Their handles."""
+        return tuple(variable.handle for variable in self.empty)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,8 +132,38 @@ class GraphSteps:
                 [_STATISTICS] * len(self._places),
             ),
         )
+        # One for each optimizer, which is one in practice.
+        self._train_graph = functools.cache(self._make_train_graph)
         # One graph for every number of involved paths per block: in practice "two" and "full".
         self._gate_graph = functools.cache(self._make_gate_graph)
+
+    def train(
+        self,
+        optimizer: PathOptimizer,
+        images: tf.Tensor,
+        labels: tf.Tensor,
+        active: Sequence[int],
+        learning_rate: float,
+        smoothing: float,
+    ):
+        """(loss, correct) before the step that it makes of the paths of `active`.
+
+        The graph reads and writes the variables itself: a path moves while the gradients of those
+        before it are computed, and no call is made for each.
+        """
+        paths, graph = self._paths(active), self._train_graph(optimizer)
+        nothing = graph.nothing
+        return graph.function(
+            images,
+            tf.cast(labels, tf.int64),
+            tf.constant(smoothing),
+            tf.constant(optimizer.weight_decay),
+            tf.constant(learning_rate, tf.float32),
+            [self._branches[place.form_of(path)] for place, path in zip(self._places, paths, strict=True)],
+            [self._nothing[1] if path is None else path.kind.chain.layout for path in paths],
+            [nothing if path is None else optimizer.resources(path) for path in paths],
+            [nothing[0] if path is None else path.statistics.handle for path in paths],
+        )
 
     def weight_gradients(
         self,
@@ -204,6 +247,40 @@ class GraphSteps:
             loss, hits = cross_entropy(self._logits(x), labels, smoothing)
         return loss, hits, tape.gradient(loss, weights), moved
 
+    def _make_train_graph(self, optimizer: PathOptimizer) -> _TrainGraph:
+        # ZeroOp has no variables; what the graph updates for it has no elements.
+        empty = [tf.Variable(tf.zeros([0]), shape=[None]) for _ in optimizer.resources(self.supernet.stem)]
+        handle = tf.TensorSpec([], tf.resource)
+        places = len(self._places)
+        function = tf.function(
+            functools.partial(self._train_step, optimizer),
+            input_signature=(
+                *self._batch,
+                *[tf.TensorSpec([], tf.float32)] * 3,
+                [_OPERAND.branch] * places,
+                [_OPERAND.layout] * places,
+                [(handle,) * len(empty)] * places,
+                [handle] * places,
+            ),
+        )
+        return _TrainGraph(function, empty)
+
+    def _train_step(
+        self, optimizer, images, labels, smoothing, weight_decay, rate, branches, layouts, resources, averages
+    ):
+        """The graph of `train`; the first of a path's `resources` are its weights."""
+        operands = [
+            _Operand(branch, _read(handles[0]), layout)
+            for branch, layout, handles in zip(branches, layouts, resources, strict=True)
+        ]
+        loss, hits, gradients, moved = self._weight_step(
+            images, labels, smoothing, weight_decay, operands, list(map(_read, averages))
+        )
+        for handles, gradient, handle, statistics in zip(resources, gradients, averages, moved, strict=True):
+            optimizer.update_path(handles, gradient, rate)
+            tf.raw_ops.AssignVariableOp(resource=handle, value=statistics)
+        return loss, hits
+
     def _make_gate_graph(self, counts: tuple[int, ...]):
         return tf.function(
             self._gate_step,
@@ -243,6 +320,12 @@ class GraphSteps:
     def _logits(self, x: tf.Tensor) -> tf.Tensor:
         # Nothing behind functions without shapes knows the number of classes, which the loss needs.
         return tf.ensure_shape(x, [None, self.supernet.num_classes])
+
+
+def _read(handle: tf.Tensor) -> tf.Tensor:
+    """A vector variable's value at the start of the step."""
+    value = tf.raw_ops.ReadVariableOp(resource=handle, dtype=tf.float32)
+    return tf.ensure_shape(value, [None])
 
 
 def _train(place: _Place, x, operand: _Operand, averages, weight_decay):

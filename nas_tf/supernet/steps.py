@@ -5,7 +5,6 @@ compact network.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -13,8 +12,8 @@ import tensorflow as tf
 from nas_tf.distribute.shards import Shards, pack, unpack
 from nas_tf.supernet.eager_steps import EagerSteps
 from nas_tf.supernet.graph_steps import GraphSteps
-from nas_tf.supernet.paths import Path
 from nas_tf.supernet.supernet import Supernet
+from nas_tf.supernet.updates import PathOptimizer, move_paths
 
 Steps = EagerSteps | GraphSteps
 
@@ -22,25 +21,6 @@ Steps = EagerSteps | GraphSteps
 def make_steps(supernet: Supernet) -> Steps:
     """How this supernet's losses and gradients are computed."""
     return EagerSteps(supernet) if supernet.jit_compile else GraphSteps(supernet)
-
-
-class PathOptimizer(Protocol):
-    """What a weight step needs of an optimizer.
-
-    Attributes:
-      weight_decay: of kernels; the step puts it into the gradients that `update_path` is given.
-    """
-
-    weight_decay: float
-
-    def update_path(self, path: Path, gradient: tf.Tensor, rate: tf.Tensor) -> None:
-        """Moves a path's weights.
-
-        Args:
-          path: whose `trained` changes.
-          gradient: float32, of the loss and the decay in `path.trained`, of the same shape.
-          rate: float32 [].
-        """
 
 
 def weight_step(
@@ -64,30 +44,22 @@ def weight_step(
       (loss, correct predictions) before the step, of the whole batch: scalars that nobody has read yet,
       so that a fast device need not be waited for.
     """
+    if shards is None or shards.count == 1:
+        return steps.train(optimizer, images, labels, active, learning_rate, smoothing)
     paths = steps.supernet.active_paths(active)
 
-    def found_on(images, labels):
-        return steps.weight_gradients(images, labels, active, smoothing, optimizer.weight_decay)
-
     def packed(images, labels, _):
-        loss, hits, gradients, moved = found_on(images, labels)
+        found = steps.weight_gradients(images, labels, active, smoothing, optimizer.weight_decay)
+        loss, hits, gradients, moved = found
         return pack([loss, hits, *gradients, *moved])
 
-    if shards is None or shards.count == 1:
-        loss, hits, gradients, moved = found_on(images, labels)
-    else:
-        total = shards.sum(packed, images, labels)
-        # Correct predictions are counted, all else is a mean of means.
-        hits, mean = total[1], total / shards.count
-        loss, vectors = mean[0], [path.trained for path in paths] + [path.statistics for path in paths]
-        found = unpack(mean[2:], vectors)
-        gradients, moved = found[: len(paths)], found[len(paths) :]
-    rate = tf.constant(learning_rate, tf.float32)
-    for path, gradient, statistics in zip(paths, gradients, moved, strict=True):
-        optimizer.update_path(path, gradient, rate)
-        # The bare operation, as in `value_of`: this runs for every path in every step.
-        tf.raw_ops.AssignVariableOp(resource=path.statistics.handle, value=statistics)
-    return loss, hits
+    total = shards.sum(packed, images, labels)
+    # Correct predictions are counted, all else is a mean of means.
+    hits, mean = total[1], total / shards.count
+    vectors = [path.trained for path in paths] + [path.statistics for path in paths]
+    found = unpack(mean[2:], vectors)
+    move_paths(optimizer, paths, found[: len(paths)], found[len(paths) :], learning_rate)
+    return mean[0], hits
 
 
 def gate_gradients(

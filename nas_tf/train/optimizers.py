@@ -35,9 +35,15 @@ class NesterovSgd(tf.Module):
 
     def update(self, name: str, variable: tf.Variable, gradient: tf.Tensor, learning_rate: tf.Tensor) -> None:
         """One step of one variable, in one fused operation."""
+        self.update_resource(variable.handle, self.slots[name].handle, gradient, learning_rate)
+
+    def update_resource(
+        self, variable: tf.Tensor, slot: tf.Tensor, gradient: tf.Tensor, learning_rate: tf.Tensor
+    ) -> None:
+        """The same by the handles of variable and slot, which a graph can be given."""
         tf.raw_ops.ResourceApplyMomentum(
-            var=variable.handle,
-            accum=self.slots[name].handle,
+            var=variable,
+            accum=slot,
             lr=learning_rate,
             grad=gradient,
             momentum=self._momentum,

@@ -97,8 +97,11 @@ class _Descent:
 
     weight_decay = DECAY
 
-    def update_path(self, path, gradient, rate):
-        path.trained.assign_sub(rate * gradient)
+    def resources(self, path):
+        return (path.trained.handle,)
+
+    def update_path(self, resources, gradient, rate):
+        tf.raw_ops.AssignSubVariableOp(resource=resources[0], value=rate * gradient)
 
 
 def test_a_weight_step_takes_any_optimizer_of_paths(batch):
