@@ -33,6 +33,8 @@ TESTS = {
         "tests/supernet/test_chains*.py",
         *_SEARCH,
     ),
+    "nas_tf/supernet/places.py": ("tests/supernet/test_*.py", *_SEARCH),
+    "nas_tf/supernet/updates.py": ("tests/supernet/test_*.py", *_SEARCH),
     "nas_tf/supernet/steps.py": ("tests/supernet/test_*.py", *_SEARCH),
     "nas_tf/search/weight_optimizer.py": ("tests/supernet/test_*.py", *_SEARCH),
     "nas_tf/search/gates.py": (
@@ -340,7 +342,7 @@ HAND_PICKED = (
     ),
     HandPicked(
         "the gates' gradient of other paths negated",
-        "nas_tf/supernet/graph_steps.py",
+        "nas_tf/supernet/places.py",
         r"lambda form: form\.gate\(x,",
         "lambda form: -form.gate(x,",
     ),

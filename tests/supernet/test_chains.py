@@ -12,8 +12,8 @@ from nas_tf.space.operations.inverted_bottleneck import InvertedBottleneck
 from nas_tf.supernet import gate_values
 from nas_tf.supernet.chains import Chain
 from nas_tf.supernet.gate_values import gate_value, moments_of
-from nas_tf.supernet.graph_steps import _place
 from nas_tf.supernet.paths import Path, PathKind, shared_functions
+from nas_tf.supernet.places import make_place
 
 WIDTH = 8
 
@@ -109,7 +109,7 @@ def test_a_layer_with_other_weights_is_refused():
 def test_candidates_of_a_block_have_all_a_shortcut_or_none():
     kind = PathKind(_chain(), shared_functions(_chain()))
     with pytest.raises(ValueError, match="either all a shortcut or none"):
-        _place([Path(kind, True), Path(kind, False)])
+        make_place([Path(kind, True), Path(kind, False)])
 
 
 def test_only_a_plain_1x1_convolution_with_its_batch_norm_is_folded():

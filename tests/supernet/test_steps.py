@@ -11,7 +11,7 @@ from nas_tf.latency.candidate_costs import offered_candidates
 from nas_tf.network.build import build_network
 from nas_tf.search.weight_optimizer import WeightOptimizer
 from nas_tf.space.search_space import FULL, TINY
-from nas_tf.supernet import graph_steps
+from nas_tf.supernet import places
 from nas_tf.supernet.steps import (
     EagerSteps,
     GraphSteps,
@@ -271,7 +271,7 @@ def test_no_more_inactive_paths_are_computed_at_once_than_allowed(batch):
     known: dict = {}
     before = {op.name: _ancestors(op, known) for op in values}
     ordered = {frozenset((a, b)) for a in before for b in before if a in before[b]}
-    for group in itertools.combinations(before, graph_steps._AT_ONCE + 1):
+    for group in itertools.combinations(before, places.AT_ONCE + 1):
         assert any(frozenset(pair) in ordered for pair in itertools.combinations(group, 2)), group
 
 
