@@ -101,8 +101,21 @@ JUDGE_EPOCHS = flags.DEFINE_float(
     lower_bound=0.0,
     upper_bound=1.0,
 )
+JUDGE_ROUNDS = flags.DEFINE_integer(
+    "judge_rounds",
+    SearchConfig.judge_rounds,
+    "Rounds of --judged_networks each. From the second on, the networks are those within the budget that a "
+    "model of the figures so far (what each candidate adds to them) expects most of; the result is the "
+    "judged network that it expects most of in the end.",
+    lower_bound=1,
+    upper_bound=1000,
+)
 EPOCHS = flags.DEFINE_integer(
-    "search_epochs", SearchSchedule.epochs, "Epochs of weights and alpha, after the warm-up.", lower_bound=1
+    "search_epochs",
+    SearchSchedule.epochs,
+    "Epochs of weights and alpha, after the warm-up. 0, with --search_warmup_epochs=0: no weights are "
+    "shared, and the networks to judge are drawn evenly from those within the budget; needs --judge_epochs.",
+    lower_bound=0,
 )
 WARMUP_EPOCHS = flags.DEFINE_integer(
     "search_warmup_epochs",
@@ -229,6 +242,7 @@ def search_config(latency_table: str = "") -> SearchConfig:
         num_candidates=NUM_CANDIDATES.value,
         judged_networks=JUDGED_NETWORKS.value,
         judge_epochs=JUDGE_EPOCHS.value,
+        judge_rounds=JUDGE_ROUNDS.value,
         jit_compile=compute.JIT_COMPILE.value,
         mixed_precision=compute.MIXED_PRECISION.value,
         checkpoint_minutes=saving.CHECKPOINT_MINUTES.value,

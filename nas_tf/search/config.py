@@ -69,6 +69,8 @@ class SearchConfig:
         the best is the result; 1: the most probable one, as it is. See `nas_tf.search.judging`.
       judge_epochs: of training each of them alone from fresh weights, by which they are judged instead of
         by the shared weights; at most 1. See `nas_tf.search.judging_alone`.
+      judge_rounds: of so many networks each; from the second on they are those that a model of the figures
+        so far expects most of. See `nas_tf.search.judged_rounds`.
       checkpoint_minutes: between checkpoints; the end of an epoch always is one.
       keep_checkpoints: how many are kept.
       shards: equal parts of a batch, each normalized by itself; processes share them.
@@ -96,6 +98,7 @@ class SearchConfig:
     num_candidates: int = 1
     judged_networks: int = 1
     judge_epochs: float = 0.0
+    judge_rounds: int = 1
     jit_compile: bool = False
     mixed_precision: bool = False
     checkpoint_minutes: float = 10.0

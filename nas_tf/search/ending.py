@@ -1,6 +1,7 @@
 """What follows a search's last step: networks derived, judged, written, and doubted."""
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from nas_tf.base.run_folder import SEARCH, StageFolder
 from nas_tf.distribute.workers import output
 from nas_tf.latency.slow_entries import slow_entries
 from nas_tf.search import gates
-from nas_tf.search.judging import drawn_networks
+from nas_tf.search.judged_rounds import best_judged
 from nas_tf.search.judging_alone import judged_alone
 from nas_tf.search.outcome import not_converged, unused_budget
 from nas_tf.search.part_images import HELD_OUT, held_out, held_out_accuracy, training_images
@@ -20,6 +21,7 @@ from nas_tf.search.state import SearchState
 from nas_tf.space.architecture import in_words
 from nas_tf.space.operations.zero import ZERO
 from nas_tf.train import chance
+from nas_tf.train.accuracy import AccuracyCounter
 
 _LEARN_MORE = (
     "use more --search_epochs and --search_warmup_epochs, or a smaller --search_learning_rate, in another "
@@ -37,8 +39,9 @@ def finish(problem: SearchProblem, state: SearchState, stage: StageFolder) -> di
     """Derives the networks and writes them."""
     log_p = gates.log_probabilities(state.parameters.values())
     choices = problem.derive(log_p, count=problem.config.num_candidates)
-    choices = _best_first(problem, state, stage, log_p, choices)
-    accuracy = held_out(problem, state, choices[0])
+    choices, judged = _best_first(problem, state, stage, log_p, choices)
+    # Where no weights are shared, these have learned nothing.
+    accuracy = held_out(problem, state, choices[0]) if problem.total_steps else None
     if state.workers.rank:
         return {}
     candidates = [_facts(problem, log_p, choice) for choice in choices]
@@ -48,8 +51,7 @@ def finish(problem: SearchProblem, state: SearchState, stage: StageFolder) -> di
     figures = state.figures()
     # The summary has it as a short string; the files above have it whole.
     del candidates[0]["architecture"]
-    warning = collapsed(problem, log_p) or chance.warning(HELD_OUT, accuracy, _LEARN_MORE)
-    warning |= _doubts(problem, log_p, choices[0])
+    warning = _doubts(problem, log_p, choices[0], accuracy)
     for text in warning.values():
         say(f"WARNING: {text}")
     return {
@@ -61,7 +63,8 @@ def finish(problem: SearchProblem, state: SearchState, stage: StageFolder) -> di
         "slow_entries": [group.to_json() for group in slow_entries(problem.table)],
         "expected_latency_ms": figures["expected_latency_ms"],
         "entropy": figures["entropy"],
-        "top1": accuracy.top1,
+        **({"top1": accuracy.top1} if accuracy else {}),
+        **judged,
         "candidates": len(candidates),
         "dropped_candidates": int(problem.dropped.sum()),
         "dropped": problem.dropped_in_words or "none",
@@ -95,23 +98,18 @@ def _best_first(
     stage: StageFolder,
     log_p: np.ndarray,
     choices: list[np.ndarray],
-) -> list[np.ndarray]:
-    """The choices, with the best of those that are judged before the others."""
-    config = problem.config
-    if config.judged_networks == 1:
-        return choices
-    drawn = drawn_networks(
-        lambda p: problem.derive(p)[0], problem.fits, log_p, config.judged_networks, config.seed
-    )
-    accuracies = _judged(problem, state, stage, drawn)
-    # Of equals the first, and so the most probable one where it is among them.
-    best = drawn[int(np.argmax(accuracies))]
+) -> tuple[list[np.ndarray], dict[str, float]]:
+    """The choices, with the best of those that are judged before the others, and what it was judged by."""
+    if problem.config.judged_networks == 1:
+        return choices, {}
+    tell = say if state.workers.rank == 0 else (lambda _: None)
+    best, figure = best_judged(problem, log_p, lambda drawn: _judged(problem, state, stage, drawn), tell)
     others = [choice for choice in choices if (choice != best).any()]
-    return [best, *others][: len(choices)]
+    return [best, *others][: len(choices)], {"judged_top1": figure}
 
 
 def _judged(
-    problem: SearchProblem, state: SearchState, stage: StageFolder, drawn: list[np.ndarray]
+    problem: SearchProblem, state: SearchState, stage: StageFolder, drawn: Sequence[np.ndarray]
 ) -> list[float]:
     """An accuracy of each network, by which they are compared."""
     if problem.config.judge_epochs:
@@ -131,12 +129,18 @@ def _judged(
     return accuracies
 
 
-def _doubts(problem: SearchProblem, log_p: np.ndarray, choice: np.ndarray) -> dict[str, str]:
+def _doubts(
+    problem: SearchProblem, log_p: np.ndarray, choice: np.ndarray, accuracy: AccuracyCounter | None
+) -> dict[str, str]:
     latency, config = problem.resources[0], problem.config
     slowest = latency.range(problem.offered)[1]
-    return not_converged(log_p, problem.offered) | unused_budget(
-        latency.of(choice), latency.limit, slowest, problem.least_share, config.derive
-    )
+    unused = unused_budget(latency.of(choice), latency.limit, slowest, problem.least_share, config.derive)
+    if accuracy is None:
+        return unused  # alpha was not asked to decide anything
+    learned = collapsed(problem, log_p) or chance.warning(HELD_OUT, accuracy, _LEARN_MORE)
+    # Of several rounds, alpha has drawn the first alone.
+    undecided = not_converged(log_p, problem.offered) if config.judge_rounds == 1 else {}
+    return learned | undecided | unused
 
 
 def _facts(problem: SearchProblem, log_p: np.ndarray, choice: np.ndarray) -> dict[str, Any]:

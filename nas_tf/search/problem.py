@@ -225,11 +225,11 @@ def _check_settings(config: SearchConfig) -> None:
         f"--max_gate_paths must be 0 (no limit) or at least 2, not {config.max_gate_paths}.",
     )
     for name, value in (
-        ("search_epochs", schedule.epochs),
         ("search_alpha_every", schedule.alpha_every),
         ("search_batch_size", schedule.batch_size),
         ("num_candidates", config.num_candidates),
         ("judged_networks", config.judged_networks),
+        ("judge_rounds", config.judge_rounds),
         ("resolution", config.resolution),
     ):
         require(value > 0, f"--{name} must be at least 1, not {value}.")
@@ -241,6 +241,7 @@ def _check_settings(config: SearchConfig) -> None:
         schedule.warmup_epochs >= 0,
         f"--search_warmup_epochs must be at least 0, not {schedule.warmup_epochs}.",
     )
+    _check_epochs(config)
     require(
         0 <= schedule.tied_epochs <= schedule.warmup_epochs,
         f"--search_tied_epochs must be 0 to the {schedule.warmup_epochs} epochs of "
@@ -253,6 +254,22 @@ def _check_settings(config: SearchConfig) -> None:
     require(
         config.budget.latency_ms > 0,
         f"--target_latency_ms must be above 0, not {config.budget.latency_ms:g}.",
+    )
+
+
+def _check_epochs(config: SearchConfig) -> None:
+    """Refuses a search that would learn nothing, or what it has too little for."""
+    epochs, warmup = config.schedule.epochs, config.schedule.warmup_epochs
+    require(epochs >= 0, f"--search_epochs must be at least 0, not {epochs}.")
+    require(
+        epochs > 0 or (warmup == 0 and config.judge_epochs > 0 and config.judged_networks > 1),
+        f"--search_epochs=0 shares no weights, so it needs --search_warmup_epochs=0, --judge_epochs above 0 "
+        f"and --judged_networks above 1, not {warmup}, {config.judge_epochs:g} and {config.judged_networks}.",
+    )
+    require(
+        config.judge_rounds == 1 or config.judged_networks > 1,
+        f"--judge_rounds={config.judge_rounds} needs --judged_networks above 1, or its rounds have nothing "
+        "to compare.",
     )
 
 

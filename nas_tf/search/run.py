@@ -39,6 +39,7 @@ _NEWER = {
     "max_gate_paths": SearchConfig.max_gate_paths,
     "judged_networks": SearchConfig.judged_networks,
     "judge_epochs": SearchConfig.judge_epochs,
+    "judge_rounds": SearchConfig.judge_rounds,
     "shards": SearchConfig.shards,
 }
 

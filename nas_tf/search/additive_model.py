@@ -1,0 +1,94 @@
+"""What the figures of some networks say of each candidate, and so of all other networks of the space."""
+
+import statistics
+from collections.abc import Sequence
+
+import numpy as np
+
+# Of the variance of figures, what candidates explain; the most probable one given the figures is taken.
+_SHARES = np.linspace(0.05, 0.95, 19)
+
+
+class AdditiveModel:
+    """Bayesian linear regression of figures on what the networks' candidates are.
+
+        z = Σ_b φ[b, choice_b] · w + ε,   w ~ N(0, s·c·I),   ε ~ N(0, (1 − s)·I)
+
+    z are the figures' normal scores, so that a network that diverged is the last one and not an outlier; φ
+    are centred at the networks' mean; c makes the mean variance of the sums 1; s maximizes the likelihood
+    of z (Rasmussen and Williams 2006, sections 2.1 and 5.4).
+
+    Args:
+      features: [blocks, candidates, features].
+      offered: bool [blocks, candidates].
+      choices: the networks, int64 [blocks] each; at least two different ones.
+      figures: one for each, of which only the order counts.
+    """
+
+    def __init__(
+        self,
+        features: np.ndarray,
+        offered: np.ndarray,
+        choices: Sequence[np.ndarray],
+        figures: Sequence[float],
+    ):
+        self._features, self._offered = features, offered
+        sums = self._sums(choices)
+        self._mean = sums.mean(axis=0)
+        self._centred, self._scores = sums - self._mean, normal_scores(figures)
+        products = self._centred @ self._centred.T
+        self._scale = 1.0 / max(float(np.diag(products).mean()), 1e-12)
+        self.share = max(_SHARES, key=lambda share: self._log_likelihood(share, products))
+        # Prior variance of each weight, and the inverse covariance of z.
+        self._variance = self.share * self._scale
+        self._inverse = np.linalg.inv(self._covariance(self.share, products))
+
+    def effects(self, rng: np.random.Generator | None = None) -> np.ndarray:
+        """What each candidate adds to z: its mean, or with `rng` one draw given the figures.
+
+        Returns:
+          [blocks, candidates]; −inf for what is not offered.
+        """
+        return np.where(self._offered, self._features @ self._weights(rng), -np.inf)
+
+    def predicted(self, choices: Sequence[np.ndarray]) -> np.ndarray:
+        """The expected z of networks."""
+        return (self._sums(choices) - self._mean) @ self._weights(None)
+
+    def _weights(self, rng: np.random.Generator | None) -> np.ndarray:
+        """Their mean given z, or a draw by Matheron's rule: w₀ + s·c·Φᵀ C⁻¹ (z − Φ w₀ − ε)."""
+        prior, noise = np.zeros(self._centred.shape[1]), np.zeros(len(self._scores))
+        if rng is not None:
+            prior = rng.normal(0.0, self._variance**0.5, prior.shape)
+            noise = rng.normal(0.0, (1 - self.share) ** 0.5, noise.shape)
+        residual = self._scores - self._centred @ prior - noise
+        return prior + self._variance * self._centred.T @ (self._inverse @ residual)
+
+    def _sums(self, choices: Sequence[np.ndarray]) -> np.ndarray:
+        """Σ_b φ[b, choice_b]: [networks, features]."""
+        blocks = np.arange(len(self._features))
+        return np.stack([self._features[blocks, choice].sum(axis=0) for choice in choices])
+
+    def _covariance(self, share: float, products: np.ndarray) -> np.ndarray:
+        return share * self._scale * products + (1 - share) * np.eye(len(products))
+
+    def _log_likelihood(self, share: float, products: np.ndarray) -> float:
+        """log N(z; 0, C) but for its constant: −(zᵀ C⁻¹ z + log |C|) / 2."""
+        covariance = self._covariance(share, products)
+        fit = self._scores @ np.linalg.solve(covariance, self._scores)
+        return -0.5 * float(fit + np.linalg.slogdet(covariance)[1])
+
+
+def normal_scores(figures: Sequence[float]) -> np.ndarray:
+    """Quantiles of the standard normal distribution, in the figures' order; equals get their mean.
+
+    The r-th of n gets Φ⁻¹((r − ½) / n) (Hazen's plotting position).
+    """
+    values = np.asarray(figures)
+    normal, count = statistics.NormalDist(), len(values)
+    quantiles = np.array([normal.inv_cdf((rank + 0.5) / count) for rank in range(count)])
+    scores = np.empty(count)
+    scores[np.argsort(values, kind="stable")] = quantiles
+    for value in np.unique(values):
+        scores[values == value] = scores[values == value].mean()
+    return scores

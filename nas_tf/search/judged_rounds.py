@@ -1,0 +1,75 @@
+"""Networks judged in rounds, each of which is drawn by what the rounds before said of every candidate."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from nas_tf.search.additive_model import AdditiveModel
+from nas_tf.search.candidate_features import candidate_features
+from nas_tf.search.judging import drawn_networks
+from nas_tf.search.problem import SearchProblem
+
+_ATTEMPTS = 10  # for each network wanted, before there are taken to be no others
+
+Judge = Callable[[Sequence[np.ndarray]], list[float]]
+
+
+def best_judged(
+    problem: SearchProblem, log_p: np.ndarray, judge: Judge, say: Callable[[str], None]
+) -> tuple[np.ndarray, float]:
+    """The best of the networks that are judged, as candidates of each block, int64 [blocks], and its figure.
+
+    The first round is drawn by alpha. Of one round, the network with the highest figure is taken. After
+    each but the last of several, a model of what candidates add to the figures is fitted, and the next round
+    has the network that it holds for the best within the budget, and for each further one the best by a
+    draw of the model given the figures (Thompson sampling: Russo and others 2018, section 4). Then the
+    network that the model of all figures expects most of is taken: one figure is as much chance as merit.
+
+    Args:
+      log_p: of alpha; −inf for absent candidates.
+      judge: choices → a figure for each, the higher the better.
+      say: takes a line for people.
+    """
+    config = problem.config
+    choices = drawn_networks(
+        lambda p: problem.derive(p)[0], problem.fits, log_p, config.judged_networks, config.seed
+    )
+    figures = judge(choices)
+    if config.judge_rounds == 1:
+        # Of equals the first, and so the most probable one where it is among them.
+        best = int(np.argmax(figures))
+        return choices[best], figures[best]
+    features = candidate_features(problem.space.choices(config.resolution))
+    rng = np.random.default_rng((config.seed, len(choices)))
+    for number in range(2, config.judge_rounds + 1):
+        model = AdditiveModel(features, problem.offered, choices, _told(problem, figures, rng))
+        say(
+            f"round {number}/{config.judge_rounds}: what candidates add explains {model.share:.0%} of what "
+            f"{len(choices)} judged networks differ by"
+        )
+        new = _proposed(problem, model, choices, rng)
+        choices, figures = choices + new, figures + (judge(new) if new else [])
+    model = AdditiveModel(features, problem.offered, choices, _told(problem, figures, rng))
+    best = int(np.argmax(model.predicted(choices)))
+    return choices[best], figures[best]
+
+
+def _told(problem: SearchProblem, figures: list[float], rng: np.random.Generator) -> list[float]:
+    """The figures; for the control that learns nothing, each is another network's."""
+    return rng.permutation(figures).tolist() if problem.config.algorithm == "random" else figures
+
+
+def _proposed(
+    problem: SearchProblem, model: AdditiveModel, known: Sequence[np.ndarray], rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Networks for the next round that are not known; fewer where hardly any others are left."""
+    taken, found = {tuple(choice) for choice in known}, []
+    count = problem.config.judged_networks
+    for attempt in range(_ATTEMPTS * count):
+        if len(found) == count:
+            break
+        choice = problem.derive(model.effects(rng if attempt else None))[0]
+        if tuple(choice) not in taken:
+            taken.add(tuple(choice))
+            found.append(choice)
+    return found

@@ -1,0 +1,105 @@
+"""Rounds of judged networks: what the later ones are, what is taken, and a killed search."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from nas_tf.base.errors import UserError
+from nas_tf.search import judging_alone
+from nas_tf.search.problem import check_problem
+from nas_tf.search.run import run_search
+from nas_tf.space.architecture import from_string
+from tests.search.helpers import all_choices
+from tests.search.test_run import _schedule
+
+
+def _config(table, **changes):
+    """No weights are shared; two networks in each of three rounds."""
+    config = dataclasses.replace(
+        _schedule(table, epochs=0), judged_networks=2, judge_epochs=0.5, judge_rounds=3, min_budget_share=0.0
+    )
+    schedule = dataclasses.replace(config.schedule, warmup_epochs=0, tied_epochs=0)
+    return dataclasses.replace(config, schedule=schedule, **changes)
+
+
+def _within(table):
+    problem = check_problem(_config(table))
+    latency = problem.resources[0]
+    fitting = [c for c in all_choices(problem.offered) if latency.of(c) <= latency.limit]
+    return [problem.architecture(choice).to_string() for choice in fitting]
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Networks in the order in which they were trained; the figure is made of their multiply-adds."""
+    found = []
+
+    def made_up(problem, network, *_):
+        found.append(network.to_string())
+        return network.macs(problem.config.resolution, 10) / 1e9
+
+    monkeypatch.setattr(judging_alone, "_train_alone", made_up)
+    return found
+
+
+def test_later_rounds_look_where_earlier_ones_were_good(table, tmp_path, trained):
+    """Multiply-adds are a sum over blocks, as the model takes figures to be."""
+    summary = run_search(str(tmp_path), _config(table))
+    within, resolution = _within(table), _config(table).resolution
+    assert len(trained) == len(set(trained)) == min(6, len(within)) and set(trained) <= set(within)
+    macs = {text: from_string(text).macs(resolution, 10) for text in within}
+    assert macs[summary["architecture"]] == max(macs.values()) > np.mean(list(macs.values()))
+    assert summary["judged_top1"] == pytest.approx(max(macs.values()) / 1e9)
+    assert summary["steps"] == 0 and "top1" not in summary and "warning" not in summary
+
+
+def test_a_search_that_is_killed_between_rounds_goes_on_to_the_same_end(
+    table, tmp_path, trained, monkeypatch
+):
+    whole = run_search(str(tmp_path / "whole"), _config(table))
+    made_up, seen = judging_alone._train_alone, len(trained)
+
+    def killed(*arguments):
+        if len(trained) - seen == 3:
+            raise KeyboardInterrupt
+        return made_up(*arguments)
+
+    monkeypatch.setattr(judging_alone, "_train_alone", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run_search(str(tmp_path / "cut"), _config(table))
+    monkeypatch.setattr(judging_alone, "_train_alone", made_up)
+    resumed = run_search(str(tmp_path / "cut"), _config(table))
+    assert len(trained) == 2 * seen, "none was trained twice"
+    files = [json.loads((tmp_path / name / "search/judged.json").read_text()) for name in ("whole", "cut")]
+    assert files[0] == files[1]
+    assert resumed["architecture"] == whole["architecture"]
+
+
+def test_the_control_that_learns_nothing_is_told_the_figures_of_others(table, tmp_path, trained):
+    """Over seeds, what it takes is no better than what was drawn; the search is."""
+    taken = {"gradient": [], "random": []}
+    for algorithm, found in taken.items():
+        for seed in range(6):
+            config = _config(table, algorithm=algorithm, seed=seed)
+            found.append(run_search(str(tmp_path / f"{algorithm}{seed}"), config)["judged_top1"])
+    assert np.mean(taken["gradient"]) > np.mean(taken["random"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "schedule", "said"),
+    [
+        ({"judge_epochs": 0.0}, {}, "--search_epochs=0 shares no weights"),
+        ({"judged_networks": 1, "judge_rounds": 1}, {}, "--judged_networks above 1, not 0, 0.5 and 1"),
+        ({}, {"warmup_epochs": 1}, "needs --search_warmup_epochs=0"),
+        ({"judged_networks": 1}, {"epochs": 1}, "--judge_rounds=3 needs --judged_networks above 1"),
+        ({"judge_rounds": 0}, {}, "--judge_rounds must be at least 1, not 0"),
+        ({}, {"epochs": -1}, "--search_epochs must be at least 0, not -1"),
+    ],
+)
+def test_what_learns_nothing_is_refused(table, changes, schedule, said):
+    config = _config(table, **changes)
+    config = dataclasses.replace(config, schedule=dataclasses.replace(config.schedule, **schedule))
+    with pytest.raises(UserError, match=said):
+        check_problem(config)
