@@ -35,6 +35,20 @@ class Row:
         return self.top1[0]
 
 
+@dataclasses.dataclass(frozen=True)
+class SearchCost:
+    """What searches took.
+
+    Attributes:
+      seconds: of each that has ended.
+      search_epochs, train_epochs: of a search, and of the training of one network.
+    """
+
+    seconds: Sequence[float]
+    search_epochs: float
+    train_epochs: float
+
+
 def row(network: Network, folders: Sequence[str], measured_ms: float | None) -> Row:
     """Reads the summaries of a network's trainings, of which the first was converted."""
     trained = [s for f in folders if (s := RunFolder(f).stage(TRAIN).summary())]
@@ -70,7 +84,7 @@ def markdown(rows: Sequence[Row]) -> str:
 def findings(
     rows: Sequence[Row],
     shared: Sequence[Sequence[float]],
-    search_seconds: Sequence[float],
+    cost: SearchCost,
     searched: str,
     control: str,
 ) -> str:
@@ -79,7 +93,7 @@ def findings(
     Args:
       rows: of networks with at least one training.
       shared: for each search, accuracies of the random networks under its shared weights, in order.
-      search_seconds: of every search.
+      cost: of the searches.
       searched, control: groups: of the networks found, and of the random ones.
     """
     by_group = _by_group(rows)
@@ -114,8 +128,13 @@ def findings(
                 f"Spearman {rho:+.2f} (p = {p:.2f})"
             )
     trained = [r.train_seconds for r in by_group.get(searched, ())]
-    if search_seconds and trained:
-        lines.append(f"A search took {np.mean(search_seconds) / np.mean(trained):.2f} times a training.")
+    if cost.seconds and trained:
+        ratio = np.mean(cost.seconds) / np.mean(trained)
+        each = ratio * cost.train_epochs / cost.search_epochs
+        lines.append(
+            f"A search of {cost.search_epochs:g} epochs took {ratio:.2f} times a training of "
+            f"{cost.train_epochs:g}: for the same number of epochs {each:.2f} times."
+        )
     lost = [100 * (r.float_top1 - r.int8_top1) for r in rows if r.int8_top1 is not None]
     if lost:
         lines.append(f"int8 less float: {-max(lost):+.2f} to {-min(lost):+.2f} points")

@@ -10,10 +10,10 @@ measure latencies, the others only compute.
 
 Compared are: networks found with several seeds; random networks of the space that use 95 to 100 % of the
 budget (`--random_networks`, some with several training seeds, which tells the spread between networks from
-that between seeds); what the same search finds with gate gradients that say nothing (`--algorithm=random`)
-and with alpha kept where all candidates are equally probable but for the budget, as the most probable network
-and, with `--judge_epochs`, as the best of networks that are judged alike; MobileNetV2 and
-MobileNetV4-Conv-S at the width whose measured time is the budget, at each of `--baseline_resolutions`.
+that between seeds); what the same search finds where what it learns by says nothing (`--algorithm=random`),
+and with alpha kept where all candidates are equally probable but for the budget; with `--judge_epochs`, the
+best of as many networks as the search judges, drawn evenly; MobileNetV2 and MobileNetV4-Conv-S at the width
+whose measured time is the budget, at each of `--baseline_resolutions`.
 """
 
 import dataclasses
@@ -54,14 +54,14 @@ _DRAWN_FOR_EACH = 3
 # Kept still: Adam moves a parameter by about its rate, so by nothing in some thousand steps.
 _STILL = 1e-8
 SEARCHED, UNIFORM = "searched", "control: alpha kept uniform"
-# The same number of networks drawn, and judged in the same way: what alpha itself is worth.
-UNIFORM_JUDGED = "control: alpha kept uniform, judged alike"
+# As many networks, judged in the same way, of which none is drawn by what was learned: the plain way.
+UNIFORM_JUDGED = "control: as many drawn evenly, the best taken"
 _UNIFORM_SPLIT = "train[:6000]"
 _KINDS = {
     SEARCHED: {},
     UNIFORM: {"alpha_learning_rate": _STILL},
-    UNIFORM_JUDGED: {"alpha_learning_rate": _STILL},
-    "control: random gradients": {"algorithm": "random"},
+    UNIFORM_JUDGED: {},
+    "control: learns by noise": {"algorithm": "random"},
 }
 RANDOM = "random"
 
@@ -250,18 +250,20 @@ def _searches() -> list[Job]:
 
 def _search_config(group: str, seed: int):
     changes = dict(_KINDS[group])
-    search = _config().search
+    search = dataclasses.replace(_config().search, seed=seed)
     target_ms = search.budget.latency_ms / _read("networks")["measured_over_predicted"]
     search = dataclasses.replace(search, budget=dataclasses.replace(search.budget, latency_ms=target_ms))
-    if group in (UNIFORM, UNIFORM_JUDGED):
-        # Where nothing is learned of alpha, and no shared weights judge, what these learn changes nothing.
-        schedule = dataclasses.replace(search.schedule, tied_epochs=0, warmup_epochs=0, epochs=1, **changes)
-        search = dataclasses.replace(search, schedule=schedule, seed=seed)
-        if group == UNIFORM_JUDGED:
-            return search
+    nothing = dataclasses.replace(search.schedule, tied_epochs=0, warmup_epochs=0, epochs=0)
+    if group == UNIFORM_JUDGED:
+        number = search.judged_networks * search.judge_rounds
+        return dataclasses.replace(search, schedule=nothing, judged_networks=number, judge_rounds=1)
+    if group == UNIFORM:
+        # Where nothing is learned of alpha, what the shared weights learn changes nothing.
+        schedule = dataclasses.replace(nothing, epochs=1, **changes)
         data = dataclasses.replace(search.data, train_split=_UNIFORM_SPLIT)
-        return dataclasses.replace(search, data=data, judged_networks=1, judge_epochs=0.0)
-    return dataclasses.replace(search, **changes, seed=seed)
+        search = dataclasses.replace(search, schedule=schedule, data=data)
+        return dataclasses.replace(search, judged_networks=1, judge_epochs=0.0, judge_rounds=1)
+    return dataclasses.replace(search, **changes)
 
 
 def _trainings() -> list[Job]:
@@ -292,7 +294,9 @@ def _conversions() -> list[Job]:
 
 
 def _judgements() -> list[Job]:
-    """All networks of the space with the weights that a search shared."""
+    """All networks of the space with the weights that a search shared, if it shared any."""
+    if not _config().search.schedule.epochs:
+        return []
     own = _config().search.resolution
     texts = [n.architecture for n in _networks() if n.name.startswith("random_") and n.resolution == own]
     jobs = []
@@ -387,10 +391,22 @@ def _print_table() -> None:
         RunFolder(_search_folder(SEARCHED, seed)).stage(SEARCH).summary()
         for seed in range(_SEARCH_SEEDS.value)
     ]
+    cost = evidence_table.SearchCost([c["seconds"] for c in costs if c], _search_epochs(), _train_epochs())
     print(evidence_table.markdown(rows))
-    print(evidence_table.findings(rows, shared, [c["seconds"] for c in costs if c], SEARCHED, RANDOM))
+    print(evidence_table.findings(rows, shared, cost, SEARCHED, RANDOM))
     if _PLOT.value:
         evidence_table.draw(_PLOT.value, rows, _config().search.budget.latency_ms)
+
+
+def _search_epochs() -> float:
+    """Epochs of the images that a search trains on, with shared weights and in networks alone."""
+    search = _config().search
+    judged = search.judged_networks * search.judge_rounds * search.judge_epochs
+    return search.schedule.warmup_epochs + search.schedule.epochs + judged
+
+
+def _train_epochs() -> float:
+    return _config().train.epochs
 
 
 if __name__ == "__main__":

@@ -124,10 +124,14 @@ def test_the_findings_are_those_of_the_summaries(tmp_path):
         )
         for n, t in zip(networks, tops, strict=True)
     ]
-    text = evidence_table.findings(rows, [[0.1, 0.2, 0.3]], [150.0], "searched", "random")
+    cost = evidence_table.SearchCost([150.0], search_epochs=4.5, train_epochs=3)
+    text = evidence_table.findings(rows, [[0.1, 0.2, 0.3]], cost, "searched", "random")
     # 75 less the mean of 61, 65 and 69; less the best.
     assert "random: +10.00" in text and "the best random: +6.00" in text
-    assert "Spearman +1.00" in text and "1.50 times a training" in text
+    # A search of 4.5 epochs in 150 s, a training of 3 in 100 s.
+    assert (
+        "Spearman +1.00" in text and "1.50 times a training of 3: for the same number of epochs 1.00" in text
+    )
     assert "int8 less float: -1.00 to -1.00 points" in text
     # Between seeds √(3 · 2 · 1² / 3) = √2; MSB = 2 · 16 = 32, so between networks √((32 − 2) / 2).
     assert f"{np.sqrt(15):.2f} points between networks, {np.sqrt(2):.2f} between seeds" in text
