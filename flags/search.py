@@ -105,8 +105,8 @@ JUDGE_ROUNDS = flags.DEFINE_integer(
     "judge_rounds",
     SearchConfig.judge_rounds,
     "Rounds of --judged_networks each. From the second on, the networks are those within the budget that a "
-    "model of the figures so far (what each candidate adds to them) expects most of; the result is the "
-    "judged network that it expects most of in the end.",
+    "model of the figures so far (what each candidate adds to them) expects most of. The best of all rounds "
+    "is the result.",
     lower_bound=1,
     upper_bound=1000,
 )

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# Of the variance of figures, what candidates explain; the most probable one given the figures is taken.
-_SHARES = np.linspace(0.05, 0.95, 19)
+# Of the variance of figures, what candidates are taken to explain. Not the most probable share given the
+# figures: what networks do in their first steps is more regular than what they reach in the end.
+SHARE = 0.6
 
 
 class AdditiveModel:
@@ -15,8 +16,8 @@ class AdditiveModel:
         z = Σ_b φ[b, choice_b] · w + ε,   w ~ N(0, s·c·I),   ε ~ N(0, (1 − s)·I)
 
     z are the figures' normal scores, so that a network that diverged is the last one and not an outlier; φ
-    are centred at the networks' mean; c makes the mean variance of the sums 1; s maximizes the likelihood
-    of z (Rasmussen and Williams 2006, sections 2.1 and 5.4).
+    are centred at the networks' mean; c makes the mean variance of the sums 1; s is `SHARE` (Rasmussen and
+    Williams 2006, section 2.1).
 
     Args:
       features: [blocks, candidates, features].
@@ -37,19 +38,23 @@ class AdditiveModel:
         self._mean = sums.mean(axis=0)
         self._centred, self._scores = sums - self._mean, normal_scores(figures)
         products = self._centred @ self._centred.T
-        self._scale = 1.0 / max(float(np.diag(products).mean()), 1e-12)
-        self.share = max(_SHARES, key=lambda share: self._log_likelihood(share, products))
-        # Prior variance of each weight, and the inverse covariance of z.
-        self._variance = self.share * self._scale
-        self._inverse = np.linalg.inv(self._covariance(self.share, products))
+        # Prior variance of each weight; 0 where all networks are alike.
+        self._variance = SHARE / max(float(np.diag(products).mean()), 1e-12)
+        self._inverse = np.linalg.inv(self._variance * products + (1 - SHARE) * np.eye(len(products)))
 
-    def effects(self, rng: np.random.Generator | None = None) -> np.ndarray:
-        """What each candidate adds to z: its mean, or with `rng` one draw given the figures.
+    def effects(self, rng: np.random.Generator | None = None, deviation: float = 1.0) -> np.ndarray:
+        """What each candidate adds to z.
+
+        Args:
+          rng: None: the mean. Else a draw given the figures, `deviation` times as far from the mean.
 
         Returns:
           [blocks, candidates]; −inf for what is not offered.
         """
-        return np.where(self._offered, self._features @ self._weights(rng), -np.inf)
+        weights = self._weights(None)
+        if rng is not None:
+            weights += deviation * (self._weights(rng) - weights)
+        return np.where(self._offered, self._features @ weights, -np.inf)
 
     def predicted(self, choices: Sequence[np.ndarray]) -> np.ndarray:
         """The expected z of networks."""
@@ -60,7 +65,7 @@ class AdditiveModel:
         prior, noise = np.zeros(self._centred.shape[1]), np.zeros(len(self._scores))
         if rng is not None:
             prior = rng.normal(0.0, self._variance**0.5, prior.shape)
-            noise = rng.normal(0.0, (1 - self.share) ** 0.5, noise.shape)
+            noise = rng.normal(0.0, (1 - SHARE) ** 0.5, noise.shape)
         residual = self._scores - self._centred @ prior - noise
         return prior + self._variance * self._centred.T @ (self._inverse @ residual)
 
@@ -68,15 +73,6 @@ class AdditiveModel:
         """Σ_b φ[b, choice_b]: [networks, features]."""
         blocks = np.arange(len(self._features))
         return np.stack([self._features[blocks, choice].sum(axis=0) for choice in choices])
-
-    def _covariance(self, share: float, products: np.ndarray) -> np.ndarray:
-        return share * self._scale * products + (1 - share) * np.eye(len(products))
-
-    def _log_likelihood(self, share: float, products: np.ndarray) -> float:
-        """log N(z; 0, C) but for its constant: −(zᵀ C⁻¹ z + log |C|) / 2."""
-        covariance = self._covariance(share, products)
-        fit = self._scores @ np.linalg.solve(covariance, self._scores)
-        return -0.5 * float(fit + np.linalg.slogdet(covariance)[1])
 
 
 def normal_scores(figures: Sequence[float]) -> np.ndarray:

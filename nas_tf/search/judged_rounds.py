@@ -9,6 +9,7 @@ from nas_tf.search.candidate_features import candidate_features
 from nas_tf.search.judging import drawn_networks
 from nas_tf.search.problem import SearchProblem
 
+_DEVIATION = 0.5  # of draws, in that of the model given the figures
 _ATTEMPTS = 10  # for each network wanted, before there are taken to be no others
 
 Judge = Callable[[Sequence[np.ndarray]], list[float]]
@@ -19,11 +20,10 @@ def best_judged(
 ) -> tuple[np.ndarray, float]:
     """The best of the networks that are judged, as candidates of each block, int64 [blocks], and its figure.
 
-    The first round is drawn by alpha. Of one round, the network with the highest figure is taken. After
-    each but the last of several, a model of what candidates add to the figures is fitted, and the next round
-    has the network that it holds for the best within the budget, and for each further one the best by a
-    draw of the model given the figures (Thompson sampling: Russo and others 2018, section 4). Then the
-    network that the model of all figures expects most of is taken: one figure is as much chance as merit.
+    The first round is drawn by alpha. For each further one, a model of what candidates add to the figures so
+    far is fitted; the round has the network that it holds for the best within the budget, and the best by
+    draws of the model given the figures (Thompson sampling: Russo and others 2018, section 4), with half of
+    their deviation: so few figures are better used than explored. Of all rounds, the highest figure is taken.
 
     Args:
       log_p: of alpha; −inf for absent candidates.
@@ -35,23 +35,20 @@ def best_judged(
         lambda p: problem.derive(p)[0], problem.fits, log_p, config.judged_networks, config.seed
     )
     figures = judge(choices)
-    if config.judge_rounds == 1:
-        # Of equals the first, and so the most probable one where it is among them.
-        best = int(np.argmax(figures))
-        return choices[best], figures[best]
-    features = candidate_features(problem.space.choices(config.resolution))
     rng = np.random.default_rng((config.seed, len(choices)))
     for number in range(2, config.judge_rounds + 1):
-        model = AdditiveModel(features, problem.offered, choices, _told(problem, figures, rng))
-        say(
-            f"round {number}/{config.judge_rounds}: what candidates add explains {model.share:.0%} of what "
-            f"{len(choices)} judged networks differ by"
-        )
+        say(f"round {number}/{config.judge_rounds}: networks like the best of {len(choices)} judged")
+        model = _model(problem, choices, _told(problem, figures, rng))
         new = _proposed(problem, model, choices, rng)
         choices, figures = choices + new, figures + (judge(new) if new else [])
-    model = AdditiveModel(features, problem.offered, choices, _told(problem, figures, rng))
-    best = int(np.argmax(model.predicted(choices)))
+    # Of equals the first, and so the most probable one where it is among them.
+    best = int(np.argmax(_told(problem, figures, rng)))
     return choices[best], figures[best]
+
+
+def _model(problem: SearchProblem, choices: Sequence[np.ndarray], figures: Sequence[float]) -> AdditiveModel:
+    features = candidate_features(problem.space.choices(problem.config.resolution))
+    return AdditiveModel(features, problem.offered, choices, figures)
 
 
 def _told(problem: SearchProblem, figures: list[float], rng: np.random.Generator) -> list[float]:
@@ -68,7 +65,7 @@ def _proposed(
     for attempt in range(_ATTEMPTS * count):
         if len(found) == count:
             break
-        choice = problem.derive(model.effects(rng if attempt else None))[0]
+        choice = problem.derive(model.effects(rng if attempt else None, _DEVIATION))[0]
         if tuple(choice) not in taken:
             taken.add(tuple(choice))
             found.append(choice)
