@@ -1,7 +1,6 @@
 """What candidates have in common, as numbers: for models of what a candidate is worth."""
 
-import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -30,11 +29,5 @@ def candidate_features(choices: Sequence[Choice]) -> np.ndarray:
 
 
 def _names(block: int, operation: Operation) -> list[tuple]:
-    properties = list(_properties(operation))
-    return [(block, operation.name), *((block, *p) for p in properties), *properties]
-
-
-def _properties(operation: Operation) -> Iterator[tuple[str, object]]:
-    yield "kind", type(operation).__name__
-    for field in dataclasses.fields(operation):
-        yield field.name, getattr(operation, field.name)
+    shared = operation.properties
+    return [(block, operation.name), *((block, *each) for each in shared), *shared]

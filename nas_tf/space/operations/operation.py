@@ -107,6 +107,11 @@ class Operation(abc.ABC):
     def name(self) -> str:
         """Short name, unique among all operations."""
 
+    @property
+    def properties(self) -> tuple[tuple[str, object], ...]:
+        """Its kind and its fields, such as `("expansion", 3)`: what it shares with other operations."""
+        return (("kind", type(self).__name__), *vars(self).items())
+
     @classmethod
     @abc.abstractmethod
     def parse(cls, name: str) -> "Operation | None":
