@@ -105,7 +105,9 @@ def _best_first(
     tell = say if state.workers.rank == 0 else (lambda _: None)
     best, figure = best_judged(problem, log_p, lambda drawn: _judged(problem, state, stage, drawn), tell)
     others = [choice for choice in choices if (choice != best).any()]
-    return [best, *others][: len(choices)], {"judged_top1": figure}
+    # Of the control that learns nothing, it is no accuracy.
+    judged = {} if problem.config.algorithm == "random" else {"judged_top1": figure}
+    return [best, *others][: len(choices)], judged
 
 
 def _judged(

@@ -34,26 +34,27 @@ def best_judged(
     choices = drawn_networks(
         lambda p: problem.derive(p)[0], problem.fits, log_p, config.judged_networks, config.seed
     )
-    figures = judge(choices)
     rng = np.random.default_rng((config.seed, len(choices)))
+    # Of the control that learns nothing, figures that say nothing; to train for them would change nothing.
+    judge = _without_information(rng) if config.algorithm == "random" else judge
+    figures = judge(choices)
     for number in range(2, config.judge_rounds + 1):
         say(f"round {number}/{config.judge_rounds}: networks like the best of {len(choices)} judged")
-        model = _model(problem, choices, _told(problem, figures, rng))
+        model = _model(problem, choices, figures)
         new = _proposed(problem, model, choices, rng)
         choices, figures = choices + new, figures + (judge(new) if new else [])
     # Of equals the first, and so the most probable one where it is among them.
-    best = int(np.argmax(_told(problem, figures, rng)))
+    best = int(np.argmax(figures))
     return choices[best], figures[best]
+
+
+def _without_information(rng: np.random.Generator) -> Judge:
+    return lambda choices: rng.random(len(choices)).tolist()
 
 
 def _model(problem: SearchProblem, choices: Sequence[np.ndarray], figures: Sequence[float]) -> AdditiveModel:
     features = candidate_features(problem.space.choices(problem.config.resolution))
     return AdditiveModel(features, problem.offered, choices, figures)
-
-
-def _told(problem: SearchProblem, figures: list[float], rng: np.random.Generator) -> list[float]:
-    """The figures; for the control that learns nothing, each is another network's."""
-    return rng.permutation(figures).tolist() if problem.config.algorithm == "random" else figures
 
 
 def _proposed(

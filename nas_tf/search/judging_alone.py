@@ -17,12 +17,11 @@ from nas_tf.search.problem import SearchProblem
 from nas_tf.space.architecture import Architecture
 from nas_tf.train import precision
 from nas_tf.train.config import WeightStep
-from nas_tf.train.schedules import cosine
 from nas_tf.train.weight_trainer import WeightTrainer
 
-# Of the steps; the first half says how fast a network leaves random weights.
-_COUNTED = 0.5
-_RISING = 10  # one in so many steps, with the rate going up to its peak
+# Of the steps; what comes before says how fast a network leaves random weights.
+_COUNTED = 0.25
+_RISING = 10  # one in so many steps, with the rate going up to where it is held
 
 Batches = Callable[[], Iterator[tuple[Any, Any]]]
 
@@ -38,7 +37,7 @@ def judged_alone(
     """How well each network learns alone, from fresh weights, all from the same batches in the same order.
 
     The figure is the share of images that the network got right just before it was trained on them, over
-    the second half of the steps. At most one epoch is run, so no such image is known to it, and there are
+    the last quarter of the steps. At most one epoch is run, so no such image is known to it, and there are
     far more of them than are held out (progressive validation: Blum, Kalai and Langford, COLT 1999).
 
     Args:
@@ -83,7 +82,7 @@ def _train_alone(
     shards: Shards,
     shown: Callable[[int], None],
 ) -> float:
-    """Share of images that were right before they were trained on, over the second half of the steps."""
+    """Share of images that were right before they were trained on, over the last quarter of the steps."""
     config, schedule = problem.config, problem.config.schedule
     keras.utils.set_random_seed(config.seed)
     with precision.policy(config.mixed_precision):
@@ -99,7 +98,8 @@ def _train_alone(
     for step in range(steps):
         if step == int((1 - _COUNTED) * steps):
             trainer.begin_epoch()
-        rate = cosine(step, steps, schedule.warmup_learning_rate, steps // _RISING)
+        # Held and not lowered, as in the first part of a long training, which is what is to be foretold.
+        rate = schedule.warmup_learning_rate * min(1.0, (step + 1) / max(1, steps // _RISING))
         trainer.step(*next(batches), step, rate)
         shown(step + 1)
     try:
