@@ -1,7 +1,7 @@
 """The table, the findings and the picture of searched networks beside others."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -83,7 +83,7 @@ def markdown(rows: Sequence[Row]) -> str:
 
 def findings(
     rows: Sequence[Row],
-    shared: Sequence[Sequence[float]],
+    judged: Mapping[str, Sequence[float]],
     cost: SearchCost,
     searched: str,
     control: str,
@@ -92,7 +92,7 @@ def findings(
 
     Args:
       rows: of networks with at least one training.
-      shared: for each search, accuracies of the random networks under its shared weights, in order.
+      judged: by a name, what the random networks were judged by, in order, such as shared weights.
       cost: of the searches.
       searched, control: groups: of the networks found, and of the random ones.
     """
@@ -120,12 +120,11 @@ def findings(
             f"{100 * s.within:.2f} between seeds (F = {s.f:.2f}, p = {s.p:.3f})",
         ]
     alone = means.get(control, [])
-    for number, accuracies in enumerate(shared):
+    for name, accuracies in judged.items():
         if len(accuracies) == len(alone) > 2:
             rho, p = rank_correlation(accuracies, alone)
             lines.append(
-                f"Shared weights of search {number} against alone, {len(alone)} random networks: "
-                f"Spearman {rho:+.2f} (p = {p:.2f})"
+                f"{name} against top-1, {len(alone)} random networks: Spearman {rho:+.2f} (p = {p:.2f})"
             )
     trained = [r.train_seconds for r in by_group.get(searched, ())]
     if cost.seconds and trained:

@@ -294,17 +294,19 @@ def _conversions() -> list[Job]:
 
 
 def _judgements() -> list[Job]:
-    """All networks of the space with the weights that a search shared, if it shared any."""
-    if not _config().search.schedule.epochs:
-        return []
-    own = _config().search.resolution
-    texts = [n.architecture for n in _networks() if n.name.startswith("random_") and n.resolution == own]
+    """The random networks by what the search judges with: the weights that it shared, or training alone."""
+    texts = [n.architecture for n in _networks() if n.group == RANDOM]
+    call = judge if _config().search.schedule.epochs else judge_alone
     jobs = []
     for seed in range(_SEARCH_SEEDS.value):
-        output = _folder() / f"shared_{seed}.json"
+        output = _folder() / f"{_judged_file(seed)}.json"
         arguments = (_search_folder(SEARCHED, seed), _search_config(SEARCHED, seed), texts, str(output))
-        jobs.append(Job(f"judge {seed}", judge, arguments, output.exists))
+        jobs.append(Job(f"judge {seed}", call, arguments, output.exists))
     return jobs
+
+
+def _judged_file(seed: int) -> str:
+    return f"shared_{seed}" if _config().search.schedule.epochs else f"alone_{seed}"
 
 
 def _ended(folder: str, stage: str):
@@ -350,6 +352,27 @@ def judge(folder: str, config, architectures: list[str], output: str) -> None:
     files.write_json(output, [shared.top1_of(text) for text in architectures])
 
 
+def judge_alone(_: str, config, architectures: list[str], output: str) -> None:
+    """Writes how well networks learn alone, as a search of these settings judges them."""
+    from nas_tf.distribute.shards import Shards
+    from nas_tf.distribute.workers import ALONE
+    from nas_tf.search.judging_alone import judged_alone
+    from nas_tf.search.part_images import training_images
+    from nas_tf.search.problem import check_problem
+    from nas_tf.search.shared_weights import choice_of
+    from nas_tf.space.architecture import from_string
+
+    problem, shards = check_problem(config), Shards(1)
+    choices = [choice_of(problem, from_string(text)) for text in architectures]
+    record = pathlib.Path(f"{output}.part")  # taken up after a kill
+
+    def batches():
+        return training_images(problem, problem.weight_part, 0, shards)
+
+    files.write_json(output, judged_alone(problem, choices, batches, shards, ALONE, record))
+    record.unlink()
+
+
 # Results.
 
 
@@ -386,14 +409,18 @@ def _print_table() -> None:
         for n in _networks()
     ]
     rows = [row for row in rows if row.top1]
-    shared = [files.read_json(p, "shared accuracies") for p in sorted(_folder().glob("shared_*.json"))]
+    judged = {
+        name: files.read_json(path, "judged networks")
+        for seed in range(_SEARCH_SEEDS.value)
+        if (path := _folder() / f"{(name := _judged_file(seed))}.json").exists()
+    }
     costs = [
         RunFolder(_search_folder(SEARCHED, seed)).stage(SEARCH).summary()
         for seed in range(_SEARCH_SEEDS.value)
     ]
     cost = evidence_table.SearchCost([c["seconds"] for c in costs if c], _search_epochs(), _train_epochs())
     print(evidence_table.markdown(rows))
-    print(evidence_table.findings(rows, shared, cost, SEARCHED, RANDOM))
+    print(evidence_table.findings(rows, judged, cost, SEARCHED, RANDOM))
     if _PLOT.value:
         evidence_table.draw(_PLOT.value, rows, _config().search.budget.latency_ms)
 

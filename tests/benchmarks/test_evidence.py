@@ -125,7 +125,7 @@ def test_the_findings_are_those_of_the_summaries(tmp_path):
         for n, t in zip(networks, tops, strict=True)
     ]
     cost = evidence_table.SearchCost([150.0], search_epochs=4.5, train_epochs=3)
-    text = evidence_table.findings(rows, [[0.1, 0.2, 0.3]], cost, "searched", "random")
+    text = evidence_table.findings(rows, {"shared_0": [0.1, 0.2, 0.3]}, cost, "searched", "random")
     # 75 less the mean of 61, 65 and 69; less the best.
     assert "random: +10.00" in text and "the best random: +6.00" in text
     # A search of 4.5 epochs in 150 s, a training of 3 in 100 s.
