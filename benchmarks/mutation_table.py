@@ -357,8 +357,8 @@ HAND_PICKED = (
     ),
     HandPicked(
         "moving averages are not kept",
-        "nas_tf/supernet/steps.py",
-        r"tf\.raw_ops\.AssignVariableOp\(resource=path\.statistics\.handle, value=statistics\)",
+        "nas_tf/supernet/graph_steps.py",
+        r"tf\.raw_ops\.AssignVariableOp\(resource=handle, value=statistics\)",
         "pass",
     ),
     HandPicked(

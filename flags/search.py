@@ -113,8 +113,8 @@ JUDGE_ROUNDS = flags.DEFINE_integer(
 EPOCHS = flags.DEFINE_integer(
     "search_epochs",
     SearchSchedule.epochs,
-    "Epochs of weights and alpha, after the warm-up. 0, with --search_warmup_epochs=0: no weights are "
-    "shared, and the networks to judge are drawn evenly from those within the budget; needs --judge_epochs.",
+    "Epochs of weights and alpha, after the warm-up. 0, with none of warm-up either: no weights are shared, "
+    "and the networks to judge are drawn evenly from those within the budget.",
     lower_bound=0,
 )
 WARMUP_EPOCHS = flags.DEFINE_integer(

@@ -201,7 +201,9 @@ class GraphSteps:
             images, labels, smoothing, weight_decay, operands, list(map(_read, averages))
         )
         for handles, gradient, handle, statistics in zip(resources, gradients, averages, moved, strict=True):
-            optimizer.update_path(handles, gradient, rate)
+            # None where a place has ZeroOp alone, and so no weights.
+            if gradient is not None:
+                optimizer.update_path(handles, gradient, rate)
             tf.raw_ops.AssignVariableOp(resource=handle, value=statistics)
         return loss, hits
 

@@ -277,7 +277,7 @@ def test_bad_input_is_refused_before_any_work(table, tmp_path, changes, message)
     "changes, message",
     [
         ({"held_out": 5000}, "--search_held_out=5000: Cannot hold out 5000 of the 214 images"),
-        ({"epochs": 0}, "--search_epochs must be at least 1, not 0"),
+        ({"epochs": 0}, "--search_epochs=0 shares no weights"),
         ({"alpha_every": 0}, "--search_alpha_every must be at least 1"),
         ({"tied_epochs": 2}, "--search_tied_epochs must be 0 to the 1 epochs of .*, not 2"),
         ({"tied_epochs": -1}, "--search_tied_epochs must be 0 to the 1 epochs of .*, not -1"),

@@ -5,7 +5,12 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
+from nas_tf.latency.candidate_costs import offered_candidates
 from nas_tf.search.weight_optimizer import WeightOptimizer
+from nas_tf.space.operations.zero import ZERO
+from nas_tf.space.search_space import TINY
+from nas_tf.supernet.eager_steps import EagerSteps
+from nas_tf.supernet.graph_steps import GraphSteps
 from nas_tf.supernet.steps import make_steps, weight_step
 from nas_tf.supernet.supernet import Supernet
 from tests.search.helpers import MICRO
@@ -112,3 +117,26 @@ def test_a_weight_step_takes_any_optimizer_of_paths(batch):
     weight_step(make_steps(net), _Descent(), *batch, ACTIVE, 0.1, SMOOTHING)
     for path, wanted in zip(paths, expected, strict=True):
         np.testing.assert_allclose(path.trained, wanted, atol=2e-4)
+
+
+@pytest.mark.parametrize("kept", ["zero", "all"])
+def test_a_block_of_which_zero_alone_is_left_has_nothing_to_move(kept):
+    """As where a budget drops every other candidate; the rest moves as it does path after path."""
+    offered = offered_candidates(TINY)
+    choices = TINY.choices(32)
+    block = next(b for b, choice in enumerate(choices) if ZERO in choice.operations)
+    zero = choices[block].operations.index(ZERO)
+    if kept == "zero":
+        offered[block] = np.arange(offered.shape[1]) == zero
+    active = [zero if b == block else 0 for b in range(len(choices))]
+    rng = np.random.default_rng(1)
+    images = tf.constant(rng.normal(size=(4, 32, 32, 3)), tf.float32)
+    labels = tf.constant(rng.integers(0, CLASSES, 4))
+    found = []
+    for steps_of in (GraphSteps, EagerSteps):
+        keras.utils.set_random_seed(5)
+        net = Supernet(TINY, 32, CLASSES, offered=offered)
+        weight_step(steps_of(net), WeightOptimizer(net), images, labels, active, 0.1)
+        found.append([path.trained.numpy() for path in net.active_paths(active)])
+    for graph, eager in zip(*found, strict=True):
+        np.testing.assert_allclose(graph, eager, atol=1e-5)
