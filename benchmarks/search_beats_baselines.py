@@ -357,19 +357,14 @@ def judge_alone(_: str, config, architectures: list[str], output: str) -> None:
     from nas_tf.distribute.shards import Shards
     from nas_tf.distribute.workers import ALONE
     from nas_tf.search.judging_alone import judged_alone
-    from nas_tf.search.part_images import training_images
     from nas_tf.search.problem import check_problem
     from nas_tf.search.shared_weights import choice_of
     from nas_tf.space.architecture import from_string
 
-    problem, shards = check_problem(config), Shards(1)
+    problem = check_problem(config)
     choices = [choice_of(problem, from_string(text)) for text in architectures]
     record = pathlib.Path(f"{output}.part")  # taken up after a kill
-
-    def batches():
-        return training_images(problem, problem.weight_part, 0, shards)
-
-    files.write_json(output, judged_alone(problem, choices, batches, shards, ALONE, record))
+    files.write_json(output, judged_alone(problem, choices, Shards(1), ALONE, record))
     record.unlink()
 
 
@@ -418,7 +413,8 @@ def _print_table() -> None:
         RunFolder(_search_folder(SEARCHED, seed)).stage(SEARCH).summary()
         for seed in range(_SEARCH_SEEDS.value)
     ]
-    cost = evidence_table.SearchCost([c["seconds"] for c in costs if c], _search_epochs(), _train_epochs())
+    seconds = [c["seconds"] for c in costs if c]
+    cost = evidence_table.SearchCost(seconds, _search_epochs(), _config().train.epochs)
     print(evidence_table.markdown(rows))
     print(evidence_table.findings(rows, judged, cost, SEARCHED, RANDOM))
     if _PLOT.value:
@@ -430,10 +426,6 @@ def _search_epochs() -> float:
     search = _config().search
     judged = search.judged_networks * search.judge_rounds * search.judge_epochs
     return search.schedule.warmup_epochs + search.schedule.epochs + judged
-
-
-def _train_epochs() -> float:
-    return _config().train.epochs
 
 
 if __name__ == "__main__":

@@ -75,10 +75,9 @@ class Identity:
 class Correction:
     """Makes sums of entries agree with whole networks.
 
-        latency = intercept_ms + Σ scale · factor · median_ms
+        latency = intercept_ms + Σ scale · median_ms
 
     Attributes:
-      factors: by an entry's key; 1 where there is none.
       networks: how many whole networks it was fitted on; 0 means that nothing was fitted.
       fitted_on: those networks as short strings, so that nobody judges by them; empty in
         tables that were made before this was noted.
@@ -90,19 +89,10 @@ class Correction:
     networks: int = 0
     fitted_on: tuple[str, ...] = ()
     fitted_ms: tuple[float, ...] = ()
-    factors: dict[str, float] = dataclasses.field(default_factory=dict)
-
-    def of(self, key: str) -> float:
-        """What an entry's latency is multiplied by."""
-        return self.scale * self.factors.get(key, 1.0)
 
     def figures(self) -> dict[str, float]:
         """Without the list of networks, for summaries."""
-        figures = {"scale": self.scale, "intercept_ms": self.intercept_ms, "networks": self.networks}
-        if self.factors:
-            values = self.factors.values()
-            figures |= {"least_layer_factor": min(values), "largest_layer_factor": max(values)}
-        return figures
+        return {"scale": self.scale, "intercept_ms": self.intercept_ms, "networks": self.networks}
 
     @property
     def known_networks(self) -> bool:
@@ -163,23 +153,9 @@ def correction_from_json(content: Any, where: str) -> Correction:
         f"The {where} has a correction fitted on {networks:.0f} networks, but its list of them "
         "is not one short string for each.",
     )
-    times = _fitted_ms(content, fitted_on, where)
     return Correction(
-        scale, intercept, int(networks), tuple(fitted_on), times, _factors(content.get("factors", {}), where)
+        scale, intercept, int(networks), tuple(fitted_on), _fitted_ms(content, fitted_on, where)
     )
-
-
-def _factors(content: Any, where: str) -> dict[str, float]:
-    """Of a correction in parsed JSON; none in tables that were made before there were any."""
-    require(isinstance(content, dict), f"The {where} has a correction whose 'factors' are no object.")
-    found = {key: _number(content, key, f"{where}, correction's factors") for key in content}
-    wrong = next((key for key, value in found.items() if not 0.1 <= value <= 10), None)
-    require(
-        wrong is None,
-        f"The {where} has a correction with the factor {found.get(wrong or '')} for {str(wrong):.60}; a "
-        "factor is 0.1 to 10.",
-    )
-    return found
 
 
 def _fitted_ms(correction: dict, fitted_on: list[str], where: str) -> tuple[float, ...]:

@@ -75,7 +75,7 @@ class LatencyTable:
 
     def cost_ms(self, spec: LayerSpec) -> float:
         """Latency that this layer adds to a network, corrected; 0 for ZeroOp."""
-        return 0.0 if spec.key is None else self.correction.of(spec.key) * self.entry(spec).median_ms
+        return 0.0 if spec.key is None else self.correction.scale * self.entry(spec).median_ms
 
     def predict_ms(self, architecture: Architecture, resolution: int, num_classes: int) -> float:
         """Predicted latency of a whole network.

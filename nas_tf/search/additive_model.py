@@ -35,10 +35,9 @@ class AdditiveModel:
     ):
         self._features, self._offered = features, offered
         sums = self._sums(choices)
-        self._mean = sums.mean(axis=0)
-        self._centred, self._scores = sums - self._mean, normal_scores(figures)
+        self._centred, self._scores = sums - sums.mean(axis=0), normal_scores(figures)
         products = self._centred @ self._centred.T
-        # Prior variance of each weight; 0 where all networks are alike.
+        # Of each weight before any figure; bounded where all networks are alike, which tells nothing.
         self._variance = SHARE / max(float(np.diag(products).mean()), 1e-12)
         self._inverse = np.linalg.inv(self._variance * products + (1 - SHARE) * np.eye(len(products)))
 
@@ -55,10 +54,6 @@ class AdditiveModel:
         if rng is not None:
             weights += deviation * (self._weights(rng) - weights)
         return np.where(self._offered, self._features @ weights, -np.inf)
-
-    def predicted(self, choices: Sequence[np.ndarray]) -> np.ndarray:
-        """The expected z of networks."""
-        return (self._sums(choices) - self._mean) @ self._weights(None)
 
     def _weights(self, rng: np.random.Generator | None) -> np.ndarray:
         """Their mean given z, or a draw by Matheron's rule: w₀ + s·c·Φᵀ C⁻¹ (z − Φ w₀ − ε)."""

@@ -15,7 +15,7 @@ from nas_tf.search import gates
 from nas_tf.search.judged_rounds import best_judged
 from nas_tf.search.judging_alone import judged_alone
 from nas_tf.search.outcome import not_converged, unused_budget
-from nas_tf.search.part_images import HELD_OUT, held_out, held_out_accuracy, training_images
+from nas_tf.search.part_images import HELD_OUT, held_out, held_out_accuracy
 from nas_tf.search.problem import SearchProblem
 from nas_tf.search.state import SearchState
 from nas_tf.space.architecture import in_words
@@ -115,14 +115,7 @@ def _judged(
 ) -> list[float]:
     """An accuracy of each network, by which they are compared."""
     if problem.config.judge_epochs:
-        return judged_alone(
-            problem,
-            drawn,
-            lambda: training_images(problem, problem.weight_part, 0, state.shards),
-            state.shards,
-            state.workers,
-            stage.judged,
-        )
+        return judged_alone(problem, drawn, state.shards, state.workers, stage.judged)
     accuracies: list[float] = []
     with Progress(f"{SEARCH}: judge", len(drawn), stream=output(state.workers)) as progress:
         for choice in drawn:

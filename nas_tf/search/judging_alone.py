@@ -1,8 +1,7 @@
 """Networks judged by training each of them alone for a part of an epoch."""
 
 import pathlib
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tf_keras as keras
@@ -13,6 +12,7 @@ from nas_tf.base.progress import Progress
 from nas_tf.distribute.shards import Shards
 from nas_tf.distribute.workers import Workers, output
 from nas_tf.network.build import build_network
+from nas_tf.search.part_images import training_images
 from nas_tf.search.problem import SearchProblem
 from nas_tf.space.architecture import Architecture
 from nas_tf.train import precision
@@ -23,13 +23,10 @@ from nas_tf.train.weight_trainer import WeightTrainer
 _COUNTED = 0.25
 _RISING = 10  # one in so many steps, with the rate going up to where it is held
 
-Batches = Callable[[], Iterator[tuple[Any, Any]]]
-
 
 def judged_alone(
     problem: SearchProblem,
     choices: Sequence[np.ndarray],
-    batches: Batches,
     shards: Shards,
     workers: Workers,
     record: pathlib.Path,
@@ -42,7 +39,6 @@ def judged_alone(
 
     Args:
       choices: candidates of each network, int64 [blocks].
-      batches: makes an iterator of training batches, (uint8 images, labels), from the first one on.
       record: a file of what has been judged, with which a killed run goes on.
 
     Returns:
@@ -58,7 +54,7 @@ def judged_alone(
             def shown(step: int, before: int = index * steps) -> None:
                 progress.update(before + step)
 
-            known[text] = _train_alone(problem, networks[text], batches(), steps, shards, shown)
+            known[text] = _train_alone(problem, networks[text], steps, shards, shown)
             if workers.rank == 0:
                 files.write_json(record, known)
             best = max(known[other] for other in networks if other in known)
@@ -77,7 +73,6 @@ def _steps(problem: SearchProblem) -> int:
 def _train_alone(
     problem: SearchProblem,
     network: Architecture,
-    batches: Iterator[tuple[Any, Any]],
     steps: int,
     shards: Shards,
     shown: Callable[[int], None],
@@ -95,6 +90,7 @@ def _train_alone(
         mixed_precision=config.mixed_precision,
     )
     trainer = WeightTrainer(model, settings, config.seed, shards)
+    batches = training_images(problem, problem.weight_part, 0, shards)  # the same for each network
     for step in range(steps):
         if step == int((1 - _COUNTED) * steps):
             trainer.begin_epoch()
