@@ -262,7 +262,9 @@ def _search_config(group: str, seed: int):
         schedule = dataclasses.replace(nothing, epochs=1, **changes)
         data = dataclasses.replace(search.data, train_split=_UNIFORM_SPLIT)
         search = dataclasses.replace(search, schedule=schedule, data=data)
-        return dataclasses.replace(search, judged_networks=1, judge_epochs=0.0, judge_rounds=1)
+        return dataclasses.replace(
+            search, judged_networks=1, judge_epochs=0.0, judge_rounds=1, finalists=0, finalist_epochs=0.0
+        )
     return dataclasses.replace(search, **changes)
 
 
@@ -356,7 +358,7 @@ def judge_alone(_: str, config, architectures: list[str], output: str) -> None:
     """Writes how well networks learn alone, as a search of these settings judges them."""
     from nas_tf.distribute.shards import Shards
     from nas_tf.distribute.workers import ALONE
-    from nas_tf.search.judging_alone import judged_alone
+    from nas_tf.search.judging_alone import first_part, judged_alone
     from nas_tf.search.problem import check_problem
     from nas_tf.search.shared_weights import choice_of
     from nas_tf.space.architecture import from_string
@@ -364,7 +366,7 @@ def judge_alone(_: str, config, architectures: list[str], output: str) -> None:
     problem = check_problem(config)
     choices = [choice_of(problem, from_string(text)) for text in architectures]
     record = pathlib.Path(f"{output}.part")  # taken up after a kill
-    files.write_json(output, judged_alone(problem, choices, Shards(1), ALONE, record))
+    files.write_json(output, judged_alone(problem, choices, first_part(config), Shards(1), ALONE, record))
     record.unlink()
 
 
@@ -425,7 +427,8 @@ def _search_epochs() -> float:
     """Epochs of the images that a search trains on, with shared weights and in networks alone."""
     search = _config().search
     judged = search.judged_networks * search.judge_rounds * search.judge_epochs
-    return search.schedule.warmup_epochs + search.schedule.epochs + judged
+    again = search.finalists * search.finalist_epochs
+    return search.schedule.warmup_epochs + search.schedule.epochs + judged + again
 
 
 if __name__ == "__main__":

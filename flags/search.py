@@ -110,6 +110,21 @@ JUDGE_ROUNDS = flags.DEFINE_integer(
     lower_bound=1,
     upper_bound=1000,
 )
+FINALISTS = flags.DEFINE_integer(
+    "finalists",
+    SearchConfig.finalists,
+    "So many of the best judged networks are trained alone again, for --finalist_epochs with the rate "
+    "lowered to 0; the best of them is the result. 0: the best judged network.",
+    lower_bound=0,
+    upper_bound=10_000,
+)
+FINALIST_EPOCHS = flags.DEFINE_float(
+    "finalist_epochs",
+    SearchConfig.finalist_epochs,
+    "Epochs of training for each of --finalists. They are compared by the images that they get right in the "
+    "last quarter before they learn from them, so some epochs tell and hundreds do not.",
+    lower_bound=0.0,
+)
 EPOCHS = flags.DEFINE_integer(
     "search_epochs",
     SearchSchedule.epochs,
@@ -243,6 +258,8 @@ def search_config(latency_table: str = "") -> SearchConfig:
         judged_networks=JUDGED_NETWORKS.value,
         judge_epochs=JUDGE_EPOCHS.value,
         judge_rounds=JUDGE_ROUNDS.value,
+        finalists=FINALISTS.value,
+        finalist_epochs=FINALIST_EPOCHS.value,
         jit_compile=compute.JIT_COMPILE.value,
         mixed_precision=compute.MIXED_PRECISION.value,
         checkpoint_minutes=saving.CHECKPOINT_MINUTES.value,

@@ -76,6 +76,11 @@ class StageFolder:
         return self.path / "judged.json"
 
     @property
+    def finalists(self) -> pathlib.Path:
+        """How the best of these did in a longer training, by their short strings."""
+        return self.path / "finalists.json"
+
+    @property
     def latency_table(self) -> pathlib.Path:
         """The table that was measured in this run."""
         return self.path / "latency_table.json"

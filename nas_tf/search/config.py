@@ -71,6 +71,8 @@ class SearchConfig:
         by the shared weights; at most 1. See `nas_tf.search.judging_alone`.
       judge_rounds: of so many networks each; from the second on they are those that a model of the figures
         so far expects most of. See `nas_tf.search.judged_rounds`.
+      finalists: so many of the best judged networks are trained alone again, for `finalist_epochs` with
+        the rate lowered to 0, and the best of these is the result; 0: the best judged one is.
       checkpoint_minutes: between checkpoints; the end of an epoch always is one.
       keep_checkpoints: how many are kept.
       shards: equal parts of a batch, each normalized by itself; processes share them.
@@ -99,6 +101,8 @@ class SearchConfig:
     judged_networks: int = 1
     judge_epochs: float = 0.0
     judge_rounds: int = 1
+    finalists: int = 0
+    finalist_epochs: float = 0.0
     jit_compile: bool = False
     mixed_precision: bool = False
     checkpoint_minutes: float = 10.0

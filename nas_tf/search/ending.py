@@ -12,8 +12,8 @@ from nas_tf.base.run_folder import SEARCH, StageFolder
 from nas_tf.distribute.workers import output
 from nas_tf.latency.slow_entries import slow_entries
 from nas_tf.search import gates
-from nas_tf.search.judged_rounds import best_judged
-from nas_tf.search.judging_alone import judged_alone
+from nas_tf.search.judged_rounds import judged_in_rounds
+from nas_tf.search.judging_alone import first_part, judged_alone, whole_training
 from nas_tf.search.outcome import not_converged, unused_budget
 from nas_tf.search.part_images import HELD_OUT, held_out, held_out_accuracy
 from nas_tf.search.problem import SearchProblem
@@ -103,11 +103,25 @@ def _best_first(
     if problem.config.judged_networks == 1:
         return choices, {}
     tell = say if state.workers.rank == 0 else (lambda _: None)
-    best, figure = best_judged(problem, log_p, lambda drawn: _judged(problem, state, stage, drawn), tell)
+    drawn, figures = judged_in_rounds(problem, log_p, lambda new: _judged(problem, state, stage, new), tell)
+    best, by = drawn[0], {"judged_top1": figures[0]}
+    if problem.config.algorithm == "random":
+        # The control that learns nothing: its figures are no accuracies, and would be none in a final.
+        by = {}
+    elif problem.config.finalists:
+        best, by = _winner(problem, state, stage, drawn[: problem.config.finalists])
     others = [choice for choice in choices if (choice != best).any()]
-    # Of the control that learns nothing, it is no accuracy.
-    judged = {} if problem.config.algorithm == "random" else {"judged_top1": figure}
-    return [best, *others][: len(choices)], judged
+    return [best, *others][: len(choices)], by
+
+
+def _winner(
+    problem: SearchProblem, state: SearchState, stage: StageFolder, finalists: Sequence[np.ndarray]
+) -> tuple[np.ndarray, dict[str, float]]:
+    """The best of these after a whole training of each, and its accuracy there."""
+    trial = whole_training(problem.config)
+    figures = judged_alone(problem, finalists, trial, state.shards, state.workers, stage.finalists)
+    best = int(np.argmax(figures))
+    return finalists[best], {"finalist_top1": figures[best]}
 
 
 def _judged(
@@ -115,7 +129,8 @@ def _judged(
 ) -> list[float]:
     """An accuracy of each network, by which they are compared."""
     if problem.config.judge_epochs:
-        return judged_alone(problem, drawn, state.shards, state.workers, stage.judged)
+        trial = first_part(problem.config)
+        return judged_alone(problem, drawn, trial, state.shards, state.workers, stage.judged)
     accuracies: list[float] = []
     with Progress(f"{SEARCH}: judge", len(drawn), stream=output(state.workers)) as progress:
         for choice in drawn:

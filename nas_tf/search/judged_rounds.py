@@ -15,20 +15,23 @@ _ATTEMPTS = 10  # for each network wanted, before there are taken to be no other
 Judge = Callable[[Sequence[np.ndarray]], list[float]]
 
 
-def best_judged(
+def judged_in_rounds(
     problem: SearchProblem, log_p: np.ndarray, judge: Judge, say: Callable[[str], None]
-) -> tuple[np.ndarray, float]:
-    """The best of the networks that are judged, as candidates of each block, int64 [blocks], and its figure.
+) -> tuple[list[np.ndarray], list[float]]:
+    """The networks that are judged, the best first, and their figures.
 
     The first round is drawn by alpha. For each further one, a model of what candidates add to the figures so
     far is fitted; the round has the network that it holds for the best within the budget, and the best by
     draws of the model given the figures (Thompson sampling: Russo and others 2018, section 4), with half of
-    their deviation: so few figures are better used than explored. Of all rounds, the highest figure is taken.
+    their deviation: so few figures are better used than explored.
 
     Args:
       log_p: of alpha; −inf for absent candidates.
       judge: choices → a figure for each, the higher the better.
       say: takes a line for people.
+
+    Returns:
+      Candidates of each block, int64 [blocks], of each network; figures.
     """
     config = problem.config
     choices = drawn_networks(
@@ -44,8 +47,8 @@ def best_judged(
         new = _proposed(problem, model, choices, rng)
         choices, figures = choices + new, figures + (judge(new) if new else [])
     # Of equals the first, and so the most probable one where it is among them.
-    best = int(np.argmax(figures))
-    return choices[best], figures[best]
+    order = sorted(range(len(choices)), key=lambda index: -figures[index])
+    return [choices[index] for index in order], [figures[index] for index in order]
 
 
 def _without_information(rng: np.random.Generator) -> Judge:

@@ -271,6 +271,22 @@ def _check_epochs(config: SearchConfig) -> None:
         f"--judge_rounds={config.judge_rounds} needs --judged_networks above 1, or its rounds have nothing "
         "to compare.",
     )
+    _check_finalists(config)
+
+
+def _check_finalists(config: SearchConfig) -> None:
+    """Refuses a final of none, of one, or of more than there are."""
+    finalists, judged = config.finalists, config.judged_networks * config.judge_rounds
+    require(
+        finalists == 0 or 2 <= finalists <= judged,
+        f"--finalists must be 0 or 2 to the {judged} networks that --judged_networks and --judge_rounds "
+        f"judge, not {finalists}.",
+    )
+    require(
+        (config.finalist_epochs > 0) == (finalists > 0) and config.finalist_epochs >= 0,
+        f"--finalists={finalists} with --finalist_epochs={config.finalist_epochs:g}: so many networks train "
+        "for so long, so both must be above 0, or both 0.",
+    )
 
 
 def _check_budget(resources: list[Resource], offered: np.ndarray) -> None:

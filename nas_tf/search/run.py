@@ -40,6 +40,8 @@ _NEWER = {
     "judged_networks": SearchConfig.judged_networks,
     "judge_epochs": SearchConfig.judge_epochs,
     "judge_rounds": SearchConfig.judge_rounds,
+    "finalists": SearchConfig.finalists,
+    "finalist_epochs": SearchConfig.finalist_epochs,
     "shards": SearchConfig.shards,
 }
 

@@ -177,7 +177,8 @@ def test_what_counts_is_what_was_right_before_it_was_trained_on(table, tmp_path)
     def batches():
         return training_images(problem, problem.weight_part, 0, Shards(1))
 
-    [found] = judging_alone.judged_alone(problem, [choice], Shards(1), ALONE, tmp_path / "judged.json")
+    trial = judging_alone.first_part(config)
+    [found] = judging_alone.judged_alone(problem, [choice], trial, Shards(1), ALONE, tmp_path / "judged.json")
     steps = round(0.5 * problem.steps_per_epoch)
     keras.utils.set_random_seed(config.seed)
     model = build_network(problem.architecture(choice), config.resolution, 10)
