@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -24,6 +25,7 @@ from nas_tf.train.weight_trainer import WeightTrainer
 
 # Of the steps; what comes before says how fast a network leaves random weights.
 _COUNTED = 0.25
+_TOP1, _SECONDS = "top1", "seconds"  # of a network, in the record
 _RISING = 10  # one in so many steps, with the rate going up to where it is held
 
 
@@ -90,15 +92,22 @@ def judged_alone(
             def shown(step: int, before: int = index * steps) -> None:
                 progress.update(before + step)
 
-            known[text] = _train_alone(problem, networks[text], trial, shards, shown)
+            began = time.monotonic()
+            top1 = _train_alone(problem, networks[text], trial, shards, shown)
+            known[text] = {_TOP1: top1, _SECONDS: time.monotonic() - began}
             if workers.rank == 0:
                 files.write_json(record, known)
-            best = max(known[other] for other in networks if other in known)
-            progress.note(f"network {index + 1}/{len(left)}", top1=known[text], best=best)
-    return [known[text] for text in networks]
+            best = max(known[other][_TOP1] for other in networks if other in known)
+            progress.note(f"network {index + 1}/{len(left)}", top1=top1, best=best)
+    return [known[text][_TOP1] for text in networks]
 
 
-def _known(record: pathlib.Path) -> dict[str, float]:
+def seconds_of(record: pathlib.Path) -> float:
+    """What the networks of a record took, for the working time of a run that goes on with it."""
+    return sum(network[_SECONDS] for network in _known(record).values())
+
+
+def _known(record: pathlib.Path) -> dict[str, dict[str, float]]:
     return files.read_json(record, "record of judged networks") if record.exists() else {}
 
 

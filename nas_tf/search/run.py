@@ -23,6 +23,7 @@ from nas_tf.distribute.shared_run import (
 from nas_tf.distribute.workers import ALONE, Workers, output
 from nas_tf.search.config import SearchConfig
 from nas_tf.search.ending import finish, say
+from nas_tf.search.judging_alone import seconds_of
 from nas_tf.search.part_images import HELD_OUT, held_out, training_images
 from nas_tf.search.problem import SearchProblem, check_problem, check_shards
 from nas_tf.search.state import WEIGHT_ADVICE, SearchState
@@ -69,6 +70,8 @@ def run_search(workdir: str, config: SearchConfig, workers: Workers = ALONE) -> 
     summary = ended_summary(stage, workers)
     if summary is None:
         clock = Clock()
+        for record in (stage.judged, stage.finalists):
+            clock.add_earlier(seconds_of(record))
         if workers.rank == 0:
             _say_what_is_dropped(problem)
         problem = problem.holding_alpha_images(output(workers))

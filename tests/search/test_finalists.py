@@ -42,6 +42,10 @@ def trained(monkeypatch):
     return found
 
 
+def _figures(record):
+    return {text: network["top1"] for text, network in json.loads(record.read_text()).items()}
+
+
 def test_only_the_best_are_trained_again_and_the_best_of_these_is_taken(table, tmp_path, trained):
     summary = run_search(str(tmp_path), _config(table))
     judged = [text for epochs, text in trained if epochs == 0.5]
@@ -69,8 +73,8 @@ def test_a_search_that_is_killed_in_the_final_goes_on_to_the_same_end(table, tmp
     monkeypatch.setattr(judging_alone, "_train_alone", made_up)
     assert run_search(str(tmp_path / "cut"), _config(table))["architecture"] == whole["architecture"]
     assert len(trained) == 2 * seen, "none was trained twice"
-    files = [json.loads((tmp_path / name / "search/finalists.json").read_text()) for name in ("whole", "cut")]
-    assert files[0] == files[1] and len(files[0]) == 2
+    figures = [_figures(tmp_path / name / "search/finalists.json") for name in ("whole", "cut")]
+    assert figures[0] == figures[1] and len(figures[0]) == 2
 
 
 def test_the_control_that_learns_nothing_trains_no_finalist(table, tmp_path, trained):
@@ -93,8 +97,10 @@ def test_the_rate_is_lowered_to_nothing_in_a_whole_training_and_held_in_a_first_
 def test_finalists_learn_more_than_they_did_in_a_part_of_an_epoch(table, tmp_path):
     """Really trained, on images with something to learn; each for all of its epochs."""
     summary = run_search(str(tmp_path), _config(table, finalist_epochs=4.0))
-    judged = json.loads((tmp_path / "search/judged.json").read_text())
-    finalists = json.loads((tmp_path / "search/finalists.json").read_text())
+    judged, finalists = (
+        _figures(tmp_path / "search/judged.json"),
+        _figures(tmp_path / "search/finalists.json"),
+    )
     assert set(finalists) <= set(judged) and len(finalists) == 2
     assert summary["finalist_top1"] == finalists[summary["architecture"]] == max(finalists.values())
     assert all(finalists[text] > judged[text] for text in finalists)

@@ -160,7 +160,12 @@ def test_networks_that_learn_best_alone_are_taken_and_a_killed_run_goes_on(table
     noted = json.loads((tmp_path / "search/judged.json").read_text())
     assert list(noted) == trained and len(trained) == 2
     killed = False
+    # As if the first attempt's networks had taken an hour each.
+    (tmp_path / "search/judged.json").write_text(
+        json.dumps({text: network | {"seconds": 3600} for text, network in noted.items()})
+    )
     summary = run_search(str(tmp_path), config)
+    assert 7200 < summary["seconds"] < 7200 + 600, "all attempts count, what was judged once"
     assert len(trained) == len(set(trained)) == 4, "none was trained twice"
     assert summary["params"] == min(from_string(text).params(10) for text in trained)
 
