@@ -1,10 +1,9 @@
 """Presets by name: files of flags that come with the package."""
 
-import difflib
 import pathlib
 from collections.abc import Sequence
 
-from nas_tf.base.errors import UserError
+from nas_tf.base.errors import UserError, did_you_mean
 
 _FOLDER = pathlib.Path(__file__).resolve().parent
 _FLAG = "--preset"
@@ -18,8 +17,7 @@ def names() -> list[str]:
 def find(name: str) -> pathlib.Path:
     """The preset's file; `UserError` for another name."""
     if name not in names():
-        near = difflib.get_close_matches(name, names(), n=1)
-        meant = f" Did you mean {near[0]!r}?" if near else ""
+        meant = did_you_mean(name, names())
         raise UserError(f"There is no preset {name!r}; there are {', '.join(names())}.{meant}")
     return _FOLDER / f"{name}.flags"
 

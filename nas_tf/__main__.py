@@ -6,12 +6,11 @@ nas-tf COMMAND --preset=NAME …    with the flags of a preset; those that are w
 nas-tf presets                    the presets
 """
 
-import difflib
 import runpy
 import sys
 
 from nas_tf.base import neighbours, streams, subcommands
-from nas_tf.base.errors import UserError
+from nas_tf.base.errors import UserError, did_you_mean
 
 _HELP = ("-h", "-help", "--help", "-helpshort", "--helpshort", "help")
 
@@ -58,9 +57,9 @@ def _find(name: str) -> str:
     known = subcommands.BY_NAME
     module = known.get(name.replace("-", "_"))
     if module is None:
-        near = difflib.get_close_matches(name, (*known, "presets"), n=1)
-        meant = f" Did you mean {near[0]!r}?" if near else ""
-        raise UserError(f"There is no command {name!r}; there are {', '.join(known)}, presets.{meant}")
+        names = (*known, "presets")
+        meant = did_you_mean(name, names)
+        raise UserError(f"There is no command {name!r}; there are {', '.join(names)}.{meant}")
     return module
 
 

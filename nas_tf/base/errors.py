@@ -1,6 +1,8 @@
 """The one exception for a user's mistake, and how what was received is quoted in it."""
 
+import difflib
 import reprlib
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -28,6 +30,12 @@ def quoted(value: Any, limit: int = 60) -> str:
     except ValueError:  # Python refuses to write whole numbers of thousands of digits
         text = f"a number of {value.bit_length()} bits" if isinstance(value, int) else type(value).__name__
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A question with the most similar of the known names, for the end of a message; "" where none is."""
+    near = difflib.get_close_matches(name, tuple(known), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def shortened(text: str, limit: int = 200) -> str:
