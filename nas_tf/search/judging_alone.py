@@ -1,6 +1,7 @@
 """Networks judged by training each of them alone, from fresh weights."""
 
 import dataclasses
+import gc
 import pathlib
 import time
 from collections.abc import Callable, Sequence
@@ -94,6 +95,8 @@ def judged_alone(
 
             began = time.monotonic()
             top1 = _train_alone(problem, networks[text], trial, shards, shown)
+            # Keras' models are cycles of references; Python by itself lets several of them pile up.
+            gc.collect()
             known[text] = {_TOP1: top1, _SECONDS: time.monotonic() - began}
             if workers.rank == 0:
                 files.write_json(record, known)

@@ -1,8 +1,10 @@
 """Networks drawn from what a search learned: where they come from, and which of them is taken."""
 
 import dataclasses
+import gc
 import itertools
 import json
+import weakref
 
 import numpy as np
 import pytest
@@ -194,6 +196,30 @@ def test_what_counts_is_what_was_right_before_it_was_trained_on(table, tmp_path)
             right += int((logits.numpy().argmax(axis=1) == labels.numpy()).sum())
             images += len(labels)
     assert images and found == pytest.approx(right / images)
+
+
+def test_a_network_that_was_judged_is_gone_before_the_next_one_is_built(table, tmp_path, monkeypatch):
+    """Without Python's own collection of cycles, which comes when it comes."""
+    alive: list[int] = []
+    built: list[weakref.ref] = []
+
+    def noted(*arguments):
+        alive.append(sum(model() is not None for model in built))
+        model = build_network(*arguments)
+        built.append(weakref.ref(model))
+        return model
+
+    monkeypatch.setattr(judging_alone, "build_network", noted)
+    config = _judging(table, min_budget_share=0.0, judge_epochs=0.1)
+    problem = check_problem(config)
+    choices = list(all_choices(problem.offered))[:3]
+    trial = judging_alone.first_part(config)
+    gc.disable()
+    try:
+        judging_alone.judged_alone(problem, choices, trial, Shards(1), ALONE, tmp_path / "judged.json")
+    finally:
+        gc.enable()
+    assert alive == [0, 0, 0]
 
 
 def test_more_than_an_epoch_is_refused(table):
