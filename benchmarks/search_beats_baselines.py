@@ -39,6 +39,12 @@ _RANDOM = flags.DEFINE_integer("random_networks", 12, "Random networks.", lower_
 _REPEATED = flags.DEFINE_integer("repeated_networks", 4, "Random networks trained with all seeds.")
 _TRAIN_SEEDS = flags.DEFINE_integer("train_seeds", 3, "Trainings of a network.", lower_bound=1)
 _SEARCH_SEEDS = flags.DEFINE_integer("search_seeds", 3, "Searches of each kind.", lower_bound=1)
+_CONTROL_SEEDS = flags.DEFINE_integer(
+    "control_seeds",
+    0,
+    "Of the controls with uniform alpha and with noise; 0: as --search_seeds.",
+    lower_bound=0,
+)
 _NETWORK_SEED = flags.DEFINE_integer("network_seed", 0, "Of the random networks.")
 _MIN_SHARE = flags.DEFINE_float(
     "min_share", 0.95, "Of the budget, which random networks use at least.", 0.0, 1.0
@@ -53,7 +59,7 @@ _PREDICTED_WITHIN = (0.93, 1.03)
 _DRAWN_FOR_EACH = 3
 # Kept still: Adam moves a parameter by about its rate, so by nothing in some thousand steps.
 _STILL = 1e-8
-SEARCHED, UNIFORM = "searched", "control: alpha kept uniform"
+SEARCHED, UNIFORM, NOISE = "searched", "control: alpha kept uniform", "control: learns by noise"
 # As many networks, judged in the same way, of which none is drawn by what was learned: the plain way.
 UNIFORM_JUDGED = "control: as many drawn evenly, the best taken"
 _UNIFORM_SPLIT = "train[:6000]"
@@ -61,7 +67,7 @@ _KINDS = {
     SEARCHED: {},
     UNIFORM: {"alpha_learning_rate": _STILL},
     UNIFORM_JUDGED: {},
-    "control: learns by noise": {"algorithm": "random"},
+    NOISE: {"algorithm": "random"},
 }
 RANDOM = "random"
 
@@ -185,7 +191,7 @@ def _networks() -> list[Network]:
         for i, text in enumerate(_read("networks")["random"])
     ]
     for group in _kinds():
-        for seed in range(_SEARCH_SEEDS.value):
+        for seed in _search_seeds(group):
             summary = RunFolder(_search_folder(group, seed)).stage(SEARCH).summary()
             if summary:
                 name = f"{_short(group)}_{seed}"
@@ -223,6 +229,11 @@ def _kinds() -> list[str]:
     return [k for k in _KINDS if k != UNIFORM_JUDGED or _config().search.judge_epochs > 0]
 
 
+def _search_seeds(group: str) -> range:
+    cheap = group in (UNIFORM, NOISE)
+    return range(_CONTROL_SEEDS.value if cheap and _CONTROL_SEEDS.value else _SEARCH_SEEDS.value)
+
+
 def _search_folder(group: str, seed: int) -> str:
     return str(_folder() / "search" / f"{_short(group)}_{seed}")
 
@@ -235,7 +246,7 @@ def _searches() -> list[Job]:
     jobs = []
     # All seeds of the search before the controls: an early look is then at what matters.
     for group in _kinds():
-        for seed in range(_SEARCH_SEEDS.value):
+        for seed in _search_seeds(group):
             folder = _search_folder(group, seed)
             jobs.append(
                 Job(
