@@ -10,8 +10,10 @@ import pytest
 from nas_tf.base import stopping
 
 _COMMAND = """
-import sys, time
+import signal, sys, time
 from nas_tf.base import cli, stopping
+# Where the tests run in the background of a shell, Ctrl-C is ignored there and so here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def main():
     if sys.argv[-1] == "--verbosity=-1":

@@ -138,5 +138,6 @@ def test_a_reader_that_waits_at_times_does_not_have_more_and_more_made_ahead():
         while source.made != before:  # the images wait
             before = source.made
             time.sleep(0.2)
-    # Two in a batch; some more are on their way.
-    assert source.made - read < 2 * (batches.READY + 8)
+    # Two in a batch; some more are on their way: 36 images once, on a busy machine.
+    # With AUTOTUNE 80 are ahead.
+    assert source.made - read < 2 * (batches.READY + 16)
