@@ -8,6 +8,7 @@ import numpy as np
 from benchmarks.evidence_networks import Network
 from benchmarks.evidence_statistics import Interval, difference, mean_interval, rank_correlation, spread
 from nas_tf.base import files
+from nas_tf.base.errors import require
 from nas_tf.base.run_folder import EVALUATE, TRAIN, RunFolder
 
 
@@ -140,19 +141,24 @@ def findings(
     return "\n".join(lines)
 
 
-def draw(path: str, rows: Sequence[Row], budget_ms: float) -> None:
-    """Accuracy against measured latency, one colour for each group."""
+def draw(path: str, rows: Sequence[Row], control: str) -> None:
+    """Accuracy against measured latency over the median of `control`'s, one colour for each group.
+
+    All rows are timed in one run, at the machine's pace of that day; only their ratios are the networks' own.
+    """
     # Not pyplot, which looks for a display and keeps every figure.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 5), layout="constrained")
     axes = figure.subplots()
-    axes.axvline(budget_ms, color="grey", linewidth=1, linestyle=":", label="budget")
-    for group, members in _by_group(r for r in rows if r.measured_ms).items():
-        axes.scatter(
-            [r.measured_ms for r in members], [100 * np.mean(r.top1) for r in members], s=22, label=group
-        )
-    axes.set(xlabel="ms measured, int8", ylabel="top-1 of the test images, %")
+    timed = [r for r in rows if r.measured_ms]
+    require(bool(timed), "No network was timed yet, so there is nothing to draw; run --parts=times before.")
+    groups = _by_group(timed)
+    median_ms = np.median([r.measured_ms for r in groups.get(control, timed)])
+    for group, members in groups.items():
+        times = [r.measured_ms / median_ms for r in members]
+        axes.scatter(times, [100 * np.mean(r.top1) for r in members], s=22, label=group)
+    axes.set(xlabel=f"time of the int8 network, {control} = 1", ylabel="top-1 of the test images, float, %")
     axes.legend(fontsize="small")
     with files.replacing(path) as temporary:
         figure.savefig(temporary)

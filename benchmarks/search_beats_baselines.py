@@ -431,7 +431,7 @@ def _print_table() -> None:
     print(evidence_table.markdown(rows))
     print(evidence_table.findings(rows, judged, cost, SEARCHED, RANDOM))
     if _PLOT.value:
-        evidence_table.draw(_PLOT.value, rows, _config().search.budget.latency_ms)
+        evidence_table.draw(_PLOT.value, rows, RANDOM)
 
 
 def _search_epochs() -> float:

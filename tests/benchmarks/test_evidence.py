@@ -1,6 +1,7 @@
 """What the comparison of searched networks with others computes."""
 
 import collections
+import dataclasses
 
 import numpy as np
 import pytest
@@ -136,5 +137,9 @@ def test_the_findings_are_those_of_the_summaries(tmp_path):
     # Between seeds √(3 · 2 · 1² / 3) = √2; MSB = 2 · 16 = 32, so between networks √((32 − 2) / 2).
     assert f"{np.sqrt(15):.2f} points between networks, {np.sqrt(2):.2f} between seeds" in text
     assert "| random_1 | random | 0.3000 | 1,000 | 2.00 M | 2 | 65.00 ±" in evidence_table.markdown(rows)
-    evidence_table.draw(str(tmp_path / "a.svg"), rows, 0.3)
+    evidence_table.draw(str(tmp_path / "a.svg"), rows, "random")
     assert (tmp_path / "a.svg").read_text().startswith("<?xml")
+    untimed = [dataclasses.replace(r, measured_ms=None) for r in rows]
+    with pytest.raises(UserError, match="No network was timed yet"):
+        evidence_table.draw(str(tmp_path / "b.svg"), untimed, "random")
+    assert not (tmp_path / "b.svg").exists()
