@@ -51,9 +51,9 @@ SHORTER = (
     (
         r"benchmarks\.search_beats_baselines",
         f"{_SEARCH} {_SHARE} --judged_networks=2 --finalists=2 --finalist_epochs=0.1 --epochs=1 "
-        "--eval_every=1 --random_networks=2 --repeated_networks=1 --search_seeds=1 --control_seeds=1 --train_seeds=1 "
-        "--baseline_resolutions=32 --finetune_calibration_images=16 --num_runs=5 --min_share=0.1 "
-        "--target_latency_ms=0.11 --learning_rate=0.02",
+        "--eval_every=1 --random_networks=2 --repeated_networks=1 --search_seeds=1 --control_seeds=1 "
+        "--train_seeds=1 --baseline_resolutions=32 --finetune_calibration_images=16 --num_runs=5 "
+        "--min_share=0.1 --target_latency_ms=0.11 --learning_rate=0.02",
     ),
     (
         r"benchmarks\.finetuning_steps",
