@@ -35,6 +35,11 @@ SHORTER = (
     (r"build_latency_table .*--correction_networks", f"{_TABLE} --correction_networks=6"),
     (r"build_latency_table", _TABLE),
     (r"check_latency_table", "--num_networks=3 --num_runs=5"),
+    (
+        r"nas_tf\.search .*--finalists",
+        "--train_split=train[:2%] --search_held_out=0.2 --target_latency_ms=0.11 --judged_networks=2 "
+        "--judge_rounds=2 --finalists=2 --finalist_epochs=0.5",
+    ),
     (r"nas_tf\.search", f"{_SEARCH} --train_split=train[:2%]"),
     (r"nas-tf finetune", "--finetune_calibration_images=16"),
     (r"export\.(benchmark|table1)", "--num_runs=5"),
