@@ -146,13 +146,13 @@ def draw(path: str, rows: Sequence[Row], control: str) -> None:
 
     All rows are timed in one run, at the machine's pace of that day; only their ratios are the networks' own.
     """
+    timed = [r for r in rows if r.measured_ms]
+    require(bool(timed), "No network was timed yet, so there is nothing to draw; run --parts=times before.")
     # Not pyplot, which looks for a display and keeps every figure.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 5), layout="constrained")
     axes = figure.subplots()
-    timed = [r for r in rows if r.measured_ms]
-    require(bool(timed), "No network was timed yet, so there is nothing to draw; run --parts=times before.")
     groups = _by_group(timed)
     median_ms = np.median([r.measured_ms for r in groups.get(control, timed)])
     for group, members in groups.items():

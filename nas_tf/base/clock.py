@@ -3,7 +3,8 @@
 One rule for every stage. The clock starts when the stage's folder is open and is read for the
 summary. Attempts of a run that was cut short add up: an earlier attempt counts up to when it last
 saved its state, for what it did after that is done again. So its time is kept with that state: in
-the checkpoint (`nas_tf.base.checkpoints`), or in a file beside it (`kept_with`). A stage that
+the checkpoint (`nas_tf.base.checkpoints`), in a file beside it (`kept_with`), or in the state itself,
+as in a search's records of judged networks. A stage that
 keeps nothing when it is cut short starts again, its time too.
 """
 

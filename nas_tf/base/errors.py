@@ -1,6 +1,5 @@
 """The one exception for a user's mistake, and how what was received is quoted in it."""
 
-import difflib
 import reprlib
 from collections.abc import Iterable
 from typing import Any
@@ -34,6 +33,9 @@ def quoted(value: Any, limit: int = 60) -> str:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A question with the most similar of the known names, for the end of a message; "" where none is."""
+    # Not at the start of every command, for a message that hardly any of them prints.
+    import difflib
+
     near = difflib.get_close_matches(name, tuple(known), n=1)
     return f" Did you mean {near[0]!r}?" if near else ""
 

@@ -1,7 +1,5 @@
 """The best of the judged networks, trained again: which they are, which is taken, and a killed search."""
 
-import dataclasses
-import json
 import math
 
 import pytest
@@ -11,21 +9,14 @@ from nas_tf.search import judging_alone
 from nas_tf.search.problem import check_problem
 from nas_tf.search.run import run_search
 from nas_tf.space.architecture import from_string
+from tests.search.alone import figures_of, whole_and_cut, without_shared_weights
 from tests.search.test_run import _schedule
 
 
 def _config(table, **changes):
-    """No weights are shared; of four networks two are trained again."""
-    config = dataclasses.replace(
-        _schedule(table, epochs=0),
-        judged_networks=4,
-        judge_epochs=0.5,
-        finalists=2,
-        finalist_epochs=2.0,
-        min_budget_share=0.0,
-    )
-    schedule = dataclasses.replace(config.schedule, warmup_epochs=0, tied_epochs=0)
-    return dataclasses.replace(config, schedule=schedule, **changes)
+    """Of four networks two are trained again."""
+    settings = {"judged_networks": 4, "finalists": 2, "finalist_epochs": 2.0} | changes
+    return without_shared_weights(_schedule(table, epochs=1), **settings)
 
 
 @pytest.fixture
@@ -42,10 +33,6 @@ def trained(monkeypatch):
     return found
 
 
-def _figures(record):
-    return {text: network["top1"] for text, network in json.loads(record.read_text()).items()}
-
-
 def test_only_the_best_are_trained_again_and_the_best_of_these_is_taken(table, tmp_path, trained):
     summary = run_search(str(tmp_path), _config(table))
     judged = [text for epochs, text in trained if epochs == 0.5]
@@ -59,21 +46,9 @@ def test_only_the_best_are_trained_again_and_the_best_of_these_is_taken(table, t
 
 
 def test_a_search_that_is_killed_in_the_final_goes_on_to_the_same_end(table, tmp_path, trained, monkeypatch):
-    whole = run_search(str(tmp_path / "whole"), _config(table))
-    made_up, seen = judging_alone._train_alone, len(trained)
-
-    def killed(*arguments):
-        if len(trained) - seen == 5:
-            raise KeyboardInterrupt
-        return made_up(*arguments)
-
-    monkeypatch.setattr(judging_alone, "_train_alone", killed)
-    with pytest.raises(KeyboardInterrupt):
-        run_search(str(tmp_path / "cut"), _config(table))
-    monkeypatch.setattr(judging_alone, "_train_alone", made_up)
-    assert run_search(str(tmp_path / "cut"), _config(table))["architecture"] == whole["architecture"]
-    assert len(trained) == 2 * seen, "none was trained twice"
-    figures = [_figures(tmp_path / name / "search/finalists.json") for name in ("whole", "cut")]
+    whole, cut = whole_and_cut(_config(table), tmp_path, trained, monkeypatch, after=5)
+    assert cut["architecture"] == whole["architecture"]
+    figures = [figures_of(tmp_path / name / "search/finalists.json") for name in ("whole", "cut")]
     assert figures[0] == figures[1] and len(figures[0]) == 2
 
 
@@ -97,10 +72,8 @@ def test_the_rate_is_lowered_to_nothing_in_a_whole_training_and_held_in_a_first_
 def test_finalists_learn_more_than_they_did_in_a_part_of_an_epoch(table, tmp_path):
     """Really trained, on images with something to learn; each for all of its epochs."""
     summary = run_search(str(tmp_path), _config(table, finalist_epochs=4.0))
-    judged, finalists = (
-        _figures(tmp_path / "search/judged.json"),
-        _figures(tmp_path / "search/finalists.json"),
-    )
+    judged = figures_of(tmp_path / "search/judged.json")
+    finalists = figures_of(tmp_path / "search/finalists.json")
     assert set(finalists) <= set(judged) and len(finalists) == 2
     assert summary["finalist_top1"] == finalists[summary["architecture"]] == max(finalists.values())
     assert all(finalists[text] > judged[text] for text in finalists)

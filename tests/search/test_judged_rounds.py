@@ -1,7 +1,6 @@
 """Rounds of judged networks: what the later ones are, what is taken, and a killed search."""
 
 import dataclasses
-import json
 
 import numpy as np
 import pytest
@@ -11,17 +10,16 @@ from nas_tf.search import judging_alone
 from nas_tf.search.problem import check_problem
 from nas_tf.search.run import run_search
 from nas_tf.space.architecture import from_string
+from tests.search.alone import figures_of, whole_and_cut, without_shared_weights
 from tests.search.helpers import all_choices
 from tests.search.test_run import _schedule
 
 
 def _config(table, **changes):
-    """No weights are shared; two networks in each of three rounds."""
-    config = dataclasses.replace(
-        _schedule(table, epochs=0), judged_networks=2, judge_epochs=0.5, judge_rounds=3, min_budget_share=0.0
+    """Two networks in each of three rounds."""
+    return without_shared_weights(
+        _schedule(table, epochs=1), **{"judged_networks": 2, "judge_rounds": 3} | changes
     )
-    schedule = dataclasses.replace(config.schedule, warmup_epochs=0, tied_epochs=0)
-    return dataclasses.replace(config, schedule=schedule, **changes)
 
 
 def _within(table):
@@ -58,24 +56,10 @@ def test_later_rounds_look_where_earlier_ones_were_good(table, tmp_path, trained
 def test_a_search_that_is_killed_between_rounds_goes_on_to_the_same_end(
     table, tmp_path, trained, monkeypatch
 ):
-    whole = run_search(str(tmp_path / "whole"), _config(table))
-    made_up, seen = judging_alone._train_alone, len(trained)
-
-    def killed(*arguments):
-        if len(trained) - seen == 3:
-            raise KeyboardInterrupt
-        return made_up(*arguments)
-
-    monkeypatch.setattr(judging_alone, "_train_alone", killed)
-    with pytest.raises(KeyboardInterrupt):
-        run_search(str(tmp_path / "cut"), _config(table))
-    monkeypatch.setattr(judging_alone, "_train_alone", made_up)
-    resumed = run_search(str(tmp_path / "cut"), _config(table))
-    assert len(trained) == 2 * seen, "none was trained twice"
-    files = [json.loads((tmp_path / name / "search/judged.json").read_text()) for name in ("whole", "cut")]
-    figures = [{text: network["top1"] for text, network in file.items()} for file in files]
+    whole, cut = whole_and_cut(_config(table), tmp_path, trained, monkeypatch, after=3)
+    figures = [figures_of(tmp_path / name / "search/judged.json") for name in ("whole", "cut")]
     assert figures[0] == figures[1]
-    assert resumed["architecture"] == whole["architecture"]
+    assert cut["architecture"] == whole["architecture"]
 
 
 def test_the_control_that_learns_nothing_trains_nothing_and_takes_any_network(table, tmp_path, trained):
